@@ -565,7 +565,10 @@ type Hello struct {
 	MaxMessageBytes uint32 `protobuf:"varint,5,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
 	// Chunks that the mirror remembers, counted from the newest; the primary
 	// refers to no older one.
-	ChunkWindow   uint32 `protobuf:"varint,6,opt,name=chunk_window,json=chunkWindow,proto3" json:"chunk_window,omitempty"`
+	ChunkWindow uint32 `protobuf:"varint,6,opt,name=chunk_window,json=chunkWindow,proto3" json:"chunk_window,omitempty"`
+	// The mirror's last comparison was finished: together with the position it
+	// says what the mirror holds. Else one is needed, whatever the position.
+	Whole         bool `protobuf:"varint,7,opt,name=whole,proto3" json:"whole,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -640,6 +643,13 @@ func (x *Hello) GetChunkWindow() uint32 {
 		return x.ChunkWindow
 	}
 	return 0
+}
+
+func (x *Hello) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
 }
 
 // Position is a place in one history of the journal.
@@ -805,8 +815,9 @@ func (x *Welcome) GetMaxMessageBytes() uint32 {
 }
 
 // Credit allows the primary to send that much more. Each Batch costs the
-// bytes of its contents and one for each of its entries; Listings cost
-// nothing, for the mirror asks for each.
+// bytes of its pieces, entries_size, and its number of entries; Listings cost
+// nothing, for the mirror asks for each. A Batch may be sent as long as some
+// of both is left.
 type Credit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bytes         uint64                 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
@@ -1005,8 +1016,8 @@ func (x *DirectoryDigest) GetDigest() []byte {
 	return nil
 }
 
-// Listing is what the primary has in one directory. A large directory comes
-// in several; the last one is marked.
+// Listing is what the primary has in one directory after the last entry sent
+// before. A large directory comes in several; the last one is marked.
 type Listing struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Path    []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1318,10 +1329,11 @@ func (x *ExtendedAttribute) GetValue() []byte {
 	return nil
 }
 
-// Fetch asks for contents. Each is answered in a Batch.
+// Fetch asks for contents. Each is answered in a Batch, in this order; what
+// is answered is the file as it is after the last entry sent before.
 type Fetch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 1024.
+	// At most 256.
 	Items         []*FetchItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1813,10 +1825,7 @@ type ContentEnd struct {
 	// Of the file as it was read.
 	Facts *Facts `protobuf:"bytes,2,opt,name=facts,proto3" json:"facts,omitempty"`
 	// Answers to Fetch: not 0 as in Item.
-	Link uint64 `protobuf:"varint,3,opt,name=link,proto3" json:"link,omitempty"`
-	// Answers to Fetch: captured content that names other messages is not newer
-	// than this sequence number; the mirror applies it when it has got there.
-	AsOf          uint64 `protobuf:"varint,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Link          uint64 `protobuf:"varint,3,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1868,13 +1877,6 @@ func (x *ContentEnd) GetFacts() *Facts {
 func (x *ContentEnd) GetLink() uint64 {
 	if x != nil {
 		return x.Link
-	}
-	return 0
-}
-
-func (x *ContentEnd) GetAsOf() uint64 {
-	if x != nil {
-		return x.AsOf
 	}
 	return 0
 }
@@ -2382,14 +2384,15 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05batch\x18\x02 \x01(\v2\x12.mailtwin.v1.BatchH\x00R\x05batch\x120\n" +
 	"\alisting\x18\x03 \x01(\v2\x14.mailtwin.v1.ListingH\x00R\alisting\x126\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x16.mailtwin.v1.HeartbeatH\x00R\theartbeatB\t\n" +
-	"\amessage\"\xeb\x01\n" +
+	"\amessage\"\x81\x02\n" +
 	"\x05Hello\x12%\n" +
 	"\x0eoldest_version\x18\x01 \x01(\rR\roldestVersion\x12%\n" +
 	"\x0enewest_version\x18\x02 \x01(\rR\rnewestVersion\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x121\n" +
 	"\bposition\x18\x04 \x01(\v2\x15.mailtwin.v1.PositionR\bposition\x12*\n" +
 	"\x11max_message_bytes\x18\x05 \x01(\rR\x0fmaxMessageBytes\x12!\n" +
-	"\fchunk_window\x18\x06 \x01(\rR\vchunkWindow\"T\n" +
+	"\fchunk_window\x18\x06 \x01(\rR\vchunkWindow\x12\x14\n" +
+	"\x05whole\x18\a \x01(\bR\x05whole\"T\n" +
 	"\bPosition\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
@@ -2469,13 +2472,12 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\aContent\x12\x1a\n" +
 	"\btransfer\x18\x01 \x01(\x04R\btransfer\x12*\n" +
 	"\x06pieces\x18\x02 \x03(\v2\x12.mailtwin.v1.PieceR\x06pieces\x12)\n" +
-	"\x03end\x18\x03 \x01(\v2\x17.mailtwin.v1.ContentEndR\x03end\"\x8f\x01\n" +
+	"\x03end\x18\x03 \x01(\v2\x17.mailtwin.v1.ContentEndR\x03end\"z\n" +
 	"\n" +
 	"ContentEnd\x12.\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x14.mailtwin.v1.OutcomeR\aoutcome\x12(\n" +
 	"\x05facts\x18\x02 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\x12\x12\n" +
-	"\x04link\x18\x03 \x01(\x04R\x04link\x12\x13\n" +
-	"\x05as_of\x18\x04 \x01(\x04R\x04asOf\"\x85\x01\n" +
+	"\x04link\x18\x03 \x01(\x04R\x04link\"\x85\x01\n" +
 	"\x05Piece\x12\x12\n" +
 	"\x03raw\x18\x01 \x01(\fH\x00R\x03raw\x12\x14\n" +
 	"\x04zstd\x18\x02 \x01(\fH\x00R\x04zstd\x12)\n" +
