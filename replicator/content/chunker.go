@@ -1,0 +1,183 @@
+package content
+
+import (
+	"bytes"
+	"io"
+)
+
+// Sizes of chunks in bytes.
+const (
+	MinChunk = 16 << 10  // contents up to this are not cut; a cut is this far from the one before, save behind a header
+	MaxChunk = 256 << 10 // no chunk is larger
+
+	// minNumbered is the size from which a chunk is worth a number.
+	minNumbered = 256
+	// chunkBuffer is what a Chunker holds: with twice MaxChunk each byte is
+	// moved at most once on its way through.
+	chunkBuffer = 2 * MaxChunk
+)
+
+// Where the rolling hash cuts: rarely before normalChunk and often behind it,
+// which keeps chunks of text and base64 near 64 KiB.
+const (
+	normalChunk = 48 << 10
+	rareCut     = ^uint64(0) / (128 << 10)
+	oftenCut    = ^uint64(0) / (24 << 10)
+)
+
+// Chunk is a piece of a content.
+type Chunk struct {
+	Data     []byte // valid until the next call of Next or Reset
+	Numbered bool   // worth referring to again
+}
+
+// Chunker cuts a content into chunks. It holds one buffer of 512 KiB whatever
+// the size of the content. It is not safe for concurrent use.
+type Chunker struct {
+	r          io.Reader
+	gear       [256]uint64
+	buf        []byte
+	start, end int   // what of buf is not yet given out
+	err        error // from r, io.EOF at the end
+	first      bool  // nothing was given out yet
+}
+
+// NewChunker returns a Chunker of what r yields.
+func NewChunker(r io.Reader) *Chunker {
+	c := &Chunker{r: r, buf: make([]byte, chunkBuffer), first: true}
+	for i := range c.gear {
+		c.gear[i] = mix(uint64(i) + 1)
+	}
+	return c
+}
+
+// mix spreads the bits of x (an odd-constant multiply and xor-shift cascade):
+// the table of the rolling hash is the images of 1 to 256.
+func mix(x uint64) uint64 {
+	x *= 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// Reset begins with another content.
+func (c *Chunker) Reset(r io.Reader) {
+	c.r, c.start, c.end, c.err, c.first = r, 0, 0, nil, true
+}
+
+// Next returns the next chunk, which is never empty; io.EOF behind the last.
+// An error of the reader is returned as it is as soon as it is met; bytes read
+// just before it are not given out then.
+func (c *Chunker) Next() (Chunk, error) {
+	c.fill()
+	if c.err != nil && c.err != io.EOF {
+		return Chunk{}, c.err
+	}
+	data := c.buf[c.start:c.end]
+	if len(data) == 0 {
+		return Chunk{}, io.EOF
+	}
+	first := c.first
+	c.first = false
+	if first && len(data) <= MinChunk {
+		c.start = c.end
+		return Chunk{Data: data}, nil
+	}
+	n := 0
+	if first {
+		n = headerEnd(data[:min(len(data), MaxChunk)])
+	}
+	header := n > 0
+	if !header {
+		n = c.cut(data)
+	}
+	c.start += n
+	// Headers differ even where bodies are the same: most need no number.
+	numbered := n >= minNumbered && !(header && n <= MinChunk)
+	return Chunk{Data: data[:n:n], Numbered: numbered}, nil
+}
+
+// fill reads until a whole chunk is there or the content ends.
+func (c *Chunker) fill() {
+	if c.end-c.start >= MaxChunk || c.err != nil {
+		return
+	}
+	c.end = copy(c.buf, c.buf[c.start:c.end])
+	c.start = 0
+	for empty := 0; c.end < MaxChunk && c.err == nil; {
+		var n int
+		n, c.err = c.r.Read(c.buf[c.end:])
+		c.end += n
+		if n > 0 {
+			empty = 0
+		} else if empty++; empty == 100 && c.err == nil {
+			c.err = io.ErrNoProgress
+		}
+	}
+}
+
+// headerEnd returns where the body begins: behind the first empty line; 0 if
+// data has none or begins with one.
+func headerEnd(data []byte) int {
+	for i := 0; ; {
+		line := bytes.IndexByte(data[i:], '\n')
+		if line < 0 {
+			return 0
+		}
+		if i > 0 && (line == 0 || line == 1 && data[i] == '\r') {
+			return i + line + 1
+		}
+		i += line + 1
+	}
+}
+
+// cut returns the length of the chunk at the beginning of data, which is the
+// rest of the content or at least MaxChunk long. It depends on nothing but
+// those bytes: that makes equal bodies fall into equal chunks.
+func (c *Chunker) cut(data []byte) int {
+	if len(data) <= MinChunk {
+		return len(data)
+	}
+	data = data[:min(len(data), MaxChunk)]
+	n := c.hashCut(data)
+	if b := boundary(data[:n]); b > 0 {
+		return b
+	}
+	return n
+}
+
+// hashCut returns where the rolling hash cuts, len(data) if nowhere.
+func (c *Chunker) hashCut(data []byte) int {
+	gear := &c.gear
+	normal := min(len(data), normalChunk)
+	h := uint64(0)
+	for i, b := range data[MinChunk:normal] {
+		h = h<<1 + gear[b]
+		if h < rareCut {
+			return MinChunk + i + 1
+		}
+	}
+	for i, b := range data[normal:] {
+		h = h<<1 + gear[b]
+		if h < oftenCut {
+			return normal + i + 1
+		}
+	}
+	return len(data)
+}
+
+// boundary returns where in data, at least MinChunk from its beginning, the
+// first line begins that looks like a MIME boundary; 0 if none does.
+func boundary(data []byte) int {
+	mark := []byte("\n--")
+	for i := MinChunk - 1; ; {
+		j := bytes.Index(data[i:], mark)
+		if j < 0 || i+j+len(mark) >= len(data) {
+			return 0
+		}
+		i += j + 1
+		if data[i+2] > ' ' {
+			return i
+		}
+	}
+}

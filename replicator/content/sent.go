@@ -1,0 +1,77 @@
+package content
+
+import (
+	"crypto/rand"
+
+	"github.com/zeebo/blake3"
+)
+
+// DefaultWindow is the number of chunks that both sides remember: about 4 GiB
+// of new content.
+const DefaultWindow = 1 << 16
+
+// chunkID names a chunk within one window: a keyed hash with a random key, so
+// that nobody who writes mail can make two chunks collide.
+type chunkID [16]byte
+
+// chunkHasher makes chunkIDs.
+type chunkHasher struct{ h *blake3.Hasher }
+
+func newChunkHasher() chunkHasher {
+	var key [32]byte
+	rand.Read(key[:]) // never fails
+	h, err := blake3.NewKeyed(key[:])
+	if err != nil {
+		panic(err) // only for a key of another length
+	}
+	return chunkHasher{h}
+}
+
+func (c chunkHasher) id(data []byte) (id chunkID) {
+	c.h.Reset()
+	c.h.Write(data) // never fails
+	var sum [32]byte
+	copy(id[:], c.h.Sum(sum[:0]))
+	return id
+}
+
+// Sent is the primary's window: it knows the newest chunks sent on a stream.
+// It takes about 60 bytes a chunk. It is not safe for concurrent use.
+type Sent struct {
+	hasher chunkHasher
+	ring   []chunkID // by number modulo its length
+	number map[chunkID]uint64
+	next   uint64
+}
+
+// NewSent returns the window of a new stream, of at most window chunks. With a
+// window of 0 nothing is ever found.
+func NewSent(window int) *Sent {
+	return &Sent{
+		hasher: newChunkHasher(),
+		ring:   make([]chunkID, max(window, 0)),
+		number: make(map[chunkID]uint64),
+	}
+}
+
+// lookup returns the number of a chunk that the mirror still remembers.
+func (s *Sent) lookup(id chunkID) (uint64, bool) {
+	n, ok := s.number[id]
+	return n, ok
+}
+
+// add gives the next number to a chunk that is being sent; the oldest one is
+// forgotten. The number of a chunk added again is the newer one.
+func (s *Sent) add(id chunkID) uint64 {
+	n := s.next
+	s.next++
+	if size := uint64(len(s.ring)); size > 0 {
+		slot := &s.ring[n%size]
+		if n >= size && s.number[*slot] == n-size {
+			delete(s.number, *slot)
+		}
+		*slot = id
+		s.number[id] = n
+	}
+	return n
+}
