@@ -1,0 +1,110 @@
+package beneath
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxHandles bounds the directories that RemoveTree has open at once.
+const maxHandles = 64
+
+// RemoveTree removes name with all that is in it. It goes down by handles and
+// follows no link, and stops with EXDEV at what is mounted within. Descriptors
+// and memory do not grow with the depth of the tree. After an error some of the
+// tree may be gone; it can be called again. fs.ErrNotExist if there is nothing
+// of that name. It goes on for as long as something else adds to the tree.
+func (d *Dir) RemoveTree(name string) error {
+	if err := checkName(name); err != nil {
+		return d.fail("remove tree", name, err)
+	}
+	err := restart(func() error { return unix.Unlinkat(d.fd, name, 0) })
+	if err == unix.EISDIR {
+		r := remover{}
+		err = r.removeDir(d, name)
+	}
+	if err != nil {
+		return d.fail("remove tree", name, err)
+	}
+	return nil
+}
+
+// remover removes one tree.
+type remover struct {
+	open  []*Dir // from the top of the tree down
+	moved int    // how many deep directories were moved to the top
+}
+
+// removeDir removes the directory name in parent. What lies deeper than
+// maxHandles is moved to the top of the tree, and found there on a next pass.
+func (r *remover) removeDir(parent *Dir, name string) error {
+	if len(r.open) == maxHandles {
+		return r.lift(parent, name)
+	}
+	how := unix.OpenHow{Flags: uint64(openDirectory), Resolve: resolveBeneath | unix.RESOLVE_NO_XDEV}
+	fd := -1
+	err := restart(func() (err error) {
+		fd, err = unix.Openat2(parent.fd, name, &how)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("open directory %q: %w", name, err)
+	}
+	dir := &Dir{root: parent.root, path: parent.path.Join(name), fd: fd}
+	r.open = append(r.open, dir)
+	defer func() {
+		r.open = r.open[:len(r.open)-1]
+		_ = dir.Close()
+	}()
+	for {
+		done, err := r.empty(dir)
+		if err != nil {
+			return err
+		}
+		err = restart(func() error { return unix.Unlinkat(parent.fd, name, unix.AT_REMOVEDIR) })
+		if !errors.Is(err, fs.ErrExist) || done == 0 {
+			return err
+		}
+	}
+}
+
+// empty makes one pass over dir and returns how much it did.
+func (r *remover) empty(dir *Dir) (done int, err error) {
+	err = dir.Each(func(names []Name) error {
+		for _, n := range names {
+			// The type of the listing may be out of date: the calls themselves
+			// say what there is.
+			err := restart(func() error { return unix.Unlinkat(dir.fd, n.Name, 0) })
+			if err == unix.EISDIR {
+				err = r.removeDir(dir, n.Name)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("remove %q: %w", n.Name, err)
+			}
+			done++
+		}
+		return nil
+	})
+	return done, err
+}
+
+// lift moves the directory name to the top of the tree.
+func (r *remover) lift(parent *Dir, name string) error {
+	top := r.open[0]
+	for {
+		r.moved++
+		to := ".removing-" + strconv.Itoa(r.moved)
+		err := restart(func() error {
+			return unix.Renameat2(parent.fd, name, top.fd, to, unix.RENAME_NOREPLACE)
+		})
+		if err != unix.EEXIST {
+			return err
+		}
+	}
+}
