@@ -1,0 +1,109 @@
+package config
+
+import (
+	"time"
+)
+
+// DefaultPath is where the commands look for the settings.
+const DefaultPath = "/etc/mailtwin/mailtwin.toml"
+
+// DefaultStateDir is where a node keeps its state unless told otherwise.
+const DefaultStateDir = "/var/lib/mailtwin"
+
+// DefaultListen is where a node listens unless told otherwise.
+const DefaultListen = "0.0.0.0:7420"
+
+// Config is the settings of one node.
+type Config struct {
+	// StateDir is where journal, catalog and identity are kept: an absolute
+	// path, not in the store and not around it.
+	StateDir string `toml:"state_dir"`
+
+	Store   Store   `toml:"store"`
+	Node    Node    `toml:"node"`
+	Journal Journal `toml:"journal"`
+	Log     Log     `toml:"log"`
+}
+
+// Store is what is replicated.
+type Store struct {
+	// Path is the mailstore's directory, absolute.
+	Path string `toml:"path"`
+	// Layout says how mail lies in it.
+	Layout Layout `toml:"layout"`
+}
+
+// Layout is a way to keep mail in directories.
+type Layout string
+
+// The layouts.
+const (
+	LayoutAuto    Layout = "auto"    // found out by looking
+	LayoutMaildir Layout = "maildir" // Maildir, Maildir++ and nested folders of it
+)
+
+// Node is who this node is and where the other one can be found.
+type Node struct {
+	// Name is that of the node's certificate; CheckName says what it may be.
+	Name string `toml:"name"`
+	// Listen is the address, host:port, where mirrors may connect.
+	Listen string `toml:"listen"`
+	// Peer is where the other node listens, host:port; empty on the node that
+	// made the pair.
+	Peer string `toml:"peer"`
+}
+
+// Journal bounds the journal.
+type Journal struct {
+	// MaxSize is the most that the journal takes on disk, whatever a mirror
+	// still needs of it.
+	MaxSize Size `toml:"max_size"`
+	// MaxAge is the longest that it keeps entries for a mirror that is away.
+	MaxAge Duration `toml:"max_age"`
+	// SegmentSize is the size of one of its files.
+	SegmentSize Size `toml:"segment_size"`
+}
+
+// Log is what the daemon says on stderr.
+type Log struct {
+	// Level is the least important that is logged.
+	Level LogLevel `toml:"level"`
+	// Format is text for people or json for programs.
+	Format LogFormat `toml:"format"`
+}
+
+// LogLevel is the importance of a message.
+type LogLevel string
+
+// The levels, from the least important on.
+const (
+	LevelDebug LogLevel = "debug"
+	LevelInfo  LogLevel = "info"
+	LevelWarn  LogLevel = "warn"
+	LevelError LogLevel = "error"
+)
+
+// LogFormat is a way to write messages.
+type LogFormat string
+
+// The formats.
+const (
+	FormatText LogFormat = "text"
+	FormatJSON LogFormat = "json"
+)
+
+// Default returns the settings that hold where the file says nothing. There
+// is no default for store.path and node.name: without them it is not valid.
+func Default() Config {
+	return Config{
+		StateDir: DefaultStateDir,
+		Store:    Store{Layout: LayoutAuto},
+		Node:     Node{Listen: DefaultListen},
+		Journal: Journal{
+			MaxSize:     4 << 30,
+			MaxAge:      Duration(7 * 24 * time.Hour),
+			SegmentSize: 16 << 20,
+		},
+		Log: Log{Level: LevelInfo, Format: FormatText},
+	}
+}

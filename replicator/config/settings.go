@@ -1,0 +1,140 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// setting is one key of the file. The table of them is what the written file,
+// its comments and the hint after an unknown key are made of.
+type setting struct {
+	table, key string
+	comment    string
+	value      func(*Config) string
+	optional   bool   // commented out in a written file while it is empty
+	example    string // a value where there is no default
+}
+
+// name is the key with its table, as errors call it.
+func (s setting) name() string {
+	if s.table == "" {
+		return s.key
+	}
+	return s.table + "." + s.key
+}
+
+// sample is a value that the setting may have, for hints.
+func (s setting) sample() string {
+	c := Default()
+	if v := s.value(&c); v != "" {
+		return v
+	}
+	return s.example
+}
+
+func settings() []setting {
+	return []setting{
+		{key: "state_dir", value: func(c *Config) string { return c.StateDir }, comment: `
+			Where the node keeps its journal, its catalog and its keys. If you can,
+			put it on another disk than the mail. Default: /var/lib/mailtwin`},
+		{table: "store", key: "path", value: func(c *Config) string { return c.Store.Path }, example: "/var/vmail", comment: `
+			The directory of the mailstore. There is no default.`},
+		{table: "store", key: "layout", value: func(c *Config) string { return string(c.Store.Layout) }, comment: `
+			How mail lies in it: auto (found out by looking) or maildir.
+			Default: auto`},
+		{table: "node", key: "name", value: func(c *Config) string { return c.Node.Name }, example: "mx1", comment: `
+			The name of this node. It is in its certificate: to change it, join
+			again. There is no default.`},
+		{table: "node", key: "listen", value: func(c *Config) string { return c.Node.Listen }, comment: `
+			Where this node listens for the other one. Default: 0.0.0.0:7420`},
+		{table: "node", key: "peer", value: func(c *Config) string { return c.Node.Peer }, optional: true,
+			example: "mx2.example.net:7420", comment: `
+			Where the other node listens; a mirror needs it. Default: none`},
+		{table: "journal", key: "max_size", value: func(c *Config) string { return c.Journal.MaxSize.String() }, comment: `
+			The most that the journal takes on disk. Beyond it the oldest entries
+			go, and a mirror that needs them compares itself anew. Default: 4GiB`},
+		{table: "journal", key: "max_age", value: func(c *Config) string { return c.Journal.MaxAge.String() }, comment: `
+			How long it keeps entries for a mirror that is away. Default: 7d`},
+		{table: "journal", key: "segment_size", value: func(c *Config) string { return c.Journal.SegmentSize.String() }, comment: `
+			The size of one of its files, and so of the steps in which it is
+			shortened. Default: 16MiB`},
+		{table: "log", key: "level", value: func(c *Config) string { return string(c.Log.Level) }, comment: `
+			The least important that is logged: debug, info, warn or error.
+			Default: info`},
+		{table: "log", key: "format", value: func(c *Config) string { return string(c.Log.Format) }, comment: `
+			text for people, json for programs. Default: text`},
+	}
+}
+
+// Format returns the file for c: every setting with a comment that says what
+// it means and what its default is. Decoding it gives c back.
+func Format(c Config) []byte {
+	var b strings.Builder
+	b.WriteString("# The settings of a mailtwin node. A key that is not known is an error; what\n" +
+		"# is left out has its default. Sizes and durations are written with units.\n")
+	table := ""
+	for _, s := range settings() {
+		if s.table != table {
+			table = s.table
+			fmt.Fprintf(&b, "\n[%s]\n", table)
+		} else {
+			b.WriteString("\n")
+		}
+		for line := range strings.Lines(strings.TrimSpace(s.comment)) {
+			fmt.Fprintf(&b, "# %s\n", strings.TrimSpace(line))
+		}
+		value := s.value(&c)
+		if s.optional && value == "" {
+			fmt.Fprintf(&b, "# %s = %s\n", s.key, quote(s.example))
+			continue
+		}
+		fmt.Fprintf(&b, "%s = %s\n", s.key, quote(value))
+	}
+	return []byte(b.String())
+}
+
+// quote writes a TOML basic string.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			b.WriteString(`\u` + fmt.Sprintf("%04X", r))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// known lists the keys of a table for a hint; ok is false if there is no such
+// table.
+func known(table string) (keys string, ok bool) {
+	var names []string
+	for _, s := range settings() {
+		if s.table == table {
+			names = append(names, s.key)
+		}
+	}
+	return strings.Join(names, ", "), len(names) > 0
+}
+
+// tables lists the tables for a hint.
+func tables() string {
+	var names []string
+	for _, s := range settings() {
+		if t := "[" + s.table + "]"; s.table != "" && (len(names) == 0 || names[len(names)-1] != t) {
+			names = append(names, t)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// at writes a place in the file for an error.
+func at(path string, line int) string { return path + ":" + strconv.Itoa(line) }
