@@ -1,0 +1,101 @@
+package dovecot
+
+import (
+	"bytes"
+	"fmt"
+	"text/template"
+)
+
+// Password lets every user in.
+const Password = "secret"
+
+// Options say what Dovecot serves. Only Store is needed.
+type Options struct {
+	Store string // the mailstore's root: users live in <domain>/<user>/Maildir
+	// Layout is Dovecot's mailbox layout: "Maildir++" (the default) or "fs".
+	Layout string
+	// MailOptions are settings to add, as in dovecot.conf.
+	MailOptions string
+}
+
+// layout returns what mail_location says of the layout.
+func (o Options) layout() string {
+	if o.Layout == "" || o.Layout == "Maildir++" {
+		return ""
+	}
+	return ":LAYOUT=" + o.Layout
+}
+
+// settings are what the configuration is made of.
+type settings struct {
+	Options
+	Layout             string
+	Run                string // base_dir: its path is short, for it has sockets in it
+	UID, GID           int
+	IMAPPort, LMTPPort int
+	Password           string
+}
+
+var configuration = template.Must(template.New("dovecot.conf").Parse(`
+base_dir = {{.Run}}/base
+state_dir = {{.Run}}/state
+log_path = {{.Run}}/dovecot.log
+instance_name = mailtwin-test
+protocols = imap lmtp
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_username_chars =
+auth_verbose = yes
+first_valid_uid = 1
+mail_max_userip_connections = 100
+mail_home = {{.Store}}/%d/%n
+mail_location = maildir:~/Maildir{{.Layout}}
+maildir_stat_dirs = no
+postmaster_address = postmaster@example.org
+hostname = mx1.example.org
+lda_mailbox_autocreate = yes
+submission_host = 127.0.0.1:9
+passdb {
+  driver = static
+  args = password={{.Password}}
+}
+userdb {
+  driver = static
+  args = uid={{.UID}} gid={{.GID}} home={{.Store}}/%d/%n allow_all_users=yes
+}
+namespace inbox {
+  inbox = yes
+  type = private
+}
+plugin {
+  sieve = file:~/sieve;active=~/.dovecot.sieve
+}
+protocol lmtp {
+  mail_plugins = $mail_plugins sieve
+}
+service imap-login {
+  inet_listener imap {
+    port = {{.IMAPPort}}
+  }
+  inet_listener imaps {
+    port = 0
+  }
+}
+service lmtp {
+  inet_listener lmtp {
+    address = 127.0.0.1
+    port = {{.LMTPPort}}
+  }
+}
+{{.MailOptions}}
+`))
+
+func (s settings) render() ([]byte, error) {
+	var b bytes.Buffer
+	if err := configuration.Execute(&b, s); err != nil {
+		return nil, fmt.Errorf("writing dovecot.conf: %w", err)
+	}
+	return b.Bytes(), nil
+}
