@@ -1,6 +1,8 @@
 package beneath
 
 import (
+	"os"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -82,4 +84,13 @@ func typeOf(mode uint16) journal.Type {
 		return journal.TypeSymlink
 	}
 	return 0
+}
+
+// FileInfo looks at an open file with one call of statx.
+func FileInfo(f *os.File) (info Info, err error) {
+	err = control(f, func(fd int) error {
+		info, err = stat(fd, "")
+		return err
+	})
+	return info, err
 }
