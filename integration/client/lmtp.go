@@ -1,0 +1,54 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/emersion/go-smtp"
+)
+
+// LMTP is a connection that delivers mail. It is not safe for concurrent use.
+type LMTP struct{ c *smtp.Client }
+
+// DialLMTP connects to a server's LMTP port.
+func DialLMTP(ctx context.Context, addr string) (*LMTP, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connecting for LMTP: %w", err)
+	}
+	c := smtp.NewClientLMTP(conn)
+	if err := c.Hello("test.example"); err != nil {
+		return nil, errors.Join(fmt.Errorf("greeting the LMTP server: %w", err), c.Close())
+	}
+	return &LMTP{c: c}, nil
+}
+
+// Deliver delivers one message; when it returns nil, every recipient has it.
+func (l *LMTP) Deliver(message io.Reader, recipients ...string) error {
+	if err := l.c.Mail("sender@example.net", nil); err != nil {
+		return fmt.Errorf("delivering: %w", err)
+	}
+	for _, r := range recipients {
+		if err := l.c.Rcpt(r, nil); err != nil {
+			return fmt.Errorf("delivering to %q: %w", r, err)
+		}
+	}
+	w, err := l.c.Data()
+	if err != nil {
+		return fmt.Errorf("delivering: %w", err)
+	}
+	if _, err := io.Copy(w, message); err != nil {
+		return errors.Join(fmt.Errorf("delivering: %w", err), w.Close())
+	}
+	if _, err := w.CloseWithLMTPResponse(); err != nil {
+		return fmt.Errorf("delivering: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connection.
+func (l *LMTP) Close() error { return l.c.Quit() }
