@@ -55,10 +55,10 @@ bench: build ## measure, beside rsync and a floor on the same machine
 	go run ./integration/bench
 
 lint: $(BUF) $(GOLANGCI_LINT) ## check style, walls, go.mod and the wire contract
-	go mod tidy -diff
 	$(GOLANGCI_LINT) run ./...
 	$(BUF) lint
 	$(if $(RELEASE),$(BUF) breaking --against '.git#ref=$(RELEASE)')
+	go mod tidy -diff
 
 generate: $(BUF) $(GEN_GO) $(GEN_GRPC) ## generate the Go code of proto/
 	$(BUF) generate --output $(OUT) --template '$(TEMPLATE)'
