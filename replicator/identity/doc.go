@@ -1,0 +1,39 @@
+// Package identity is who a node is: the pair it belongs to, its name, its
+// keys, and the role it had last.
+//
+// A pair has an authority of its own (Ed25519, X.509), made by the first node
+// and trusted by nobody else. Each node has a certificate of that authority.
+// All certificates carry the same DNS name, ServerName, so that addresses do
+// not matter, and the URI mailtwin://PAIR/NODE, which says who it is. Nodes
+// speak TLS 1.3 to one another, with certificates on both sides; only the
+// enrolment of a new node is open to a caller without one.
+//
+// A node joins with a token: 128 random bits that are good once and for a
+// time, and the fingerprint of the authority's certificate, by which the
+// joining node knows the right primary before it tells it the secret.
+//
+// # Files
+//
+// In the node's state directory, which belongs to the daemon's user alone:
+//
+//	node                  role, epoch, pair and name: see State
+//	identity/             mode 0700
+//	    ca.pem            the authority's certificate
+//	    ca.key            its key; only on the node that made the pair
+//	    node.pem          the node's certificate
+//	    node.key          its key
+//	    invitations       hashes of the tokens given out; with ca.key only
+//
+// The keys have mode 0600 and are not used if others may read them. The .pem
+// and .key files are PEM: CERTIFICATE and PKCS #8 PRIVATE KEY. The directory
+// identity appears with all its files at once. The files node and invitations
+// are lines of text:
+//
+//	mailtwin-<kind> <version>
+//	<the content, which the kind describes>
+//	sha256 <hexadecimal, of all lines before>
+//
+// A version above the known one is ErrNewer, anything else that is not as it
+// should be is ErrCorrupt. Both files are replaced as a whole and are durable
+// before the call that changes them returns.
+package identity

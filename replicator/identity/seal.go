@@ -1,0 +1,76 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/mailtwin/mailtwin/replicator/hint"
+)
+
+// Errors of the small files.
+var (
+	ErrNewer   = errors.New("written by a newer mailtwin")
+	ErrCorrupt = errors.New("damaged")
+)
+
+// maxSealed is the largest sealed file, in bytes.
+const maxSealed = 64 << 10
+
+const sumPrefix = "sha256 "
+
+// seal puts the first and the last line around a content of whole lines.
+func seal(kind string, version int, content string) []byte {
+	head := fmt.Sprintf("mailtwin-%s %d\n%s", kind, version, content)
+	sum := sha256.Sum256([]byte(head))
+	return []byte(head + sumPrefix + hex.EncodeToString(sum[:]) + "\n")
+}
+
+// unseal returns the content. The version is looked at before the checksum:
+// a newer format may end differently, and it is newer, not damaged.
+func unseal(kind string, version int, data []byte) (string, error) {
+	first, content, ok := strings.Cut(string(data), "\n")
+	number, isKind := strings.CutPrefix(first, "mailtwin-"+kind+" ")
+	if !ok || !isKind {
+		return "", fmt.Errorf("%w: it does not begin as a %s file does", ErrCorrupt, kind)
+	}
+	got, err := strconv.ParseUint(number, 10, 31)
+	if err != nil || got == 0 || number[0] == '0' {
+		return "", fmt.Errorf("%w: %q is no version", ErrCorrupt, number)
+	}
+	if got > uint64(version) {
+		return "", hint.Add(fmt.Errorf("%w: format %d, this program knows up to %d", ErrNewer, got, version),
+			"run the newer mailtwin again; this version cannot go back to its files")
+	}
+	at := strings.LastIndex(content, sumPrefix)
+	if at < 0 || string(seal(kind, version, content[:at])) != string(data) {
+		return "", fmt.Errorf("%w: the checksum is not that of its content", ErrCorrupt)
+	}
+	return content[:at], nil
+}
+
+// readSealed reads and unseals a file. A missing file is fs.ErrNotExist.
+func readSealed(path, kind string, version int) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSealed+1))
+	if err != nil {
+		return "", err
+	}
+	if len(data) > maxSealed {
+		return "", fmt.Errorf("%q: %w: it is larger than such a file can be", path, ErrCorrupt)
+	}
+	content, err := unseal(kind, version, data)
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", path, err)
+	}
+	return content, nil
+}
