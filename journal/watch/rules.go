@@ -13,8 +13,9 @@ const (
 	// ClassIgnored is what is never journaled. A directory of this class is
 	// not listed and not watched either.
 	ClassIgnored Class = iota
-	// ClassMessage is one immutable mail file. It changes its name, never its
-	// bytes, and Rules.Base tells which message a name stands for.
+	// ClassMessage is one immutable mail file, or a symbolic link in the place
+	// of one. It changes its name, never its bytes, and Rules.Base tells which
+	// message a name stands for.
 	ClassMessage
 	// ClassKeywords is a control file that gives names to keyword letters.
 	ClassKeywords
@@ -49,10 +50,9 @@ func (c Class) String() string {
 type Rules interface {
 	// Classify returns the class of the thing of type t at p. It never depends
 	// on what is beside p, so that the answer for a path is the same for ever.
-	// It does not look at p's parents for being ignored either: who asks for
-	// something beneath an ignored directory has taken a wrong turn before,
-	// except that what is in a directory whose content is ignored as a whole
-	// (tmp/) is ignored. A type of 0 is ignored.
+	// Whether a directory above p is ignored does not matter to it: who asks
+	// for something beneath an ignored directory has taken a wrong turn before.
+	// A type of 0 is ignored. A symbolic link among messages is ClassMessage.
 	Classify(p journal.Path, t journal.Type) Class
 
 	// Complete returns the part of data, the bytes of the control file p as
