@@ -40,6 +40,8 @@ type Chunker struct {
 	start, end int   // what of buf is not yet given out
 	err        error // from r, io.EOF at the end
 	first      bool  // nothing was given out yet
+	trace      int   // bytes of the header to be given out next: its top,
+	origin     int   // and the rest of it
 }
 
 // NewChunker returns a Chunker of what r yields.
@@ -63,6 +65,7 @@ func mix(x uint64) uint64 {
 // Reset begins with another content.
 func (c *Chunker) Reset(r io.Reader) {
 	c.r, c.start, c.end, c.err, c.first = r, 0, 0, nil, true
+	c.trace, c.origin = 0, 0
 }
 
 // Next returns the next chunk, which is never empty; io.EOF behind the last.
@@ -77,24 +80,26 @@ func (c *Chunker) Next() (Chunk, error) {
 	if len(data) == 0 {
 		return Chunk{}, io.EOF
 	}
-	first := c.first
-	c.first = false
-	if first && len(data) <= MinChunk {
-		c.start = c.end
-		return Chunk{Data: data}, nil
+	if c.first {
+		c.first = false
+		if len(data) <= MinChunk {
+			c.start = c.end
+			return Chunk{Data: data}, nil
+		}
+		c.trace, c.origin = cutHeader(data[:min(len(data), MaxChunk)])
 	}
-	n := 0
-	if first {
-		n = headerEnd(data[:min(len(data), MaxChunk)])
-	}
-	header := n > 0
-	if !header {
+	n, numbered := 0, true
+	switch {
+	case c.trace > 0:
+		n, c.trace = c.trace, 0
+		numbered = n > MinChunk // else it is of one recipient alone
+	case c.origin > 0:
+		n, c.origin = c.origin, 0
+	default:
 		n = c.cut(data)
 	}
 	c.start += n
-	// Headers differ even where bodies are the same: most need no number.
-	numbered := n >= minNumbered && !(header && n <= MinChunk)
-	return Chunk{Data: data[:n:n], Numbered: numbered}, nil
+	return Chunk{Data: data[:n:n], Numbered: numbered && n >= minNumbered}, nil
 }
 
 // fill reads until a whole chunk is there or the content ends.
@@ -114,6 +119,28 @@ func (c *Chunker) fill() {
 			c.err = io.ErrNoProgress
 		}
 	}
+}
+
+// cutHeader returns the lengths of a header's two parts: what the stations on
+// the way put on top, to the end of the last Received field, differs from one
+// recipient to the next; what the sender wrote below is often the same. The
+// second part is 0 where there is no use in it, both are if there is no header.
+func cutHeader(data []byte) (trace, origin int) {
+	end := headerEnd(data)
+	trace = bytes.LastIndex(data[:end], []byte("\nReceived:")) + 1
+	if trace == 0 && !bytes.HasPrefix(data[:end], []byte("Received:")) {
+		return end, 0
+	}
+	for trace < end {
+		trace += bytes.IndexByte(data[trace:end], '\n') + 1
+		if trace == end || data[trace] != ' ' && data[trace] != '\t' {
+			break
+		}
+	}
+	if end-trace < minNumbered {
+		return end, 0
+	}
+	return trace, end - trace
 }
 
 // headerEnd returns where the body begins: behind the first empty line; 0 if
@@ -148,22 +175,44 @@ func (c *Chunker) cut(data []byte) int {
 
 // hashCut returns where the rolling hash cuts, len(data) if nowhere.
 func (c *Chunker) hashCut(data []byte) int {
-	gear := &c.gear
 	normal := min(len(data), normalChunk)
-	h := uint64(0)
-	for i, b := range data[MinChunk:normal] {
-		h = h<<1 + gear[b]
-		if h < rareCut {
-			return MinChunk + i + 1
-		}
+	n, h := c.scan(data[MinChunk:normal], 0, rareCut)
+	if n > 0 {
+		return MinChunk + n
 	}
-	for i, b := range data[normal:] {
-		h = h<<1 + gear[b]
-		if h < oftenCut {
-			return normal + i + 1
-		}
+	if n, _ = c.scan(data[normal:], h, oftenCut); n > 0 {
+		return normal + n
 	}
 	return len(data)
+}
+
+// scan rolls the hash h over data up to the first byte behind which it is
+// below limit, and returns the length up to there; 0 if it never is. The hash
+// is of the last 64 bytes. Four bytes a turn are a third faster than one.
+func (c *Chunker) scan(data []byte, h, limit uint64) (int, uint64) {
+	gear := &c.gear
+	i := 0
+	for ; i+4 <= len(data); i += 4 {
+		d := data[i : i+4 : i+4]
+		if h = h<<1 + gear[d[0]]; h < limit {
+			return i + 1, h
+		}
+		if h = h<<1 + gear[d[1]]; h < limit {
+			return i + 2, h
+		}
+		if h = h<<1 + gear[d[2]]; h < limit {
+			return i + 3, h
+		}
+		if h = h<<1 + gear[d[3]]; h < limit {
+			return i + 4, h
+		}
+	}
+	for ; i < len(data); i++ {
+		if h = h<<1 + gear[data[i]]; h < limit {
+			return i + 1, h
+		}
+	}
+	return 0, h
 }
 
 // boundary returns where in data, at least MinChunk from its beginning, the

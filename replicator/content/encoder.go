@@ -53,25 +53,18 @@ func (e *Encoder) encode(r io.Reader, refer bool, emit func(Piece) error) (Resul
 	e.hasher.Reset()
 	e.comp.begin()
 	var res Result
-	var run Run // found, not yet emitted
-	flush := func() error {
-		if run.Count == 0 {
-			return nil
-		}
-		p := Piece{Run: run}
-		run = Run{}
-		return emit(p)
-	}
+	out := emitter{emit: emit}
 	for {
 		chunk, err := e.chunker.Next()
-		if err == io.EOF {
-			break
-		}
 		if err != nil {
-			if ferr := flush(); ferr != nil {
+			if ferr := out.flush(); ferr != nil {
 				return res, ferr
 			}
-			return res, fmt.Errorf("%w: %w", ErrRead, err)
+			if err != io.EOF {
+				return res, fmt.Errorf("%w: %w", ErrRead, err)
+			}
+			e.hasher.Sum(res.ID[:0])
+			return res, nil
 		}
 		size := int64(len(chunk.Data))
 		res.Size += size
@@ -80,36 +73,55 @@ func (e *Encoder) encode(r io.Reader, refer bool, emit func(Piece) error) (Resul
 		if chunk.Numbered {
 			id = e.sent.hasher.id(chunk.Data)
 			if n, ok := e.sent.lookup(id); ok && refer {
-				if run.Count > 0 && n != run.First+run.Count {
-					if err := flush(); err != nil {
-						return res, err
-					}
-				}
-				if run.Count == 0 {
-					run.First = n
-				}
-				run.Count++
 				res.Referred += size
+				if err := out.refer(n); err != nil {
+					return res, err
+				}
 				continue
 			}
-		}
-		if err := flush(); err != nil {
-			return res, err
-		}
-		p := e.piece(chunk)
-		if chunk.Numbered {
 			e.sent.add(id)
 		}
+		p := e.piece(chunk)
 		res.Sent += int64(p.Size())
-		if err := emit(p); err != nil {
+		if err := out.chunk(p); err != nil {
 			return res, err
 		}
 	}
-	if err := flush(); err != nil {
-		return res, err
+}
+
+// emitter makes one Run of references to consecutive numbers.
+type emitter struct {
+	emit func(Piece) error
+	run  Run // not yet emitted
+}
+
+// refer emits, sooner or later, a reference.
+func (e *emitter) refer(n uint64) error {
+	if e.run.Count > 0 && n == e.run.First+e.run.Count {
+		e.run.Count++
+		return nil
 	}
-	e.hasher.Sum(res.ID[:0])
-	return res, nil
+	err := e.flush()
+	e.run = Run{First: n, Count: 1}
+	return err
+}
+
+// chunk emits a new chunk, behind the references before it.
+func (e *emitter) chunk(p Piece) error {
+	if err := e.flush(); err != nil {
+		return err
+	}
+	return e.emit(p)
+}
+
+// flush emits the references.
+func (e *emitter) flush() error {
+	if e.run.Count == 0 {
+		return nil
+	}
+	p := Piece{Run: e.run}
+	e.run = Run{}
+	return e.emit(p)
 }
 
 // piece makes the piece of a new chunk.

@@ -4,24 +4,26 @@ import "time"
 
 // How a levelControl decides.
 const (
-	interval      = 250 * time.Millisecond // what is decided on
-	quietReset    = 10 * time.Second       // of little to do: begin anew
-	stepDownAfter = 2                      // intervals
-	stepUpAfter   = 2                      // intervals, doubled by each step that was taken back
-	stepUpAtMost  = 64                     // intervals
-	trialLength   = 3                      // intervals
+	interval        = 250 * time.Millisecond // what is decided on
+	quietRate       = 8 << 20                // bytes a second; more is not little to do
+	quietReset      = 10 * time.Second       // of little to do: begin anew
+	stepAfter       = 2                      // intervals that ask for it; before a trial doubled each time it was wrong,
+	stepAfterAtMost = 64                     // up to this
+	trialLength     = 3                      // intervals
 )
 
 // levelControl finds the level at which content flows fastest. In each
 // interval it weighs the time that the sender was blocked against the time
 // spent compressing:
 //
+//   - hardly blocked, and compressing for more than two fifths: one level down.
 //   - blocked for more than a quarter, several intervals on end: one level up,
 //     on trial. If the content (counted before compression) does not flow at
-//     least 3 % faster then, one down again.
-//   - hardly blocked, and compressing for more than two fifths: one level down.
-//   - a step down, whichever, doubles the patience before the next step up: it
-//     does not flap.
+//     least 3 % faster then, back again. And if compressing costs more than a
+//     fifth, the next trial goes one level down: the mirror may want the
+//     processor more than the network wants the bytes.
+//   - a step that was wrong, or is one down without a trial, doubles the
+//     patience before the next trial: it does not flap.
 //   - little to do for ten seconds: the default level, as at the beginning,
 //     since there is time to compress.
 //
@@ -30,9 +32,11 @@ type levelControl struct {
 	level    Level
 	start    time.Time // of the interval
 	interval sample    // so far
-	streak   sample    // the intervals that asked for a step up, together
-	up, down int       // intervals on end that asked for a step
-	patience int       // intervals of up before it is done
+	streak   sample    // the intervals of waiting, together
+	waiting  int       // intervals on end that were blocked
+	costly   int       // intervals on end that asked for a step down
+	patience int       // intervals of waiting before a trial
+	tryDown  bool      // the next trial is down, if that can be
 	trial    trial
 	quiet    time.Duration
 }
@@ -53,15 +57,16 @@ func (s *sample) add(o sample) {
 // rate is in bytes a second.
 func (s sample) rate() float64 { return float64(s.bytes) / s.elapsed.Seconds() }
 
-// trial watches a step up.
+// trial watches a step.
 type trial struct {
 	left   int     // intervals; 0: no trial
+	step   Level   // 1 or -1
 	before float64 // rate
 	since  sample
 }
 
 func newLevelControl(now time.Time) *levelControl {
-	return &levelControl{level: LevelDefault, start: now, patience: stepUpAfter}
+	return &levelControl{level: LevelDefault, start: now, patience: stepAfter}
 }
 
 // add counts a chunk of so many bytes.
@@ -82,14 +87,14 @@ func (l *levelControl) decide(now time.Time) Level {
 		return l.level
 	}
 	switch {
-	case (s.compressing+s.blocked)*20 < elapsed:
+	case (s.compressing+s.blocked)*20 < elapsed && s.rate() < quietRate:
 		l.rest(elapsed)
 	case l.trial.left > 0:
 		l.judge(s)
 	case s.blocked*4 > elapsed:
-		l.wantUp(s)
+		l.wait(s)
 	case s.blocked*20 < elapsed && s.compressing*5 > elapsed*2:
-		l.wantDown()
+		l.lower()
 	default:
 		l.steady()
 	}
@@ -98,7 +103,7 @@ func (l *levelControl) decide(now time.Time) Level {
 
 // steady forgets what the last intervals asked for.
 func (l *levelControl) steady() {
-	l.up, l.down, l.quiet, l.streak = 0, 0, 0, sample{}
+	l.waiting, l.costly, l.quiet, l.streak = 0, 0, 0, sample{}
 }
 
 // rest is for an interval in which there was little to do.
@@ -108,44 +113,61 @@ func (l *levelControl) rest(elapsed time.Duration) {
 	l.quiet = quiet
 	l.trial = trial{}
 	if quiet >= quietReset {
-		l.level, l.patience = LevelDefault, stepUpAfter
+		l.level, l.patience, l.tryDown = LevelDefault, stepAfter, false
 	}
 }
 
-// wantUp is for an interval in which the sender was blocked.
-func (l *levelControl) wantUp(s sample) {
-	l.down, l.quiet = 0, 0
-	l.up++
+// lower is for an interval in which compressing held the sender up.
+func (l *levelControl) lower() {
+	l.costly++
+	costly := l.costly
+	l.steady()
+	l.costly = costly
+	if costly >= stepAfter && l.level > LevelOff {
+		l.level--
+		l.waitLonger()
+	}
+}
+
+// wait is for an interval in which the sender was blocked.
+func (l *levelControl) wait(s sample) {
+	l.costly, l.quiet = 0, 0
+	l.waiting++
 	l.streak.add(s)
-	if l.up < l.patience || l.level == LevelBetter {
+	if l.waiting < l.patience {
 		return
 	}
-	l.level++
-	l.trial = trial{left: trialLength, before: l.streak.rate()}
-	l.steady()
-}
-
-// wantDown is for an interval in which compressing held the sender up.
-func (l *levelControl) wantDown() {
-	l.up, l.quiet, l.streak = 0, 0, sample{}
-	l.down++
-	if l.down >= stepDownAfter && l.level > LevelOff {
-		l.stepDown()
+	step := Level(1)
+	costly := l.streak.compressing*5 > l.streak.elapsed && l.level > LevelOff
+	if costly && (l.tryDown || l.level == LevelBetter) {
+		step = -1
+	} else if l.level == LevelBetter {
+		return
 	}
+	l.level += step
+	l.trial = trial{left: trialLength, step: step, before: l.streak.rate()}
+	l.steady()
 }
 
 // judge is for an interval of a trial.
 func (l *levelControl) judge(s sample) {
-	l.quiet = 0
+	l.steady()
 	l.trial.since.add(s)
 	l.trial.left--
-	if l.trial.left == 0 && l.trial.since.rate() < l.trial.before*1.03 {
-		l.stepDown()
+	if l.trial.left > 0 {
+		return
 	}
+	if l.trial.since.rate() >= l.trial.before*1.03 {
+		l.tryDown = l.trial.step < 0 // go on in the same direction
+		return
+	}
+	l.level -= l.trial.step
+	l.tryDown = l.trial.step > 0
+	l.waitLonger()
 }
 
-func (l *levelControl) stepDown() {
-	l.level--
-	l.patience = min(2*l.patience, stepUpAtMost)
+// waitLonger makes the next trial wait longer.
+func (l *levelControl) waitLonger() {
+	l.patience = min(2*l.patience, stepAfterAtMost)
 	l.steady()
 }

@@ -20,7 +20,7 @@ type Source interface {
 const DefaultCache = 8 << 20
 
 // Received is the mirror's window: it knows where the newest chunks of a
-// stream can be found again. It takes 72 bytes a chunk and its cache. It is
+// stream can be found again. It takes 56 bytes a chunk and its cache. It is
 // not safe for concurrent use, nor are the Decoders of one window with each
 // other.
 type Received struct {

@@ -36,7 +36,7 @@ func (c chunkHasher) id(data []byte) (id chunkID) {
 }
 
 // Sent is the primary's window: it knows the newest chunks sent on a stream.
-// It takes about 60 bytes a chunk. It is not safe for concurrent use.
+// It takes about 70 bytes a chunk. It is not safe for concurrent use.
 type Sent struct {
 	hasher chunkHasher
 	ring   []chunkID // by number modulo its length
