@@ -32,7 +32,7 @@ type settings struct {
 	Layout             string
 	Run                string // base_dir: its path is short, for it has sockets in it
 	UID, GID           int
-	IMAPPort, LMTPPort int
+	IMAPPort, LMTPPort string
 	Password           string
 }
 

@@ -11,8 +11,11 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mailtwin/mailtwin/integration/port"
 )
 
 // ErrMissing says that Dovecot cannot be run here, and what to do about it.
@@ -88,19 +91,19 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err := os.Chmod(run, 0o755); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2)
+	addrs, err := port.Free(2)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
 		run:    run,
-		IMAP:   net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0])),
-		LMTP:   net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[1])),
+		IMAP:   addrs[0],
+		LMTP:   addrs[1],
 		exited: make(chan struct{}),
 	}
 	config, err := settings{
 		Options: opt, Layout: opt.layout(), Run: run, UID: uid, GID: gid,
-		IMAPPort: ports[0], LMTPPort: ports[1], Password: Password,
+		IMAPPort: portOf(addrs[0]), LMTPPort: portOf(addrs[1]), Password: Password,
 	}.render()
 	if err != nil {
 		return nil, err
@@ -211,16 +214,5 @@ func (s *Server) Stop() error {
 	return os.RemoveAll(s.run)
 }
 
-// freePorts returns ports that nobody listens on now.
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, 0, n)
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("looking for a free port: %w", err)
-		}
-		defer l.Close() // all are held until the last is found, so that none comes twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
+// portOf returns the port of an address.
+func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }

@@ -1,0 +1,193 @@
+package pair
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailtwin/mailtwin/integration/port"
+	"github.com/mailtwin/mailtwin/integration/proxy"
+)
+
+// pollInterval is how often something is looked at that cannot be waited for.
+const pollInterval = 25 * time.Millisecond
+
+// startTimeout is how long a daemon may take until it answers.
+const startTimeout = 30 * time.Second
+
+// Build builds the mailtwin command in dir and returns its path.
+func Build(ctx context.Context, dir string, race bool) (string, error) {
+	path := filepath.Join(dir, "mailtwin")
+	args := []string{"build", "-o", path}
+	if race {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/mailtwin/mailtwin/cmd/mailtwin")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building mailtwin: %w: %s", err, out)
+	}
+	return path, nil
+}
+
+// Options say what pair to make.
+type Options struct {
+	Binary       string // the mailtwin command
+	Dir          string // for settings, states and logs; must exist
+	PrimaryStore string // must exist
+	MirrorStore  string
+	// Wrap and Env are for the daemons; see Node.
+	Wrap []string
+	Env  []string
+}
+
+// Pair is a primary and its mirror, which reaches it through Link.
+type Pair struct {
+	Primary, Mirror *Node
+	Link            *proxy.Proxy
+	probes          atomic.Int64
+}
+
+// Start makes a pair and starts both daemons; they answer when it returns.
+// Who calls it ends the pair with Close, also after an error.
+func Start(ctx context.Context, opt Options) (*Pair, error) {
+	addrs, err := port.Free(2)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pair{
+		Primary: newNode(opt.Binary, opt.Dir, "primary", opt.PrimaryStore, addrs[0]),
+		Mirror:  newNode(opt.Binary, opt.Dir, "mirror", opt.MirrorStore, addrs[1]),
+	}
+	for _, n := range []*Node{p.Primary, p.Mirror} {
+		n.Wrap, n.Env = opt.Wrap, opt.Env
+	}
+	if p.Link, err = proxy.New(p.Primary.Listen, 1); err != nil {
+		return p, err
+	}
+	out, err := p.Primary.Run(ctx, "init", "--json", "--store", p.Primary.Store, "--name", p.Primary.Name,
+		"--listen", p.Primary.Listen, "--state", p.Primary.State)
+	if err != nil {
+		return p, err
+	}
+	var invitation struct{ Token string }
+	if err := json.Unmarshal(out, &invitation); err != nil || invitation.Token == "" {
+		return p, fmt.Errorf("init told no token but %q: %w", out, err)
+	}
+	if err := p.Primary.Start(); err != nil {
+		return p, err
+	}
+	if err := p.Primary.WaitUntilAnswers(ctx); err != nil {
+		return p, err
+	}
+	if _, err := p.Mirror.Run(ctx, "join", p.Link.Addr(), "--token", invitation.Token, "--store", p.Mirror.Store,
+		"--name", p.Mirror.Name, "--listen", p.Mirror.Listen, "--state", p.Mirror.State); err != nil {
+		return p, err
+	}
+	if err := p.Mirror.Start(); err != nil {
+		return p, err
+	}
+	return p, p.Mirror.WaitUntilAnswers(ctx)
+}
+
+// Close ends both daemons without asking, and the link.
+func (p *Pair) Close() error {
+	var err error
+	for _, n := range []*Node{p.Primary, p.Mirror} {
+		err = errors.Join(err, n.Kill())
+	}
+	if p.Link != nil {
+		err = errors.Join(err, p.Link.Close())
+	}
+	return err
+}
+
+// WaitUntilAnswers returns when the daemon answers a question for its status.
+func (n *Node) WaitUntilAnswers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var last error
+	err := poll(ctx, func() bool {
+		select {
+		case <-n.Exited():
+			last = errors.New("it has ended")
+			cancel()
+			return false
+		default:
+		}
+		_, last = n.Status(ctx)
+		return last == nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for an answer of %s: %w: %w; it logged:\n%s", n.Name, err, last, n.Log())
+	}
+	return nil
+}
+
+// poll calls f until it returns true or the context ends.
+func poll(ctx context.Context, f func() bool) error {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// WaitInSync returns when the mirror has what is in the primary's store now,
+// and both nodes say that they are in sync. To know that the primary has seen
+// the last change, it makes one more of its own: a small file at the store's
+// root.
+func (p *Pair) WaitInSync(ctx context.Context) error {
+	probe := fmt.Appendf(nil, "probe %d of process %d\n", p.probes.Add(1), os.Getpid())
+	temporary := filepath.Join(p.Primary.Store, ".probe.tmp")
+	if err := os.WriteFile(temporary, probe, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, filepath.Join(p.Primary.Store, ".probe")); err != nil {
+		return err
+	}
+	if err := poll(ctx, func() bool {
+		got, err := os.ReadFile(filepath.Join(p.Mirror.Store, ".probe"))
+		return err == nil && bytes.Equal(got, probe)
+	}); err != nil {
+		return fmt.Errorf("waiting for a change to reach the mirror: %w; %s", err, p.describe())
+	}
+	if err := poll(ctx, func() bool {
+		primary, err := p.Primary.Status(ctx)
+		if err != nil || !primary.InSync() {
+			return false
+		}
+		mirror, err := p.Mirror.Status(ctx)
+		return err == nil && mirror.State == InSync
+	}); err != nil {
+		return fmt.Errorf("waiting until both nodes are in sync: %w; %s", err, p.describe())
+	}
+	return nil
+}
+
+// describe tells how both nodes are, for errors.
+func (p *Pair) describe() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s := ""
+	for _, n := range []*Node{p.Primary, p.Mirror} {
+		status, err := n.Status(ctx)
+		if err != nil {
+			s += fmt.Sprintf("\n%s: %v", n.Name, err)
+			continue
+		}
+		s += fmt.Sprintf("\n%s: %s", n.Name, status.Document)
+	}
+	return s
+}

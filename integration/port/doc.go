@@ -1,0 +1,2 @@
+// Package port finds ports for the programs that tests start.
+package port
