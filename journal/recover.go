@@ -188,7 +188,8 @@ func (l *Log) checkLength(path string, length int64) (err error) {
 }
 
 // recoverLast reads the last segment, cuts off what is not whole, and opens it
-// for appending. known is a position that is known to have been durable.
+// for appending. known is a place that is known to have been durable; zero:
+// none.
 func (l *Log) recoverLast(known Position) error {
 	s := l.segments[len(l.segments)-1]
 	file, err := l.fs.Open(s.path, os.O_RDWR)
@@ -228,7 +229,7 @@ func (l *Log) recoverLast(known Position) error {
 func readLast(w *window, s *segment, known Position) (head Position, end int64, bad, err error) {
 	end, head = headerSize, s.before
 	for at := s.base(); ; at = head {
-		if known.Sequence == head.Sequence && known != head {
+		if known != (Position{}) && known.Sequence == head.Sequence && known != head {
 			return head, end, nil, corrupt(s.path, end, fmt.Errorf("%v was durable, and %v is here", known, head))
 		}
 		if _, err := w.at(end, 1, math.MaxInt64); errors.Is(err, io.ErrUnexpectedEOF) {
