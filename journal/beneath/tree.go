@@ -21,12 +21,8 @@ func (d *Dir) RemoveTree(name string) error {
 	if err := checkName(name); err != nil {
 		return d.fail("remove tree", name, err)
 	}
-	err := restart(func() error { return unix.Unlinkat(d.fd, name, 0) })
-	if err == unix.EISDIR {
-		r := remover{}
-		err = r.removeDir(d, name)
-	}
-	if err != nil {
+	r := remover{}
+	if err := r.remove(d, name); err != nil {
 		return d.fail("remove tree", name, err)
 	}
 	return nil
@@ -36,6 +32,21 @@ func (d *Dir) RemoveTree(name string) error {
 type remover struct {
 	open  []*Dir // from the top of the tree down
 	moved int    // how many deep directories were moved to the top
+}
+
+// remove removes whatever is called name in parent. What it is may change
+// between two looks, so it is not asked: the calls themselves say it.
+func (r *remover) remove(parent *Dir, name string) error {
+	for {
+		err := restart(func() error { return unix.Unlinkat(parent.fd, name, 0) })
+		if err != unix.EISDIR {
+			return err
+		}
+		err = r.removeDir(parent, name)
+		if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.ENOTDIR) {
+			return err
+		}
+	}
 }
 
 // removeDir removes the directory name in parent. What lies deeper than
@@ -75,12 +86,7 @@ func (r *remover) removeDir(parent *Dir, name string) error {
 func (r *remover) empty(dir *Dir) (done int, err error) {
 	err = dir.Each(func(names []Name) error {
 		for _, n := range names {
-			// The type of the listing may be out of date: the calls themselves
-			// say what there is.
-			err := restart(func() error { return unix.Unlinkat(dir.fd, n.Name, 0) })
-			if err == unix.EISDIR {
-				err = r.removeDir(dir, n.Name)
-			}
+			err := r.remove(dir, n.Name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
