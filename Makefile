@@ -2,7 +2,6 @@
 # below, through the Go module proxy into .tools/, and only when they are not
 # there yet. The one thing that may ask for more is integration/setup.sh.
 
-MODULE  := github.com/mailtwin/mailtwin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # A tool's version and the Go that built it are in its path: a change of
@@ -13,10 +12,9 @@ GEN_GO        := $(TOOLS)/protoc-gen-go@v1.36.12/protoc-gen-go
 GEN_GRPC      := $(TOOLS)/protoc-gen-go-grpc@v1.6.2/protoc-gen-go-grpc
 GOLANGCI_LINT := $(TOOLS)/golangci-lint@v2.15.0/golangci-lint
 
-# The packages of the engine are tested as parallel as the machine allows, the
+# The engine's packages are tested as parallel as the machine allows, the
 # integration tests one after the other: they measure time.
-UNIT    = $(shell go list ./... | grep -v '^$(MODULE)/integration')
-BENCHED = ./journal/... ./replicator/...
+ENGINE = ./journal/... ./replicator/... ./cmd/...
 
 # Given by whoever wants more of go test, as in make test TESTFLAGS=-v.
 TESTFLAGS ?=
@@ -46,12 +44,12 @@ demo: build ## replicate a sample mailstore on this machine, in under 30 seconds
 
 test: ## run every test with the race detector, against real Dovecot too
 	integration/setup.sh
-	go test -race -timeout 10m $(TESTFLAGS) $(UNIT)
+	go test -race -timeout 10m $(TESTFLAGS) $(ENGINE)
 	go test -race -timeout 20m -p 1 $(TESTFLAGS) ./integration/...
 
 bench: build ## measure, beside rsync and a floor on the same machine
 	integration/setup.sh
-	go test -run '^$$' -bench . -benchmem -timeout 20m $(BENCHED)
+	go test -run '^$$' -bench . -benchmem -timeout 20m $(ENGINE)
 	go run ./integration/bench
 
 lint: $(BUF) $(GOLANGCI_LINT) ## check style, walls, go.mod and the wire contract
