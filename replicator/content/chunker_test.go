@@ -65,15 +65,16 @@ func TestChunkerGolden(t *testing.T) {
 }
 
 func TestChunkerBodyIsCutAlike(t *testing.T) {
-	b := body(9, 2<<20)
+	b := body(9, 1<<20)
 	want := chunks(t, bytes.NewReader(join(header(0), b)))
-	for user := range 40 {
+	for user := range 20 {
 		got := chunks(t, bytes.NewReader(join(header(user), b)))
 		if len(got) != len(want) {
 			t.Fatalf("user %d: %d chunks, want %d", user, len(got), len(want))
 		}
 		for i := 1; i < len(want); i++ { // 0 is what differs
-			if !got[i].Numbered || !bytes.Equal(got[i].Data, want[i].Data) {
+			numbered := len(want[i].Data) >= minNumbered
+			if got[i].Numbered != numbered || !bytes.Equal(got[i].Data, want[i].Data) {
 				t.Errorf("user %d: chunk %d differs", user, i)
 			}
 		}
@@ -186,6 +187,7 @@ func FuzzChunker(f *testing.F) {
 	f.Add([]byte("A: b\n\nbody"), uint8(1), uint8(2))
 	f.Add(random(2, 300), uint8(200), uint8(0))
 	f.Fuzz(func(t *testing.T, seed []byte, repeat, user uint8) {
+		seed = seed[:min(len(seed), 8<<10)]
 		// Repetition with a counter in it reaches the sizes that are cut.
 		var b []byte
 		for i := range int(repeat) + 1 {

@@ -38,7 +38,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // run sends for so long and returns the levels: one digit a second.
 func (m *machine) run(t time.Duration) string {
-	const chunk = 64 << 10
+	const chunk = MaxChunk
 	var trace strings.Builder
 	end, next := m.now.Add(t), m.now.Add(time.Second)
 	for m.now.Before(end) {
@@ -128,7 +128,7 @@ func TestLevelMakesRoomForTheMirror(t *testing.T) {
 
 // At speeds where two levels are about as good it does not flap.
 func TestLevelDoesNotFlap(t *testing.T) {
-	for network := 1e6; network < 4e9; network *= 1.3 {
+	for network := 1e6; network < 4e9; network *= 1.7 {
 		m := newMachine()
 		m.network = network
 		m.run(time.Minute)

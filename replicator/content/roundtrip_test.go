@@ -11,7 +11,7 @@ func TestOneBodyToManyUsers(t *testing.T) {
 	const all = 200
 	users := 40
 	if raceEnabled || testing.Short() {
-		users = 6
+		users = 2
 	}
 	b := body(7, 5<<20)
 	for _, cacheBytes := range []int{DefaultCache, 0} {
