@@ -47,7 +47,7 @@ func Available() error {
 func Owner() (uid, gid int, err error) {
 	u, err := user.Lookup("mail")
 	if err != nil {
-		return 0, 0, fmt.Errorf("%w: the system user \"mail\" is missing: %v", ErrMissing, err)
+		return 0, 0, fmt.Errorf("%w: the system user \"mail\" is missing: %w", ErrMissing, err)
 	}
 	if uid, err = strconv.Atoi(u.Uid); err != nil {
 		return 0, 0, err
@@ -182,6 +182,19 @@ func (s *Server) Log() []byte {
 		return []byte(err.Error())
 	}
 	return data
+}
+
+// Complaints returns the lines of the log that are worse than information.
+func (s *Server) Complaints() []string {
+	var found []string
+	for line := range strings.Lines(string(s.Log())) {
+		for _, bad := range []string{" Warning: ", " Error: ", " Fatal: ", " Panic: "} {
+			if strings.Contains(line, bad) {
+				found = append(found, strings.TrimSpace(line))
+			}
+		}
+	}
+	return found
 }
 
 // Doveadm runs doveadm with this server's configuration and returns what it

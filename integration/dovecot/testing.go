@@ -6,6 +6,9 @@ import (
 	"testing"
 )
 
+// logShown is how much of the log a failed test shows.
+const logShown = 4 << 10
+
 // New starts a Dovecot for a test, which ends with the test; its log is shown
 // when the test failed. Where there is no Dovecot the test is skipped, and
 // says what to install; with CI=true in the environment it fails instead.
@@ -18,7 +21,8 @@ func New(t testing.TB, opt Options) *Server {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("dovecot's log:\n%s", s.Log())
+			log := s.Log()
+			t.Logf("dovecot complains of %q; its log ends with:\n%s", s.Complaints(), log[max(0, len(log)-logShown):])
 		}
 		if err := s.Stop(); err != nil {
 			t.Error(err)

@@ -164,7 +164,7 @@ func (p *Proxy) forget(c net.Conn) {
 // pass copies one direction. When its source has said all it lets the other
 // direction finish; an error ends both.
 func (p *Proxy) pass(to, from net.Conn, count *atomic.Int64) {
-	if p.copy(to, from, count) == io.EOF {
+	if errors.Is(p.copy(to, from, count), io.EOF) {
 		if tcp, ok := to.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
 			return
 		}

@@ -15,7 +15,7 @@ func echo(t *testing.T) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -24,7 +24,7 @@ func echo(t *testing.T) *Proxy {
 			}
 			go func() {
 				_, _ = io.Copy(c, c)
-				c.Close()
+				_ = c.Close()
 			}()
 		}
 	}()
@@ -45,7 +45,7 @@ func dial(t *testing.T, p *Proxy) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", p.Addr())
 	must(t, err)
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
 	return c
 }
