@@ -22,9 +22,9 @@
 //     by a rename. An unterminated last line is nothing to the reader of
 //     dovecot-keywords, and a line like others to that of subscriptions.
 //   - Temporary files elsewhere end in ".<pid>.<16 hexadecimal digits>", begin
-//     with ".temp.", or end in ".tmp", ".lock" or ".newlock"; a link to the
-//     active sieve script that is about to be renamed has "-new.<seconds>.P" in
-//     its name.
+//     with ".temp.", or end in ".tmp", ".lock", ".newlock" or ".lock<16
+//     hexadecimal digits>"; a link to the active sieve script that is about to
+//     be renamed has "-new.<seconds>.P" in its name.
 //   - A deleted folder is first renamed to ..DOVECOT-TRASHED (Maildir++) or
 //     ..DOVECOT-TrasH (fs, index).
 //   - dovecot.index and what begins with that name, *.svbin, dovecot-acl-list,

@@ -125,6 +125,9 @@ func temporary(name string) bool {
 			return true
 		}
 	}
+	if lock, random, found := strings.Cut(name, ".lock"); found && lock != "" && hexadecimal(random) {
+		return true // a lock that is locked before it gets its name
+	}
 	// .nfs and .fuse_hidden files are removed, but open.
 	return hasAnyPrefix(name, ".temp.", ".nfs", ".fuse_hidden", "duplicate.lock.") || ofProcess(name) || ofScript(name)
 }
@@ -132,7 +135,7 @@ func temporary(name string) bool {
 // ofProcess reports whether the name ends in ".<pid>.<16 hexadecimal digits>".
 func ofProcess(name string) bool {
 	rest, random, found := cutLast(name)
-	if !found || len(random) != 16 || strings.Trim(random, "0123456789abcdef") != "" {
+	if !found || !hexadecimal(random) {
 		return false
 	}
 	rest, pid, found := cutLast(rest)
@@ -158,6 +161,11 @@ func cutLast(name string) (before, after string, found bool) {
 		return name, "", false
 	}
 	return name[:i], name[i+1:], true
+}
+
+// hexadecimal reports whether s is the random part of a temporary name.
+func hexadecimal(s string) bool {
+	return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -47,7 +47,7 @@ func TestClassify(t *testing.T) {
 		{"the link to the active script", watch.ClassControl, symlink, []string{"u/.dovecot.sieve", "u/a-new.sieve"}},
 		{"locks and files that are being replaced", watch.ClassIgnored, file, []string{
 			"u/dovecot-uidlist.lock", "u/dovecot-uidlist.tmp", "u/subscriptions.lock", "u/dovecot.index.log.newlock", "u/mailboxes.lock", "u/dovecot.list.index.tmp",
-			"u/dovecot.list.index.log.newlock", "u/dovecot.autoexpunge.lock", "u/duplicate.lock.0011", "u/dovecot-attributes.lock",
+			"u/dovecot.list.index.log.newlock", "u/dovecot.autoexpunge.lock", "u/duplicate.lock.0011", "u/mailboxes.lock3e0f0c1863f419f7", "u/dovecot.autoexpunge.lock3e0f0c1863f419f7", "u/dovecot-attributes.lock",
 		}},
 		{"temporary files", watch.ClassIgnored, file, []string{
 			"u/temp.mx1.example.net.12.0123456789abcdef", "u/.temp.mx1.12.0123456789abcdef", "u/sieve/main.svbin.mx1.12.0123456789abcdef",
@@ -56,7 +56,7 @@ func TestClassify(t *testing.T) {
 		{"a script's link before its rename", watch.ClassIgnored, symlink, []string{"u/.dovecot.sieve-new.1795477000.P12M345.mx1.example.net"}},
 		{"names that only look temporary", watch.ClassControl, file, []string{
 			"u/temp.txt", "u/a.12.0123456789abcde", "u/a.12.0123456789abcdeg", "u/a.x.0123456789abcdef", "u/0123456789abcdef", "u/.0123456789abcdef", "u/tmp.x", "u/lock",
-			"u/x-new.sieve", "u/x-new.1.P2.h",
+			"u/x-new.sieve", "u/x-new.1.P2.h", "u/a.lock3e0f0c1863f419f", "u/a.locked",
 		}},
 		{"what can be made again", watch.ClassIgnored, file, []string{
 			"u/dovecot.index", "u/dovecot.index.log", "u/dovecot.index.log.2", "u/.A/dovecot.index.cache", "u/dovecot.index.thread", "u/dovecot.index.pvt",
