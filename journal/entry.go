@@ -185,3 +185,12 @@ type Record struct {
 	Time     time.Time // when it was appended, by the clock of the node that did
 	Entry    Entry
 }
+
+// String returns the kind in a word.
+func (k Kind) String() string {
+	names := [...]string{"", "put", "move", "remove", "link", "symlink", "mkdir", "rmdir", "mvdir", "attr"}
+	if k == 0 || int(k) >= len(names) {
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+	return names[k]
+}

@@ -1,0 +1,30 @@
+// Package mirror receives what a primary sends, makes it durable, and
+// acknowledges it.
+//
+// Two goroutines share the work. The receiver takes messages from the stream
+// and writes contents into the staging directory, outside of all mailboxes.
+// The committer takes steps in the order in which the primary sent them, as
+// many at a time as have come up (group commit):
+//
+//  1. contents that need not travel are copied from where the mirror has them,
+//     captured ones are put together, and all get their attributes;
+//  2. the staged files are made durable;
+//  3. the changes are made in the store, one after the other: content comes in
+//     by rename, so that nobody ever sees half a message;
+//  4. the directories are made durable;
+//  5. the catalog takes the changes and the position, durably;
+//  6. the position is acknowledged.
+//
+// A crash between any two of them is repaired by doing the group again: each
+// change can be made twice. An error ends the stream, with nothing of the group
+// acknowledged; the next stream begins at the position of the catalog, with an
+// empty staging directory, so that nothing is trusted whose fsync failed.
+//
+// A comparison goes through the same steps: what a listing shows to be
+// different becomes changes without a sequence number, and fetches for the
+// contents that are lacking.
+//
+// What the package rests on: fsync of a file, rename, fsync of its directory;
+// or, for many, syncfs before the renames and after them. The store has no
+// other writer; if it has one, the digests that the primary sends find it.
+package mirror

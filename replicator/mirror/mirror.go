@@ -1,0 +1,219 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+// The delays between attempts to reach the primary.
+const (
+	firstBackoff = 200 * time.Millisecond
+	maxBackoff   = 5 * time.Second
+)
+
+// StageName is the directory at the store's root that the mirror stages in.
+// Mail servers ignore it, and it is never replicated.
+const StageName = "..mailtwin"
+
+// Rules tell which names are messages, and which names are one message.
+type Rules interface {
+	// Classify returns the class of the thing of type t at p.
+	Classify(p journal.Path, t journal.Type) watch.Class
+	// Base returns the part of a message's name that stays when its flags
+	// change.
+	Base(name string) string
+}
+
+// Config is what a Mirror is made of. All fields must be set.
+type Config struct {
+	Name    string
+	Root    *beneath.Root
+	Catalog *catalog.Catalog
+	Rules   Rules
+	Log     hclog.Logger
+	Now     func() time.Time
+	// Dial connects to the primary; the connection is closed by the mirror.
+	Dial func(context.Context) (*grpc.ClientConn, error)
+	// Explain puts an error of the connection into words for the operator.
+	Explain func(error) error
+	// Changed is called when Status would tell something new; it must not block.
+	Changed func()
+}
+
+// Mirror keeps a store equal to that of its primary.
+type Mirror struct {
+	cfg Config
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Status is how a mirror is.
+type Status struct {
+	Primary    string // name; "" until it was reached
+	Epoch      journal.Epoch
+	Connected  bool
+	Since      time.Time // of the connection, or of being without one
+	LastHeard  time.Time
+	LastError  string
+	Attention  string // what a person has to see to; "" if nothing
+	Applied    journal.Sequence
+	Acked      journal.Sequence
+	Resync     string // why catalogs are being compared; "" if they are not
+	Whole      bool   // the last comparison was finished
+	Progress   Progress
+	Proven     bool // the digest that the primary named last was ours
+	ProvenAt   journal.Sequence
+	ProvenTime time.Time
+	OwnersLost bool // owners cannot be set for want of privilege
+	Beat       wire.Heartbeat
+	Received   uint64 // bytes of batches in this connection
+	Totals     catalog.Totals
+}
+
+// Progress is what a comparison has still to do.
+type Progress struct {
+	Directories, Files uint64
+	Bytes              uint64
+	FilesDone          uint64
+	BytesDone          uint64
+}
+
+// New returns a Mirror.
+func New(cfg Config) *Mirror {
+	m := &Mirror{cfg: cfg}
+	m.status.Since = cfg.Now()
+	return m
+}
+
+// Status tells how the mirror is.
+func (m *Mirror) Status() Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.status
+}
+
+// update changes the status.
+func (m *Mirror) update(f func(*Status)) {
+	m.mu.Lock()
+	f(&m.status)
+	m.mu.Unlock()
+	m.cfg.Changed()
+}
+
+// Run keeps the mirror connected until ctx ends.
+func (m *Mirror) Run(ctx context.Context) error {
+	if err := m.loadStatus(); err != nil {
+		return err
+	}
+	backoff := firstBackoff
+	lastLogged := ""
+	for {
+		began := m.cfg.Now()
+		err := m.connect(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		err = m.cfg.Explain(err)
+		m.lost(err)
+		// The same error again and again is one line in the log, not thousands.
+		if text := err.Error(); text != lastLogged {
+			m.cfg.Log.Warn("no connection to the primary", "error", err)
+			lastLogged = text
+		}
+		if m.cfg.Now().Sub(began) > maxBackoff {
+			backoff, lastLogged = firstBackoff, ""
+		}
+		// Jitter keeps many mirrors from dialling at the same moment.
+		wait := backoff/2 + rand.N(backoff)
+		backoff = min(backoff*2, maxBackoff)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// loadStatus takes from the catalog what was known before this start.
+func (m *Mirror) loadStatus() error {
+	return m.cfg.Catalog.View(func(t *catalog.Tx) error {
+		whole, err := readWhole(t)
+		if err != nil {
+			return err
+		}
+		pos := t.Position()
+		m.update(func(s *Status) {
+			s.Applied, s.Acked, s.Epoch = pos.Sequence, pos.Sequence, pos.Epoch
+			s.Whole, s.Totals = whole, t.Totals()
+		})
+		return nil
+	})
+}
+
+// lost notes that there is no connection any more, and why.
+func (m *Mirror) lost(err error) {
+	m.update(func(s *Status) {
+		if s.Connected {
+			s.Since = m.cfg.Now()
+		}
+		s.Connected = false
+		s.LastError = err.Error()
+		s.Attention = ""
+		if problem := new(storeError); errors.As(err, &problem) {
+			s.Attention = problem.Error()
+		}
+		if errors.Is(err, wire.ErrVersion) {
+			s.Attention = err.Error()
+		}
+	})
+}
+
+// storeError is a failure of the mirror's own store: it acknowledges nothing
+// until it is gone.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return "the mirror's store: " + e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+// inStore marks an error as one of the mirror's own store.
+func inStore(err error, doing string, p journal.Path) error {
+	if err == nil {
+		return nil
+	}
+	return &storeError{fmt.Errorf("%s %q: %w", doing, string(p), err)}
+}
+
+const metaWhole = "mirror.whole"
+
+// readWhole reports whether the last comparison was finished.
+func readWhole(t *catalog.Tx) (bool, error) {
+	v, err := t.Meta(metaWhole)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && string(v) == "1", err
+}
+
+// writeWhole notes whether the last comparison was finished.
+func writeWhole(t *catalog.Tx, whole bool) error {
+	if whole {
+		return t.SetMeta(metaWhole, []byte("1"))
+	}
+	return t.SetMeta(metaWhole, nil)
+}

@@ -1,0 +1,265 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/content"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+// maxOpenTransfers bounds the transfers that a primary may have begun and not
+// ended: a live one, and a large one that it interrupts.
+const maxOpenTransfers = 4
+
+// step is something that takes effect in its turn. Exactly one field is set,
+// but contents come with the entries that need them.
+type step struct {
+	entries  *wire.Entries
+	contents map[uint64]*arrived // of the entries, by transfer
+	answer   *arrived
+	listing  *wire.Listing
+	mark     *wire.Mark
+}
+
+// arrived is a transfer that has ended.
+type arrived struct {
+	transfer uint64
+	file     *staged // nil unless the outcome is OK and no chunk was lost
+	end      wire.ContentEnd
+	lost     bool // a chunk that it refers to is lost
+}
+
+// incoming is a transfer that goes on.
+type incoming struct {
+	file    *staged
+	w       *os.File
+	decoder *content.Decoder
+	source  *chunkSource
+	lost    bool
+}
+
+// receiver takes messages from the stream.
+type receiver struct {
+	c        *connection
+	window   *content.Received
+	entries  *content.StreamDecompressor
+	open     map[uint64]*incoming
+	contents map[uint64]*arrived // ended, for entries that follow
+}
+
+func newReceiver(c *connection) *receiver {
+	return &receiver{
+		c:        c,
+		window:   content.NewReceived(wire.ChunkWindow, content.DefaultCache),
+		open:     make(map[uint64]*incoming),
+		contents: make(map[uint64]*arrived),
+	}
+}
+
+// run receives until the stream ends.
+func (r *receiver) run(ctx context.Context) error {
+	entries, err := content.NewStreamDecompressor(wire.MaxEntriesSize)
+	if err != nil {
+		return err
+	}
+	defer entries.Close()
+	r.entries = entries
+	defer r.closeOpen()
+	for {
+		m, err := r.c.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return r.c.failure(err)
+		}
+		r.c.heard()
+		if err := r.take(ctx, m); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *receiver) closeOpen() {
+	for _, in := range r.open {
+		_ = in.w.Close()
+	}
+}
+
+// take acts on one message.
+func (r *receiver) take(ctx context.Context, m *pb.ReplicateResponse) error {
+	switch {
+	case m.GetBatch() != nil:
+		return r.takeBatch(ctx, m.GetBatch())
+	case m.GetListing() != nil:
+		l, err := wire.ParseListing(m.GetListing())
+		if err != nil {
+			return err
+		}
+		return r.pass(ctx, step{listing: &l})
+	case m.GetHeartbeat() != nil:
+		beat := wire.ParseHeartbeat(m.GetHeartbeat())
+		r.c.m.update(func(s *Status) { s.Beat = beat })
+		return nil
+	}
+	return fmt.Errorf("%w: a message of no known kind", wire.ErrProtocol)
+}
+
+func (r *receiver) pass(ctx context.Context, s step) error {
+	select {
+	case r.c.steps <- s:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// takeBatch stages contents, and passes on what takes effect.
+func (r *receiver) takeBatch(ctx context.Context, b *pb.Batch) error {
+	for _, c := range b.GetContents() {
+		done, err := r.takeContent(c)
+		if err != nil {
+			return err
+		}
+		switch {
+		case done == nil:
+		case done.transfer >= wire.PrimaryTransfer:
+			if len(r.contents) >= wire.MaxBatchEntries {
+				return fmt.Errorf("%w: contents without entries", wire.ErrProtocol)
+			}
+			r.contents[done.transfer] = done
+		default:
+			if err := r.pass(ctx, step{answer: done}); err != nil {
+				return err
+			}
+		}
+	}
+	count := 0
+	if b.GetEntriesSize() > 0 {
+		plain, err := r.entries.Decompress(b.GetEntries(), int(b.GetEntriesSize()))
+		if err != nil {
+			return err
+		}
+		entries, err := wire.UnmarshalEntries(plain)
+		if err != nil {
+			return err
+		}
+		count = len(entries.Entries)
+		if err := r.pass(ctx, step{entries: &entries, contents: r.contents}); err != nil {
+			return err
+		}
+		r.contents = make(map[uint64]*arrived)
+	}
+	mark, err := wire.ParseMark(b.GetMark())
+	if err != nil {
+		return err
+	}
+	if mark != nil {
+		if err := r.pass(ctx, step{mark: mark}); err != nil {
+			return err
+		}
+	}
+	bytes, entries := wire.Cost(b, count)
+	r.c.m.update(func(s *Status) { s.Received += uint64(bytes) })
+	return r.c.spent(bytes, entries)
+}
+
+// takeContent writes the pieces of one transfer; at its end it returns what
+// arrived.
+func (r *receiver) takeContent(c *pb.Content) (*arrived, error) {
+	number := c.GetTransfer()
+	in := r.open[number]
+	if in == nil && len(c.GetPieces()) > 0 {
+		var err error
+		if in, err = r.begin(number); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range c.GetPieces() {
+		if err := r.write(in, wire.ParsePiece(p)); err != nil {
+			return nil, err
+		}
+	}
+	if c.GetEnd() == nil {
+		return nil, nil
+	}
+	end, err := wire.ParseContentEnd(c.GetEnd())
+	if err != nil {
+		return nil, err
+	}
+	delete(r.open, number)
+	return r.end(number, in, end)
+}
+
+// begin opens a file for a new transfer.
+func (r *receiver) begin(number uint64) (*incoming, error) {
+	if len(r.open) >= maxOpenTransfers {
+		return nil, fmt.Errorf("%w: more than %d transfers at one time", wire.ErrProtocol, maxOpenTransfers)
+	}
+	file, w, err := r.c.stage.create()
+	if err != nil {
+		return nil, inStore(err, "write into", StageName)
+	}
+	source := &chunkSource{c: r.c, name: file.name}
+	in := &incoming{file: file, w: w, source: source, decoder: content.NewDecoder(r.window, source)}
+	r.open[number] = in
+	return in, nil
+}
+
+// write adds one piece to a transfer.
+func (r *receiver) write(in *incoming, p content.Piece) error {
+	if in.lost {
+		r.window.Skip(p)
+		return nil
+	}
+	err := in.decoder.Write(p, in.w)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, content.ErrChunkLost):
+		in.lost = true
+		return nil
+	case errors.Is(err, content.ErrCorrupt):
+		return err
+	}
+	return inStore(err, "write into", StageName)
+}
+
+// end checks a transfer that has come to its end.
+func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arrived, error) {
+	out := &arrived{transfer: number, end: end}
+	if in == nil {
+		if end.Outcome != wire.OK {
+			return out, nil
+		}
+		var err error
+		if in, err = r.begin(number); err != nil { // an empty content has no pieces
+			return nil, err
+		}
+		delete(r.open, number)
+	}
+	if err := in.w.Close(); err != nil {
+		return nil, inStore(err, "write into", StageName)
+	}
+	in.file.id, in.file.size = in.decoder.Sum(), in.decoder.Size()
+	out.lost = in.lost
+	switch {
+	case end.Outcome != wire.OK || in.lost:
+		r.c.stage.drop(in.file)
+		return out, nil
+	case in.file.id != end.Facts.Content || in.file.size != end.Facts.Size:
+		return nil, fmt.Errorf("%w: a content of %d bytes, %s, came as %d bytes, %s", content.ErrCorrupt,
+			end.Facts.Size, end.Facts.Content, in.file.size, in.file.id)
+	}
+	in.source.id = in.file.id
+	out.file = in.file
+	return out, nil
+}

@@ -1,0 +1,134 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// stage is the directory in which contents wait, durable and complete, to be
+// renamed into the mailboxes. It begins empty with each stream.
+type stage struct {
+	dir  *beneath.Dir
+	next atomic.Uint64
+}
+
+// openStage makes the staging directory, or empties it.
+func openStage(root *beneath.Root) (*stage, error) {
+	top, err := root.Dir(journal.Root)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = top.Close() }()
+	if err := top.RemoveTree(StageName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := top.Mkdir(StageName, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := top.Dir(StageName)
+	if err != nil {
+		return nil, err
+	}
+	return &stage{dir: dir}, nil
+}
+
+func (s *stage) close() { _ = s.dir.Close() }
+
+// create makes a staged file.
+func (s *stage) create() (*staged, *os.File, error) {
+	f := &staged{name: strconv.FormatUint(s.next.Add(1), 16)}
+	file, err := s.dir.Create(f.name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("stage a content: %w", err)
+	}
+	return f, file, nil
+}
+
+// drop removes a staged file that is not wanted any more.
+func (s *stage) drop(f *staged) {
+	if f != nil {
+		_ = s.dir.Remove(f.name) // the next stream empties the directory anyway
+	}
+}
+
+// staged is a content in the staging directory.
+type staged struct {
+	name string
+	id   journal.ContentID
+	size int64
+}
+
+// chunkSource finds the bytes of a transfer again: in the staging directory,
+// or by their content id wherever they have gone since. It implements
+// content.Source.
+type chunkSource struct {
+	c    *connection
+	name string
+	id   journal.ContentID // set at the end of the transfer
+}
+
+// ReadAt reads bytes of the transfer.
+func (s *chunkSource) ReadAt(p []byte, off int64) (int, error) {
+	file, err := s.c.stage.dir.Open(s.name)
+	if errors.Is(err, fs.ErrNotExist) && s.id.Known() {
+		file, err = s.c.m.openContent(s.id)
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = file.Close() }()
+	return file.ReadAt(p, off)
+}
+
+// errNoContent says that the mirror has no such content.
+var errNoContent = errors.New("no file with this content")
+
+// openContent opens any file of the store that has the content.
+func (m *Mirror) openContent(id journal.ContentID) (*os.File, error) {
+	var paths []journal.Path
+	if err := m.cfg.Catalog.View(func(t *catalog.Tx) error {
+		var err error
+		paths, err = t.FindContent(id)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for _, p := range paths {
+		if file, err := m.openPath(p); err == nil {
+			return file, nil
+		}
+	}
+	return nil, errNoContent
+}
+
+// openPath opens a file of the store.
+func (m *Mirror) openPath(p journal.Path) (*os.File, error) {
+	dir, err := m.cfg.Root.Dir(p.Dir())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Open(p.Name())
+}
+
+// copyTo writes the first n bytes of a file, all of it if n is negative.
+func copyTo(w io.Writer, file *os.File, n int64) error {
+	var r io.Reader = file
+	if n >= 0 {
+		r = io.LimitReader(file, n)
+	}
+	got, err := io.Copy(w, r)
+	if err == nil && n >= 0 && got != n {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,19 @@
+// Package primary serves the journal, and the contents that it speaks of, to
+// the mirrors.
+//
+// Each mirror has one stream and one sender. What the sender sends takes
+// effect on the mirror in the order in which it was sent, and at every moment
+// of the stream the mirror is what the primary's catalog was at the journal
+// entry that was sent last. Answers to comparisons and fetches keep to that:
+// they are looked up in a snapshot of the catalog, the entries up to the
+// snapshot's position are sent, and only then the answer. So an answer can
+// neither bring back what an entry has removed, nor be older than the entries
+// that follow it.
+//
+// Entries overtake answers: between two answers, and between two pieces of a
+// large one, all entries that wait are sent first. New mail does not wait for
+// the initial sync.
+//
+// Contents are read when they are sent. What cannot be read then has an
+// outcome of its own (gone, changed, unreadable), and never stops the stream.
+package primary

@@ -1,0 +1,158 @@
+package primary
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+var (
+	// errGone says that there is no such file any more.
+	errGone = errors.New("gone")
+	// errChanged says that it is another file by now, or was while it was read.
+	errChanged = errors.New("changed")
+)
+
+// maxCapture bounds the control files that are read as they were observed;
+// see openItem.
+const maxCapture = 64 << 20
+
+// source is an open file of which the first Size bytes are the content that
+// the catalog speaks of.
+type source struct {
+	file *os.File
+	item catalog.Item
+	path journal.Path
+}
+
+// openItem opens the file that item says is at path.
+//
+// A file that has grown since it was observed (dovecot-uidlist does) is still
+// good for the bytes that it had then, if their content id is known and can be
+// checked: so a file that grows all the time is not put off for ever.
+func (s *Server) openItem(path journal.Path, item catalog.Item) (*source, error) {
+	dir, err := s.cfg.Root.Dir(path.Dir())
+	if err != nil {
+		return nil, lookupError(err)
+	}
+	defer func() { _ = dir.Close() }()
+	file, err := dir.Open(path.Name())
+	if err != nil {
+		return nil, lookupError(err)
+	}
+	info, err := beneath.FileInfo(file)
+	if err == nil && !matches(info, item) {
+		err = errChanged
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return &source{file: file, item: item, path: path}, nil
+}
+
+// matches reports whether an open file is the one that the catalog knows.
+func matches(info beneath.Info, item catalog.Item) bool {
+	if item.Stamp.Inode != 0 && !info.Stamp.SameFile(item.Stamp) {
+		return false
+	}
+	if info.Facts.Size == item.Facts.Size && info.Facts.Attr.MTime == item.Facts.Attr.MTime {
+		return true
+	}
+	return item.Facts.Content.Known() && info.Facts.Size >= item.Facts.Size && item.Facts.Size <= maxCapture
+}
+
+// Read implements io.Reader for the content.
+func (s *source) reader() io.Reader { return io.LimitReader(s.file, s.item.Facts.Size) }
+
+// check says, after the content was read, whether it was the one meant.
+func (s *source) check(id journal.ContentID, size int64) error {
+	if size != s.item.Facts.Size {
+		return errChanged
+	}
+	if s.item.Facts.Content.Known() {
+		if id == s.item.Facts.Content {
+			return nil
+		}
+		// Other bytes under the same inode, size and time: nobody has written
+		// them. That is damage, and must not reach the mirror.
+		info, err := beneath.FileInfo(s.file)
+		if err != nil {
+			return err
+		}
+		if info.Facts.Size == s.item.Facts.Size && info.Facts.Attr.MTime == s.item.Facts.Attr.MTime {
+			return fmt.Errorf("%w: the bytes read are %s, they were %s", errDamaged, id, s.item.Facts.Content)
+		}
+		return errChanged
+	}
+	info, err := beneath.FileInfo(s.file)
+	if err != nil {
+		return err
+	}
+	if info.Facts.Size != s.item.Facts.Size || info.Facts.Attr.MTime != s.item.Facts.Attr.MTime {
+		return errChanged
+	}
+	return nil
+}
+
+var errDamaged = errors.New("damaged content")
+
+func (s *source) close() { _ = s.file.Close() }
+
+// lookupError tells what is not there from what cannot be read.
+func lookupError(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, beneath.ErrNotDirectory), errors.Is(err, beneath.ErrEscapes):
+		return errGone
+	case errors.Is(err, beneath.ErrNotRegular):
+		return errChanged
+	}
+	return err
+}
+
+// openEntry opens the content of an entry wherever it is by now: the file may
+// have been renamed since.
+func (s *Server) openEntry(e *journal.Entry) (*source, error) {
+	item := catalog.Item{Facts: e.Facts, Stamp: e.Stamp}
+	src, err := s.openItem(e.Path, item)
+	if err == nil || !(errors.Is(err, errGone) || errors.Is(err, errChanged)) {
+		return src, err
+	}
+	var candidates []journal.Path
+	if verr := s.cfg.Catalog.View(func(t *catalog.Tx) error {
+		byStamp, err := t.FindStamp(e.Stamp)
+		if err != nil {
+			return err
+		}
+		candidates = append(candidates, byStamp...)
+		if e.Facts.Content.Known() {
+			byContent, err := t.FindContent(e.Facts.Content)
+			if err != nil {
+				return err
+			}
+			candidates = append(candidates, byContent...)
+		}
+		return nil
+	}); verr != nil {
+		return nil, verr
+	}
+	for _, p := range candidates {
+		if p == e.Path {
+			continue
+		}
+		found := item
+		if found.Facts.Content.Known() {
+			found.Stamp = journal.Stamp{} // any file with this content will do
+		}
+		if src, cerr := s.openItem(p, found); cerr == nil {
+			return src, nil
+		}
+	}
+	return nil, err
+}

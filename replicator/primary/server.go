@@ -1,0 +1,225 @@
+package primary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+// maxMirrors bounds the streams that a primary serves at one time.
+const maxMirrors = 16
+
+// StoreState says in a word and a sentence how the store is, and whether its
+// catalog is complete, so that it can be compared.
+type StoreState struct {
+	State    string
+	Detail   string
+	Complete bool
+}
+
+// Config is what a Server is made of. All fields must be set.
+type Config struct {
+	Name    string
+	Epoch   journal.Epoch
+	Root    *beneath.Root
+	Catalog *catalog.Catalog
+	Journal *journal.Log
+	Log     hclog.Logger
+	Now     func() time.Time
+	// Store tells the state of the store now.
+	Store func() StoreState
+	// Peer returns the name of the authenticated peer of a stream.
+	Peer func(context.Context) (string, error)
+	// Complete cuts what of a captured file is whole, as the observer does.
+	Complete func(journal.Path, []byte) []byte
+	// Changed is called when the state of a mirror changed; it must not block.
+	Changed func()
+}
+
+// Server serves the journal to mirrors. It implements the generated
+// ReplicationServiceServer. Its methods may be called concurrently.
+type Server struct {
+	pb.UnimplementedReplicationServiceServer
+	cfg    Config
+	ledger ledger
+
+	mu       sync.Mutex
+	sessions map[string]*session
+	seen     map[string]lastSeen // mirrors that were here since the start
+	damaged  damageList
+}
+
+type lastSeen struct {
+	at  time.Time
+	err string
+}
+
+// New returns a Server. Run must be running while it serves.
+func New(cfg Config) *Server {
+	return &Server{
+		cfg:      cfg,
+		sessions: make(map[string]*session),
+		seen:     make(map[string]lastSeen),
+		damaged:  damageList{paths: make(map[journal.Path]string)},
+	}
+}
+
+// Run follows the journal to know how far behind each mirror is. It returns
+// when ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	reader, err := s.cfg.Journal.Read(s.oldestCursor())
+	if err != nil {
+		return fmt.Errorf("follow the journal: %w", err)
+	}
+	defer func() { _ = reader.Close() }()
+	started := s.cfg.Now()
+	atStart := s.cfg.Journal.Head().Sequence
+	for {
+		rec, err := reader.Next(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("follow the journal: %w", err)
+		}
+		at := s.cfg.Now()
+		if rec.Position.Sequence <= atStart {
+			// Older than this process: only the wall clock knows, and it may
+			// have been set since. What it says is capped to the past.
+			if age := started.Sub(rec.Time); age > 0 {
+				at = started.Add(-age)
+			}
+		}
+		s.ledger.add(rec.Position.Sequence, putBytes(&rec.Entry), at)
+		s.cfg.Changed()
+	}
+}
+
+// oldestCursor returns the place from which a mirror may still lag.
+func (s *Server) oldestCursor() journal.Sequence {
+	oldest := s.cfg.Journal.Head().Sequence
+	for _, c := range s.cfg.Journal.Cursors() {
+		oldest = min(oldest, c.Position.Sequence)
+	}
+	return max(oldest, s.cfg.Journal.Start().Sequence)
+}
+
+func putBytes(e *journal.Entry) int64 {
+	if e.Kind != journal.KindPut {
+		return 0
+	}
+	if e.Held != nil {
+		return int64(len(e.Held.Data))
+	}
+	return e.Facts.Size
+}
+
+// Replicate serves one mirror until its stream ends.
+func (s *Server) Replicate(stream pb.ReplicationService_ReplicateServer) error {
+	ctx := stream.Context()
+	name, err := s.cfg.Peer(ctx)
+	if err != nil {
+		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	sess, err := s.welcome(ctx, name, stream)
+	if err != nil {
+		return grpcError(err)
+	}
+	s.cfg.Log.Info("mirror connected", "mirror", name, "position", sess.start, "resync", sess.reason)
+	err = sess.run(ctx)
+	s.leave(sess, err)
+	if ctx.Err() == nil && err != nil {
+		s.cfg.Log.Warn("mirror's stream ended", "mirror", name, "error", err)
+	} else {
+		s.cfg.Log.Info("mirror disconnected", "mirror", name)
+	}
+	return grpcError(err)
+}
+
+// leave forgets a session, unless a newer one of the same mirror took over.
+func (s *Server) leave(sess *session, err error) {
+	s.mu.Lock()
+	if s.sessions[sess.name] == sess {
+		delete(s.sessions, sess.name)
+	}
+	seen := lastSeen{at: s.cfg.Now()}
+	if err != nil {
+		seen.err = err.Error()
+	}
+	s.seen[sess.name] = seen
+	s.mu.Unlock()
+	s.cfg.Changed()
+}
+
+// enter registers a session; an older one of the same mirror is ended, for a
+// mirror dials again only when it has given that one up.
+func (s *Server) enter(sess *session) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.sessions[sess.name]; old != nil {
+		old.cancel(errReplaced)
+	} else if len(s.sessions) >= maxMirrors {
+		return fmt.Errorf("%d mirrors are connected already", maxMirrors)
+	}
+	s.sessions[sess.name] = sess
+	return nil
+}
+
+// Mirrors tells how each mirror is, by name: those connected, and those that
+// have a cursor in the journal.
+func (s *Server) Mirrors() []MirrorState {
+	head := s.cfg.Journal.Head().Sequence
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []MirrorState
+	for _, c := range s.cfg.Journal.Cursors() {
+		m := MirrorState{Name: c.Name, Acked: c.Position.Sequence, Behind: c.Behind}
+		if seen, ok := s.seen[c.Name]; ok {
+			m.LastSeen, m.LastError = seen.at, seen.err
+		}
+		if sess := s.sessions[c.Name]; sess != nil {
+			sess.describe(&m)
+		}
+		m.LagEntries = uint64(head - min(m.Acked, head))
+		m.LagBytes, m.Lag = s.ledger.lag(m.Acked, head, now)
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b MirrorState) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Damaged returns files whose content could not be read or is not what it
+// was, at most limit of them, and how many there are.
+func (s *Server) Damaged(limit int) ([]string, int) { return s.damaged.list(limit) }
+
+// grpcError gives an error the code by which the other side tells what it is.
+func grpcError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, wire.ErrVersion):
+		return status.Error(codes.FailedPrecondition, err.Error())
+	case errors.Is(err, wire.ErrProtocol):
+		return status.Error(codes.InvalidArgument, err.Error())
+	case errors.Is(err, errReplaced):
+		return status.Error(codes.Aborted, err.Error())
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, err.Error())
+	}
+	return status.Error(codes.Unavailable, err.Error())
+}

@@ -1,0 +1,155 @@
+package status
+
+import "time"
+
+// Version is the version of the document.
+const Version = 1
+
+// State is how a node, or a mirror, is.
+type State string
+
+// The states, from the best to the worst.
+const (
+	InSync    State = "in-sync"         // all that is known to have changed is durable on the mirror
+	Behind    State = "behind"          // changes are on their way
+	Syncing   State = "syncing"         // catalogs are compared, contents are copied: not complete yet
+	Scanning  State = "scanning"        // the store is looked at; what is found is not known yet
+	Alone     State = "no-mirror"       // no mirror has joined: nothing is protected
+	Attention State = "needs-attention" // a person has to see to something
+	Unknown   State = "unknown"         // the other side is not heard of
+)
+
+// ExitCode returns what `mailtwin status` ends with: 0 in sync, 1 behind or
+// busy, 2 needs a person, 3 unknown.
+func (s State) ExitCode() int {
+	switch s {
+	case InSync:
+		return 0
+	case Behind, Syncing, Scanning:
+		return 1
+	case Attention, Alone:
+		return 2
+	}
+	return 3
+}
+
+// Document is the status of one node.
+type Document struct {
+	Version int       `json:"version"`
+	Time    time.Time `json:"time"`
+	Pair    string    `json:"pair"`
+	Name    string    `json:"name"`
+	Role    string    `json:"role"`
+	Epoch   uint64    `json:"epoch"`
+	State   State     `json:"state"`
+	Detail  string    `json:"detail"` // the state in a sentence
+
+	Store   Store    `json:"store"`
+	Journal *Journal `json:"journal,omitempty"` // of a primary
+	Mirrors []Mirror `json:"mirrors,omitempty"` // of a primary
+	Primary *Primary `json:"primary,omitempty"` // of a mirror
+	Loss    Loss     `json:"loss"`
+
+	LastError *Problem `json:"last_error,omitempty"`
+}
+
+// Store is the mailstore of the node.
+type Store struct {
+	Path             string   `json:"path"`
+	State            string   `json:"state"`
+	Detail           string   `json:"detail"`
+	Files            uint64   `json:"files"`
+	Bytes            uint64   `json:"bytes"`
+	Directories      uint64   `json:"directories"`
+	Unread           uint64   `json:"unread"`  // files whose content was not read yet
+	Missing          uint64   `json:"missing"` // on a mirror: files whose content never came
+	Unreadable       int      `json:"unreadable"`
+	UnreadableFiles  []string `json:"unreadable_files,omitempty"` // the first of them, with why
+	Watch            *Watch   `json:"watch,omitempty"`
+	OwnersNotApplied bool     `json:"owners_not_applied,omitempty"` // the mirror may not set owners
+}
+
+// Watch is how changes of the store are found.
+type Watch struct {
+	Mode             string     `json:"mode"` // events or polling
+	ModeReason       string     `json:"mode_reason,omitempty"`
+	Complete         bool       `json:"complete"` // every directory is watched
+	Watches          int        `json:"watches"`
+	DirectoriesDone  uint64     `json:"directories_done"` // of the scan under way
+	DirectoriesKnown uint64     `json:"directories_known"`
+	Overflows        uint64     `json:"overflows"`
+	LastOverflow     *time.Time `json:"last_overflow,omitempty"`
+	BeingWritten     int        `json:"being_written"`
+	Pending          int        `json:"pending"` // names still to be looked at
+}
+
+// Journal is the journal of a primary.
+type Journal struct {
+	Sequence uint64 `json:"sequence"` // of the last entry
+	Digest   string `json:"digest"`
+	Start    uint64 `json:"start"` // before the oldest entry that is kept
+	Bytes    int64  `json:"bytes"`
+	Entries  uint64 `json:"entries"`
+}
+
+// Mirror is a mirror, as its primary knows it.
+type Mirror struct {
+	Name           string     `json:"name"`
+	State          State      `json:"state"`
+	Detail         string     `json:"detail"`
+	Connected      bool       `json:"connected"`
+	Since          *time.Time `json:"since,omitempty"` // connected, or last seen
+	AckedSequence  uint64     `json:"acked_sequence"`
+	LagEntries     uint64     `json:"lag_entries"`
+	LagBytes       uint64     `json:"lag_bytes"`
+	LagSeconds     float64    `json:"lag_seconds"` // age of the oldest change that is not durable on the mirror
+	SentBytes      uint64     `json:"sent_bytes"`  // in this connection
+	SentFiles      uint64     `json:"sent_files"`
+	SentRawBytes   uint64     `json:"sent_raw_bytes"` // what they are without deduplication and compression
+	BytesPerSecond float64    `json:"bytes_per_second"`
+	Files          uint64     `json:"files"` // that the mirror has
+	Bytes          uint64     `json:"bytes"`
+	FilesLeft      uint64     `json:"files_left"` // that the comparison knows to be lacking
+	BytesLeft      uint64     `json:"bytes_left"`
+	Missing        uint64     `json:"missing"`
+	Proven         bool       `json:"proven"` // equal by digest
+	ProvenSequence uint64     `json:"proven_sequence"`
+}
+
+// Primary is the primary, as its mirror knows it.
+type Primary struct {
+	Name           string     `json:"name"`
+	Address        string     `json:"address"`
+	State          State      `json:"state"`
+	Detail         string     `json:"detail"`
+	Connected      bool       `json:"connected"`
+	Since          *time.Time `json:"since,omitempty"`
+	LastHeard      *time.Time `json:"last_heard,omitempty"`
+	Sequence       uint64     `json:"sequence"` // the last entry that is known of
+	AppliedTo      uint64     `json:"applied_sequence"`
+	AckedSequence  uint64     `json:"acked_sequence"`
+	LagEntries     uint64     `json:"lag_entries"`
+	LagBytes       uint64     `json:"lag_bytes"`
+	LagSeconds     float64    `json:"lag_seconds"`
+	ReceivedBytes  uint64     `json:"received_bytes"`
+	FilesLeft      uint64     `json:"files_left"`
+	BytesLeft      uint64     `json:"bytes_left"`
+	Proven         bool       `json:"proven"`
+	ProvenSequence uint64     `json:"proven_sequence"`
+}
+
+// Loss is what would be lost if the mirror were promoted now.
+type Loss struct {
+	Known   bool    `json:"known"`   // false: at least this, maybe more
+	Entries uint64  `json:"entries"` // changes
+	Bytes   uint64  `json:"bytes"`
+	Files   uint64  `json:"files"` // that never reached the mirror, and stood in no change
+	Seconds float64 `json:"seconds"`
+	Words   string  `json:"words"`
+}
+
+// Problem is an error that a person may want to know of.
+type Problem struct {
+	Time time.Time `json:"time"`
+	Text string    `json:"text"`
+}

@@ -1,0 +1,102 @@
+package status
+
+import (
+	"fmt"
+	"time"
+)
+
+// Judge finds the state of a node from the states of what it depends on: the
+// worst of them.
+func Judge(d *Document) {
+	state, detail := InSync, ""
+	worse := func(s State, words string) {
+		if rank(s) > rank(state) {
+			state, detail = s, words
+		}
+	}
+	switch d.Store.State {
+	case "suspended", "missing":
+		worse(Attention, "the store: "+d.Store.Detail)
+	case "starting", "baseline", "scanning":
+		worse(Scanning, d.Store.Detail)
+	}
+	if d.Store.Unreadable > 0 {
+		worse(Attention, fmt.Sprintf("%d files cannot be read", d.Store.Unreadable))
+	}
+	if d.Store.Missing > 0 {
+		worse(Attention, fmt.Sprintf("%d files are known, but their content never came", d.Store.Missing))
+	}
+	if d.Role == "primary" && len(d.Mirrors) == 0 {
+		worse(Alone, "no mirror has joined: nothing is protected")
+	}
+	for _, m := range d.Mirrors {
+		worse(m.State, m.Name+": "+m.Detail)
+	}
+	if d.Primary != nil {
+		worse(d.Primary.State, d.Primary.Name+": "+d.Primary.Detail)
+	}
+	if detail == "" {
+		detail = "all that is known to have changed is durable on the mirror"
+	}
+	d.State, d.Detail = state, detail
+}
+
+// rank orders states by how bad they are.
+func rank(s State) int {
+	for i, known := range []State{InSync, Behind, Syncing, Scanning, Alone, Attention, Unknown} {
+		if s == known {
+			return i
+		}
+	}
+	return 7
+}
+
+// Lost puts a loss into words.
+func Lost(l Loss) Loss {
+	nothing := l.Entries == 0 && l.Files == 0 && l.Bytes == 0
+	switch {
+	case l.Known && nothing:
+		l.Words = "nothing"
+	case !l.Known && nothing:
+		l.Words = "unknown: nothing that is known of, but the other side is not heard of"
+	default:
+		l.Words = fmt.Sprintf("%d changes", l.Entries)
+		if l.Files > 0 {
+			l.Words += fmt.Sprintf(" and %d files that were never copied", l.Files)
+		}
+		l.Words += fmt.Sprintf(", %s", Bytes(l.Bytes))
+		if l.Seconds > 0 {
+			l.Words += fmt.Sprintf(", of the last %s", Age(l.Seconds))
+		}
+		if !l.Known {
+			l.Words = "unknown: at least " + l.Words
+		}
+	}
+	return l
+}
+
+// Bytes writes a size for people.
+func Bytes(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	div, exp := uint64(unit), 0
+	for m := n / unit; m >= unit && exp < 4; m /= unit {
+		div *= unit
+		exp++
+	}
+	return fmt.Sprintf("%.1f %ciB", float64(n)/float64(div), "KMGTP"[exp])
+}
+
+// Age writes a number of seconds for people.
+func Age(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

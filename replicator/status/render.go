@@ -1,0 +1,118 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Render writes the document for people.
+func Render(w io.Writer, d *Document) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+	}
+	line("state", "%s", strings.ToUpper(string(d.State)))
+	line("", "%s", d.Detail)
+	line("node", "%s, %s of %s, epoch %d", d.Name, d.Role, d.Pair, d.Epoch)
+	renderStore(line, &d.Store)
+	if j := d.Journal; j != nil {
+		line("journal", "at %d, kept from %d (%s)", j.Sequence, j.Start+1, Bytes(uint64(j.Bytes)))
+	}
+	for i := range d.Mirrors {
+		renderMirror(line, &d.Mirrors[i], d.Time)
+	}
+	if d.Primary != nil {
+		renderPrimary(line, d.Primary, d.Time)
+	}
+	line("lost if promoted now", "%s", d.Loss.Words)
+	if d.LastError != nil {
+		line("last error", "%s: %s", d.LastError.Time.Format(time.DateTime), d.LastError.Text)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("print the status: %w", err)
+	}
+	return nil
+}
+
+func renderStore(line func(string, string, ...any), s *Store) {
+	line("store", "%s: %s in %d files, %d directories", s.Path, Bytes(s.Bytes), s.Files, s.Directories)
+	if s.Detail != "" {
+		line("", "%s", s.Detail)
+	}
+	if w := s.Watch; w != nil {
+		switch {
+		case w.Mode == "polling":
+			line("watching", "by scans only: %s", w.ModeReason)
+		case !w.Complete:
+			line("watching", "%d of %d directories so far", w.DirectoriesDone, w.DirectoriesKnown)
+		default:
+			line("watching", "every directory")
+		}
+		if w.Overflows > 0 {
+			line("", "the kernel's queue overflowed %d times; the store was scanned each time", w.Overflows)
+		}
+	}
+	if s.Unreadable > 0 {
+		line("unreadable", "%d", s.Unreadable)
+		for _, f := range s.UnreadableFiles {
+			line("", "%s", f)
+		}
+	}
+	if s.Missing > 0 {
+		line("missing", "the content of %d files never came", s.Missing)
+	}
+	if s.OwnersNotApplied {
+		line("owners", "not set: the daemon has no privilege to")
+	}
+}
+
+func renderMirror(line func(string, string, ...any), m *Mirror, now time.Time) {
+	line("mirror "+m.Name, "%s: %s", m.State, m.Detail)
+	if m.Since != nil {
+		verb := "not connected since"
+		if m.Connected {
+			verb = "connected since"
+		}
+		line("", "%s %s (%s)", verb, m.Since.Local().Format(time.DateTime), Age(now.Sub(*m.Since).Seconds()))
+	}
+	line("", "durable up to %d; behind by %d entries, %s, %s", m.AckedSequence, m.LagEntries, Bytes(m.LagBytes), Age(m.LagSeconds))
+	if m.State == Syncing {
+		line("", "has %d files, %s; %d files, %s known to be lacking; %s/s", m.Files, Bytes(m.Bytes),
+			m.FilesLeft, Bytes(m.BytesLeft), Bytes(uint64(m.BytesPerSecond)))
+	}
+	if m.Proven {
+		line("", "proven equal at %d", m.ProvenSequence)
+	}
+}
+
+func renderPrimary(line func(string, string, ...any), p *Primary, now time.Time) {
+	name := p.Name
+	if name == "" {
+		name = p.Address
+	}
+	line("primary "+name, "%s: %s", p.State, p.Detail)
+	if p.LastHeard != nil {
+		line("", "heard of %s ago", Age(now.Sub(*p.LastHeard).Seconds()))
+	}
+	line("", "applied up to %d of %d; behind by %d entries, %s, %s", p.AppliedTo, p.Sequence, p.LagEntries, Bytes(p.LagBytes), Age(p.LagSeconds))
+	if p.State == Syncing {
+		line("", "%d files, %s known to be lacking", p.FilesLeft, Bytes(p.BytesLeft))
+	}
+	if p.Proven {
+		line("", "proven equal at %d", p.ProvenSequence)
+	}
+}
+
+// printable keeps names that mail users chose from playing with the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strconv.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}

@@ -1,0 +1,173 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/content"
+)
+
+// Item is one name in a directory of the primary.
+type Item struct {
+	Name   string
+	Facts  journal.Facts
+	Digest [32]byte // directories
+	Link   uint64   // not 0: names with the same number are one file
+}
+
+// Listing is what the primary has in one directory, or a part of it.
+type Listing struct {
+	Path    journal.Path
+	Outcome Outcome
+	Facts   journal.Facts // of the directory itself
+	Items   []Item
+	Last    bool
+	From    string // set by the receiver: the page is of the names from here on
+}
+
+// ListingMessage converts l for the wire.
+func ListingMessage(l Listing) *pb.ReplicateResponse {
+	out := &pb.Listing{
+		Path: []byte(l.Path), Outcome: pb.Outcome(l.Outcome), Last: l.Last,
+		Items: make([]*pb.Item, 0, len(l.Items)),
+	}
+	if l.Outcome == OK {
+		out.Facts = Facts(l.Facts)
+	}
+	for i := range l.Items {
+		it := &l.Items[i]
+		item := &pb.Item{Name: []byte(it.Name), Facts: Facts(it.Facts), Link: it.Link}
+		if it.Facts.Type == journal.TypeDirectory {
+			item.Digest = it.Digest[:]
+		}
+		out.Items = append(out.Items, item)
+	}
+	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Listing{Listing: out}}
+}
+
+// ParseListing checks and converts a listing.
+func ParseListing(in *pb.Listing) (Listing, error) {
+	var out Listing
+	var err error
+	if out.Path, err = ParsePath(in.GetPath()); err != nil {
+		return out, err
+	}
+	if out.Outcome, err = ParseOutcome(in.GetOutcome()); err != nil {
+		return out, err
+	}
+	if out.Last = in.GetLast(); out.Outcome != OK {
+		return out, nil
+	}
+	if out.Facts, err = ParseFacts(in.GetFacts()); err != nil {
+		return out, err
+	}
+	if len(in.GetItems()) > MaxListingItems {
+		return out, fmt.Errorf("%w: %d items in one listing", ErrProtocol, len(in.GetItems()))
+	}
+	for _, it := range in.GetItems() {
+		item, err := parseItem(out.Path, it)
+		if err != nil {
+			return out, fmt.Errorf("listing of %q: %w", string(out.Path), err)
+		}
+		out.Items = append(out.Items, item)
+	}
+	return out, nil
+}
+
+func parseItem(dir journal.Path, in *pb.Item) (Item, error) {
+	out := Item{Name: string(in.GetName()), Link: in.GetLink()}
+	p, err := ParsePath([]byte(dir.Join(out.Name)))
+	if err != nil {
+		return out, err
+	}
+	if p.Name() != out.Name {
+		return out, fmt.Errorf("%w: %q is no single name", ErrProtocol, out.Name)
+	}
+	if out.Facts, err = ParseFacts(in.GetFacts()); err != nil {
+		return out, err
+	}
+	out.Digest, err = ParseDigest(in.GetDigest())
+	return out, err
+}
+
+// Heartbeat is what a primary says when it has nothing else to say.
+type Heartbeat struct {
+	Head          journal.Sequence
+	Lag           time.Duration
+	LagBytes      uint64
+	Now           time.Time
+	State, Detail string
+	Files, Bytes  uint64
+	Unread        uint64
+}
+
+// HeartbeatMessage converts h for the wire.
+func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
+	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Heartbeat{Heartbeat: &pb.Heartbeat{
+		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
+		Now: h.Now.UnixNano(), State: h.State, Detail: h.Detail,
+		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread,
+	}}}
+}
+
+// ParseHeartbeat converts a heartbeat.
+func ParseHeartbeat(h *pb.Heartbeat) Heartbeat {
+	return Heartbeat{
+		Head: journal.Sequence(h.GetHead()), Lag: time.Duration(h.GetLagNanoseconds()), LagBytes: h.GetLagBytes(),
+		Now: time.Unix(0, h.GetNow()), State: words(h.GetState()), Detail: words(h.GetDetail()),
+		Files: h.GetFiles(), Bytes: h.GetBytes(), Unread: h.GetUnread(),
+	}
+}
+
+// Piece converts a piece of a content for the wire.
+func Piece(p content.Piece) *pb.Piece {
+	out := &pb.Piece{Unnumbered: p.Unnumbered}
+	switch {
+	case p.Run.Count > 0:
+		out.Piece = &pb.Piece_Run{Run: &pb.ChunkRun{First: p.Run.First, Count: p.Run.Count}}
+	case len(p.Zstd) > 0:
+		out.Piece = &pb.Piece_Zstd{Zstd: p.Zstd}
+	default:
+		out.Piece = &pb.Piece_Raw{Raw: p.Raw}
+	}
+	return out
+}
+
+// ParsePiece converts a piece; the package content checks what is in it.
+func ParsePiece(p *pb.Piece) content.Piece {
+	return content.Piece{
+		Raw: p.GetRaw(), Zstd: p.GetZstd(), Unnumbered: p.GetUnnumbered(),
+		Run: content.Run{First: p.GetRun().GetFirst(), Count: p.GetRun().GetCount()},
+	}
+}
+
+// ContentEnd closes a transfer.
+type ContentEnd struct {
+	Outcome Outcome
+	Facts   journal.Facts // if the outcome is OK or Same
+	Link    uint64
+}
+
+// ContentEndMessage converts e for the wire.
+func ContentEndMessage(e ContentEnd) *pb.ContentEnd {
+	out := &pb.ContentEnd{Outcome: pb.Outcome(e.Outcome), Link: e.Link}
+	if e.Outcome == OK || e.Outcome == Same {
+		out.Facts = Facts(e.Facts)
+	}
+	return out
+}
+
+// ParseContentEnd checks and converts the end of a transfer.
+func ParseContentEnd(in *pb.ContentEnd) (ContentEnd, error) {
+	out := ContentEnd{Link: in.GetLink()}
+	var err error
+	if out.Outcome, err = ParseOutcome(in.GetOutcome()); err != nil {
+		return out, err
+	}
+	if out.Outcome == OK || out.Outcome == Same {
+		out.Facts, err = ParseFacts(in.GetFacts())
+	}
+	return out, err
+}

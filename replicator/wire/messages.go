@@ -1,0 +1,236 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/mailtwin/mailtwin/journal"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+)
+
+// HelloMessage opens a stream.
+type HelloMessage struct {
+	OldestVersion, NewestVersion uint32
+	Name                         string
+	Position                     journal.Position
+	Whole                        bool
+}
+
+// Hello converts h for the wire.
+func Hello(h HelloMessage) *pb.ReplicateRequest {
+	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Hello{Hello: &pb.Hello{
+		OldestVersion:   OldestVersion,
+		NewestVersion:   NewestVersion,
+		Name:            h.Name,
+		Position:        Position(h.Position),
+		MaxMessageBytes: MaxMessage,
+		ChunkWindow:     ChunkWindow,
+		Whole:           h.Whole,
+	}}}
+}
+
+// ParseHello checks and converts a hello.
+func ParseHello(h *pb.Hello) (HelloMessage, error) {
+	if h == nil {
+		return HelloMessage{}, fmt.Errorf("%w: the first message is no hello", ErrProtocol)
+	}
+	pos, err := ParsePosition(h.GetPosition())
+	if err != nil {
+		return HelloMessage{}, err
+	}
+	if h.GetMaxMessageBytes() < MaxMessage || h.GetChunkWindow() < ChunkWindow {
+		return HelloMessage{}, fmt.Errorf("%w: limits of %d bytes and %d chunks are below version 1's",
+			ErrProtocol, h.GetMaxMessageBytes(), h.GetChunkWindow())
+	}
+	return HelloMessage{
+		OldestVersion: h.GetOldestVersion(), NewestVersion: h.GetNewestVersion(),
+		Name: h.GetName(), Position: pos, Whole: h.GetWhole(),
+	}, nil
+}
+
+// WelcomeMessage answers a hello.
+type WelcomeMessage struct {
+	Version  uint32
+	Name     string
+	Epoch    journal.Epoch
+	Position journal.Position
+	Resync   string // why the mirror has to compare; "" if it need not
+}
+
+// Welcome converts w for the wire.
+func Welcome(w WelcomeMessage) *pb.ReplicateResponse {
+	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Welcome{Welcome: &pb.Welcome{
+		Version:         w.Version,
+		Name:            w.Name,
+		Epoch:           uint64(w.Epoch),
+		Position:        Position(w.Position),
+		Resync:          w.Resync != "",
+		ResyncReason:    w.Resync,
+		MaxMessageBytes: MaxMessage,
+	}}}
+}
+
+// ParseWelcome checks and converts a welcome.
+func ParseWelcome(w *pb.Welcome) (WelcomeMessage, error) {
+	if w == nil {
+		return WelcomeMessage{}, fmt.Errorf("%w: the first answer is no welcome", ErrProtocol)
+	}
+	if v := w.GetVersion(); v < OldestVersion || v > NewestVersion {
+		return WelcomeMessage{}, fmt.Errorf("%w: the primary chose %d, this mirror speaks %d to %d",
+			ErrVersion, v, OldestVersion, NewestVersion)
+	}
+	pos, err := ParsePosition(w.GetPosition())
+	if err != nil {
+		return WelcomeMessage{}, err
+	}
+	out := WelcomeMessage{Version: w.GetVersion(), Name: w.GetName(), Epoch: journal.Epoch(w.GetEpoch()), Position: pos}
+	if w.GetResync() {
+		out.Resync = w.GetResyncReason()
+		if out.Resync == "" {
+			out.Resync = "the primary wants it"
+		}
+	}
+	return out, nil
+}
+
+// CompareItem asks for the listing of one directory.
+type CompareItem struct {
+	Path   journal.Path
+	Digest [32]byte // zero: the mirror has no such directory
+}
+
+// Compare converts requests for the wire.
+func Compare(items []CompareItem) *pb.ReplicateRequest {
+	out := &pb.Compare{}
+	for i := range items {
+		out.Directories = append(out.Directories, &pb.DirectoryDigest{Path: []byte(items[i].Path), Digest: items[i].Digest[:]})
+	}
+	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Compare{Compare: out}}
+}
+
+// ParseCompare checks and converts requests.
+func ParseCompare(c *pb.Compare) ([]CompareItem, error) {
+	if len(c.GetDirectories()) > MaxCompare {
+		return nil, fmt.Errorf("%w: %d directories in one comparison", ErrProtocol, len(c.GetDirectories()))
+	}
+	var out []CompareItem
+	for _, d := range c.GetDirectories() {
+		p, err := ParsePath(d.GetPath())
+		if err != nil {
+			return nil, err
+		}
+		digest, err := ParseDigest(d.GetDigest())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, CompareItem{Path: p, Digest: digest})
+	}
+	return out, nil
+}
+
+// FetchItem asks for one content.
+type FetchItem struct {
+	Transfer uint64
+	Path     journal.Path
+	Have     journal.ContentID
+	Plain    bool // without references to chunks: the mirror has lost one
+}
+
+// Fetch converts requests for the wire.
+func Fetch(items []FetchItem) *pb.ReplicateRequest {
+	out := &pb.Fetch{}
+	for i := range items {
+		f := &pb.FetchItem{Transfer: items[i].Transfer, Path: []byte(items[i].Path), Plain: items[i].Plain}
+		if items[i].Have.Known() {
+			f.Have = items[i].Have[:]
+		}
+		out.Items = append(out.Items, f)
+	}
+	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Fetch{Fetch: out}}
+}
+
+// ParseFetch checks and converts requests.
+func ParseFetch(f *pb.Fetch) ([]FetchItem, error) {
+	if len(f.GetItems()) > MaxFetch {
+		return nil, fmt.Errorf("%w: %d files in one fetch", ErrProtocol, len(f.GetItems()))
+	}
+	var out []FetchItem
+	for _, i := range f.GetItems() {
+		p, err := ParsePath(i.GetPath())
+		if err != nil {
+			return nil, err
+		}
+		have, err := ParseContentID(i.GetHave())
+		if err != nil {
+			return nil, err
+		}
+		if i.GetTransfer() == 0 || i.GetTransfer() >= PrimaryTransfer {
+			return nil, fmt.Errorf("%w: transfer %d", ErrProtocol, i.GetTransfer())
+		}
+		out = append(out, FetchItem{Transfer: i.GetTransfer(), Path: p, Have: have, Plain: i.GetPlain()})
+	}
+	return out, nil
+}
+
+// Report is what a mirror says of itself.
+type Report struct {
+	State, Detail                         string
+	Applied                               journal.Sequence
+	DirectoriesLeft, FilesLeft, BytesLeft uint64
+	Files, Bytes, Missing                 uint64
+	Proven                                bool
+	ProvenSequence                        journal.Sequence
+}
+
+// ReportMessage converts r for the wire.
+func ReportMessage(r Report) *pb.ReplicateRequest {
+	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Report{Report: &pb.MirrorReport{
+		State: r.State, Detail: r.Detail, Applied: uint64(r.Applied),
+		DirectoriesToCompare: r.DirectoriesLeft, FilesToFetch: r.FilesLeft, BytesToFetch: r.BytesLeft,
+		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing,
+		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence),
+	}}}
+}
+
+// maxWords bounds a sentence that a peer says for its operator.
+const maxWords = 1000
+
+// ParseReport converts a report.
+func ParseReport(r *pb.MirrorReport) Report {
+	return Report{
+		State: words(r.GetState()), Detail: words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
+		DirectoriesLeft: r.GetDirectoriesToCompare(), FilesLeft: r.GetFilesToFetch(), BytesLeft: r.GetBytesToFetch(),
+		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(),
+		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()),
+	}
+}
+
+func words(s string) string { return s[:min(len(s), maxWords)] }
+
+// Mark is the digest of the primary's store at a place in the journal.
+type Mark struct {
+	Sequence journal.Sequence
+	Digest   [32]byte
+	Unread   uint64
+}
+
+// ParseMark checks and converts a mark; nil stays nil.
+func ParseMark(m *pb.Mark) (*Mark, error) {
+	if m == nil {
+		return nil, nil
+	}
+	d, err := ParseDigest(m.GetDigest())
+	if err != nil {
+		return nil, err
+	}
+	return &Mark{Sequence: journal.Sequence(m.GetSequence()), Digest: d, Unread: m.GetUnread()}, nil
+}
+
+// Cost is what a batch costs of the credit.
+func Cost(b *pb.Batch, entries int) (bytes, count int64) {
+	for _, c := range b.GetContents() {
+		for _, p := range c.GetPieces() {
+			bytes += int64(len(p.GetRaw()) + len(p.GetZstd()))
+		}
+	}
+	return bytes + int64(b.GetEntriesSize()), int64(entries)
+}
