@@ -2,6 +2,7 @@ package content
 
 import (
 	"fmt"
+	"hash/maphash"
 	"io"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -61,7 +62,7 @@ func (d *Decoder) writeChunk(p Piece, w io.Writer) error {
 			source: d.source,
 			offset: d.size,
 			size:   int32(len(data)),
-			id:     d.window.hasher.id(data),
+			check:  maphash.Bytes(d.window.seed, data),
 			cached: d.window.cache.put(data),
 		})
 	}

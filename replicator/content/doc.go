@@ -28,10 +28,11 @@
 // # Lost chunks
 //
 // The mirror may find that a chunk is no longer where it was (its message was
-// removed, or altered on disk). What it reads back is checked by hash; a
-// mismatch is ErrChunkLost, and the mirror asks for that content anew, to be
-// sent without references (EncodePlain). Its chunks are numbered as any, so
-// that others waiting for the same bytes may be retried with references.
+// removed, or altered on disk). What it reads back is checked by a 64-bit
+// hash (and by the id of the whole content at the end); a mismatch is
+// ErrChunkLost, and the mirror asks for that content anew, to be sent without
+// references (EncodePlain). Its chunks are numbered as any, so that others
+// waiting for the same bytes may then be retried with references.
 //
 // # Compression
 //
@@ -45,9 +46,8 @@
 //
 // A primary holds for each stream a Chunker's buffer (512 KiB), the Sent
 // window (about 70 bytes a chunk: 4.4 MiB at DefaultWindow) and the
-// compressors' tables (see Compressor); a mirror the Received window
-// (56 bytes a chunk,
-// 3.5 MiB, and its Sources) with its cache (8 MiB by default) and 256 KiB for each
-// stream, and about 10 KiB for each transfer under way. Nothing grows with the
-// size of a content.
+// compressors' tables (see Compressor); a mirror the Received window (48 bytes
+// a chunk: 3 MiB, and its Sources) with its cache (8 MiB by default) and
+// 256 KiB for each stream, and about 10 KiB for each transfer under way. Nothing
+// grows with the size of a content.
 package content

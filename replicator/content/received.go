@@ -2,6 +2,7 @@ package content
 
 import (
 	"fmt"
+	"hash/maphash"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -20,11 +21,11 @@ type Source interface {
 const DefaultCache = 8 << 20
 
 // Received is the mirror's window: it knows where the newest chunks of a
-// stream can be found again. It takes 56 bytes a chunk and its cache. It is
+// stream can be found again. It takes 48 bytes a chunk and its cache. It is
 // not safe for concurrent use, nor are the Decoders of one window with each
 // other.
 type Received struct {
-	hasher  chunkHasher
+	seed    maphash.Seed
 	ring    []location // by number modulo its length
 	next    uint64
 	cache   cache
@@ -37,7 +38,7 @@ type location struct {
 	source Source // nil: nowhere
 	offset int64
 	size   int32
-	id     chunkID
+	check  uint64 // of the bytes; it finds accidents, the content's id everything else
 	cached uint64 // place in the cache
 }
 
@@ -55,7 +56,7 @@ func NewReceived(window, cacheBytes int) *Received {
 		panic(err) // only for options that contradict each other
 	}
 	return &Received{
-		hasher:  newChunkHasher(),
+		seed:    maphash.MakeSeed(),
 		ring:    make([]location, max(window, 0)),
 		cache:   newCache(cacheBytes),
 		zstd:    dec,
@@ -133,7 +134,7 @@ func (r *Received) find(n uint64) ([]byte, *location, error) {
 		}
 		return nil, nil, fmt.Errorf("%w: number %d: %w", ErrChunkLost, n, err)
 	}
-	if r.hasher.id(data) != l.id {
+	if maphash.Bytes(r.seed, data) != l.check {
 		return nil, nil, fmt.Errorf("%w: number %d: other bytes are there", ErrChunkLost, n)
 	}
 	l.cached = r.cache.put(data)
