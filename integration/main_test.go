@@ -24,16 +24,11 @@ type programs struct {
 var built programs
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "mailtwin")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		panic(err) // nothing can be tested then
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a directory of the tests' own is left behind at worst
 	builder := func(name string, race bool) func() (string, error) {
 		return sync.OnceValues(func() (string, error) {
 			sub := filepath.Join(dir, name)
@@ -44,7 +39,7 @@ func run(m *testing.M) int {
 		})
 	}
 	built = programs{dir: dir, build: builder("same", raced), plain: builder("plain", false)}
-	return m.Run()
+	m.Run()
 }
 
 // binary returns the mailtwin command to test.

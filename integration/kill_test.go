@@ -1,0 +1,226 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mailtwin/mailtwin/integration/pair"
+)
+
+// kills is how often the daemons are killed, all pairs together.
+const kills = 300
+
+// TestKill kills either daemon at random moments under load. After each time
+// that the mirror was killed, what the primary had called durable on it must
+// be there.
+func TestKill(t *testing.T) {
+	const pairs = 2
+	count := kills / pairs
+	if testing.Short() {
+		count = 10
+	}
+	for i := range pairs {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			primary, mirror := stores(t)
+			p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
+			load := start(t, primary, 2, 60)
+			killAtRandom(t, p, count, uint64(i))
+			load.finish(t, p, time.Minute)
+		})
+	}
+}
+
+func killAtRandom(t *testing.T, p *pair.Pair, count int, seed uint64) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 5))
+	longest := 900 * time.Millisecond
+	for i := range count {
+		after(t, time.Duration(rng.Int64N(int64(longest))))
+		switch {
+		case i%10 == 9:
+			// Now and then they get to the end of their work first.
+			must(t, p.WaitInSync(t.Context()))
+			killMirrorAndCheck(t, p)
+		case rng.IntN(2) == 0:
+			must(t, p.Primary.Kill())
+			must(t, p.Primary.Start())
+		case rng.IntN(2) == 0:
+			must(t, p.Mirror.Kill())
+			must(t, p.Mirror.Start())
+		default:
+			killMirrorAndCheck(t, p)
+		}
+	}
+}
+
+// killMirrorAndCheck kills the mirror and looks whether it has all that it had
+// acknowledged: each path must be as the journal says at that place, unless a
+// later entry speaks of it.
+func killMirrorAndCheck(t *testing.T, p *pair.Pair) {
+	t.Helper()
+	status, err := p.Primary.Status(t.Context())
+	must(t, p.Mirror.Kill())
+	defer func() { must(t, p.Mirror.Start()) }()
+	if err != nil || len(status.Mirrors) == 0 {
+		return // the primary has just been killed and knows nothing yet
+	}
+	out, err := p.Primary.Run(t.Context(), "journal", "show", "--json")
+	must(t, err)
+	acked := status.Mirrors[0].AckedSequence
+	expected, err := replay(out, acked)
+	must(t, err)
+	for path, there := range expected {
+		_, err := os.Lstat(filepath.Join(p.Mirror.Store, path))
+		if there && err != nil {
+			t.Errorf("the mirror had acknowledged %d, but after it was killed %q is missing: %v", acked, path, err)
+		}
+		if !there && err == nil {
+			t.Errorf("the mirror had acknowledged %d, but after it was killed %q is still there", acked, path)
+		}
+	}
+}
+
+// line is one entry as `mailtwin journal show --json` prints it.
+type line struct {
+	Sequence uint64
+	Kind     string
+	Path     string
+	From     string
+}
+
+// replay returns which paths are there and which are gone after the entry
+// acked, leaving out all that later entries speak of.
+func replay(journal []byte, acked uint64) (map[string]bool, error) {
+	expected := map[string]bool{}
+	scanner := bufio.NewScanner(bytes.NewReader(journal))
+	scanner.Buffer(nil, 64<<20)
+	for scanner.Scan() {
+		var l line
+		if err := json.Unmarshal(scanner.Bytes(), &l); err != nil {
+			return nil, fmt.Errorf("understanding the journal's line %q: %w", scanner.Bytes(), err)
+		}
+		if l.Sequence > acked {
+			forget(expected, l.Path)
+			forget(expected, l.From)
+			continue
+		}
+		switch l.Kind {
+		case "remove", "remove-dir":
+			for path := range expected {
+				if path == l.Path || strings.HasPrefix(path, l.Path+"/") {
+					expected[path] = false
+				}
+			}
+			expected[l.Path] = false
+		case "move", "move-dir":
+			for path, there := range expected {
+				if rest, ok := strings.CutPrefix(path, l.From+"/"); ok && there {
+					expected[filepath.Join(l.Path, rest)] = true
+					expected[path] = false
+				}
+			}
+			expected[l.From] = false
+			expected[l.Path] = true
+		default:
+			expected[l.Path] = true
+		}
+	}
+	return expected, scanner.Err()
+}
+
+// forget removes a path and all beneath it.
+func forget(expected map[string]bool, path string) {
+	if path == "" {
+		return
+	}
+	for p := range expected {
+		if p == path || strings.HasPrefix(p, path+"/") {
+			delete(expected, p)
+		}
+	}
+}
+
+func TestReplay(t *testing.T) {
+	const journal = `{"sequence":1,"kind":"make-dir","path":"a"}
+{"sequence":2,"kind":"put","path":"a/1"}
+{"sequence":3,"kind":"put","path":"a/2"}
+{"sequence":4,"kind":"move-dir","path":"b","from":"a"}
+{"sequence":5,"kind":"remove","path":"b/2"}
+{"sequence":6,"kind":"put","path":"b/3"}
+{"sequence":7,"kind":"remove","path":"b/1"}`
+	got, err := replay([]byte(journal), 6)
+	must(t, err)
+	want := map[string]bool{"a": false, "a/1": false, "a/2": false, "b": true, "b/2": false, "b/3": true}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestRestarts stops and starts both daemons, as an upgrade does, while mail
+// goes on arriving.
+func TestRestarts(t *testing.T) {
+	primary, mirror := stores(t)
+	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
+	load := start(t, primary, 2, 100)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 6 {
+		for _, n := range []*pair.Node{p.Primary, p.Mirror} {
+			must(t, n.Stop())
+			after(t, time.Duration(rng.IntN(400))*time.Millisecond)
+			must(t, n.Start())
+		}
+		must(t, p.Primary.WaitUntilAnswers(t.Context()))
+		must(t, p.Mirror.WaitUntilAnswers(t.Context()))
+		after(t, time.Duration(rng.IntN(1000))*time.Millisecond)
+	}
+	load.finish(t, p, time.Minute)
+}
+
+// TestClockOfTheStoreGoesBack changes the store while the primary is down and
+// gives the directories times from an hour before they were last looked at,
+// as a clock does that was set back.
+func TestClockOfTheStoreGoesBack(t *testing.T) {
+	primary, mirror := stores(t)
+	load := start(t, primary, 2, 200)
+	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
+	for range 3 {
+		must(t, p.WaitInSync(t.Context()))
+		must(t, p.Primary.Stop())
+		after(t, 300*time.Millisecond)
+		setBack(t, primary, time.Hour)
+		must(t, p.Primary.Start())
+		must(t, p.Primary.WaitUntilAnswers(t.Context()))
+		setBack(t, primary, time.Hour)
+	}
+	load.finish(t, p, time.Minute)
+}
+
+// setBack gives every directory of a store the time that it would have if the
+// clock had been set back by d. Directories may come and go meanwhile.
+func setBack(t *testing.T, store string, d time.Duration) {
+	t.Helper()
+	must(t, filepath.WalkDir(store, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return ignoreMissing(err)
+		}
+		then := time.Now().Add(-d)
+		return ignoreMissing(os.Chtimes(path, then, then))
+	}))
+}
+
+func ignoreMissing(err error) error {
+	if os.IsNotExist(err) {
+		return nil
+	}
+	return err
+}
