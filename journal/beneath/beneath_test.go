@@ -224,6 +224,11 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	if n, _ := f.Read(buf); string(buf[:n]) != "file" {
 		t.Errorf("read %q", buf[:n])
 	}
+	opened, err := FileInfo(f)
+	must(t, err)
+	if named, err := d.Stat("file"); err != nil || opened.Stamp != named.Stamp || opened.Facts.Size != named.Facts.Size {
+		t.Errorf("open %+v, by its name %+v, %v", opened, named, err)
+	}
 	_, err = d.Create("file")
 	wantErr(t, "create over a file", err, fs.ErrExist)
 	_, err = d.Create("link")

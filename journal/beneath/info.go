@@ -1,6 +1,7 @@
 package beneath
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -92,5 +93,8 @@ func FileInfo(f *os.File) (info Info, err error) {
 		info, err = stat(fd, "")
 		return err
 	})
-	return info, err
+	if err != nil {
+		return Info{}, fmt.Errorf("stat %q: %w", f.Name(), err)
+	}
+	return info, nil
 }
