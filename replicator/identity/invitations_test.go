@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,4 +199,26 @@ func FuzzToken(f *testing.F) {
 			t.Fatalf("%q is read as %v %x", text, s, print)
 		}
 	})
+}
+
+// The bytes of version 1, for ever.
+func TestInvitationsGoldenBytes(t *testing.T) {
+	const want = "mailtwin-invitations 1\n" +
+		"0100000000000000000000000000000000000000000000000000000000000000 1772366400 open\n" +
+		"0200000000000000000000000000000000000000000000000000000000000000 1772366401 used\n" +
+		"sha256 4b33be44c58d7b70ab3bd3e492691008164211b1e436dc48b663897986548f0d\n"
+	all := []invitation{
+		{hash: [sha256.Size]byte{1}, expires: 1772366400},
+		{hash: [sha256.Size]byte{2}, expires: 1772366401, used: true},
+	}
+	if got := string(formatInvitations(all)); got != want {
+		t.Errorf("the file is %q", got)
+	}
+	content, err := unseal(invitationsKind, invitationsVersion, []byte(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parseInvitations(content); err != nil || !slices.Equal(got, all) {
+		t.Errorf("read as %v, %v", got, err)
+	}
 }
