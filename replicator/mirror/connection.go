@@ -15,6 +15,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -53,7 +54,7 @@ func (m *Mirror) connect(ctx context.Context) error {
 	}
 	stage, err := openStage(m.cfg.Root)
 	if err != nil {
-		return inStore(err, "prepare the staging directory", StageName)
+		return inStore(err, "prepare the staging directory", mailstore.Staging)
 	}
 	defer stage.close()
 	conn, err := m.cfg.Dial(ctx)

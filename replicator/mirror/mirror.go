@@ -24,10 +24,6 @@ const (
 	maxBackoff   = 5 * time.Second
 )
 
-// StageName is the directory at the store's root that the mirror stages in.
-// Mail servers ignore it, and it is never replicated.
-const StageName = "..mailtwin"
-
 // Rules tell which names are messages, and which names are one message.
 type Rules interface {
 	// Classify returns the class of the thing of type t at p.

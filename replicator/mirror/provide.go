@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -96,7 +97,7 @@ func (k *committer) openBase(p journal.Path, before *staged, base journal.Conten
 func (k *committer) assemble(c *change, from io.Reader) error {
 	file, w, err := k.c.stage.create()
 	if err != nil {
-		return inStore(err, "write into", StageName)
+		return inStore(err, "write into", mailstore.Staging)
 	}
 	hasher := blake3.New()
 	both := io.MultiWriter(w, hasher)
@@ -113,7 +114,7 @@ func (k *committer) assemble(c *change, from io.Reader) error {
 		err = cerr
 	}
 	if err != nil {
-		return inStore(err, "write into", StageName)
+		return inStore(err, "write into", mailstore.Staging)
 	}
 	hasher.Sum(file.id[:0])
 	if file.id != c.Facts.Content {
@@ -131,7 +132,7 @@ func (k *committer) syncStaged(files []*change) error {
 		return nil
 	}
 	if len(files) > fewFiles {
-		return inStore(k.c.stage.dir.SyncFS(), "make durable", StageName)
+		return inStore(k.c.stage.dir.SyncFS(), "make durable", mailstore.Staging)
 	}
 	for _, c := range files {
 		file, err := k.c.stage.dir.Open(c.file.name)

@@ -9,6 +9,7 @@ import (
 
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/content"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -206,7 +207,7 @@ func (r *receiver) begin(number uint64) (*incoming, error) {
 	}
 	file, w, err := r.c.stage.create()
 	if err != nil {
-		return nil, inStore(err, "write into", StageName)
+		return nil, inStore(err, "write into", mailstore.Staging)
 	}
 	source := &chunkSource{c: r.c, name: file.name}
 	in := &incoming{file: file, w: w, source: source, decoder: content.NewDecoder(r.window, source)}
@@ -230,7 +231,7 @@ func (r *receiver) write(in *incoming, p content.Piece) error {
 	case errors.Is(err, content.ErrCorrupt):
 		return err
 	}
-	return inStore(err, "write into", StageName)
+	return inStore(err, "write into", mailstore.Staging)
 }
 
 // end checks a transfer that has come to its end.
@@ -247,7 +248,7 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 		delete(r.open, number)
 	}
 	if err := in.w.Close(); err != nil {
-		return nil, inStore(err, "write into", StageName)
+		return nil, inStore(err, "write into", mailstore.Staging)
 	}
 	in.file.id, in.file.size = in.decoder.Sum(), in.decoder.Size()
 	out.lost = in.lost

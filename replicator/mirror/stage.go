@@ -12,6 +12,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
 
 // stage is the directory in which contents wait, durable and complete, to be
@@ -28,13 +29,13 @@ func openStage(root *beneath.Root) (*stage, error) {
 		return nil, err
 	}
 	defer func() { _ = top.Close() }()
-	if err := top.RemoveTree(StageName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := top.RemoveTree(mailstore.Staging); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err := top.Mkdir(StageName, 0o700); err != nil {
+	if err := top.Mkdir(mailstore.Staging, 0o700); err != nil {
 		return nil, err
 	}
-	dir, err := top.Dir(StageName)
+	dir, err := top.Dir(mailstore.Staging)
 	if err != nil {
 		return nil, err
 	}

@@ -44,8 +44,6 @@ type Config struct {
 	Store func() StoreState
 	// Peer returns the name of the authenticated peer of a stream.
 	Peer func(context.Context) (string, error)
-	// Complete cuts what of a captured file is whole, as the observer does.
-	Complete func(journal.Path, []byte) []byte
 	// Changed is called when the state of a mirror changed; it must not block.
 	Changed func()
 }
@@ -133,7 +131,7 @@ func (s *Server) Replicate(stream pb.ReplicationService_ReplicateServer) error {
 	ctx := stream.Context()
 	name, err := s.cfg.Peer(ctx)
 	if err != nil {
-		return status.Error(codes.Unauthenticated, err.Error())
+		return err
 	}
 	sess, err := s.welcome(ctx, name, stream)
 	if err != nil {

@@ -1,0 +1,314 @@
+package replicator
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/vfs"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/primary"
+	"github.com/mailtwin/mailtwin/replicator/status"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+// Flow control of a connection. They are fixed, so that gRPC does not measure
+// the connection with pings of its own: it sends the same few bytes for a flag
+// change as a quiet connection should.
+const (
+	streamWindow     = 4 << 20
+	connectionWindow = 8 << 20
+)
+
+// The rhythm of keeping the journal short.
+const trimInterval = 10 * time.Second
+
+// primaryPart is a node that has the mail server.
+type primaryPart struct {
+	n       *node
+	journal *journal.Log
+	watcher *watch.Watcher
+	server  *primary.Server
+
+	mu    sync.Mutex
+	rates map[string]rate
+}
+
+// rate measures how much a mirror is sent.
+type rate struct {
+	at        time.Time
+	bytes     uint64
+	perSecond float64
+}
+
+// newPrimary opens the journal and puts the parts together.
+func newPrimary(n *node, root *beneath.Root) (*primaryPart, error) {
+	now := n.opt.Clock.Now
+	log, err := journal.Open(vfs.OS(), filepath.Join(n.cfg.StateDir, "journal"), journal.Options{
+		SegmentSize: int64(n.cfg.Journal.SegmentSize), MaxSize: int64(n.cfg.Journal.MaxSize),
+		MaxAge: time.Duration(n.cfg.Journal.MaxAge), Now: now, Epoch: n.state.Epoch,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	watcher, err := watch.New(watch.Config{
+		Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
+		Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"),
+	})
+	if err != nil {
+		_ = log.Close()
+		return nil, fmt.Errorf("watch the store: %w", err)
+	}
+	p := &primaryPart{n: n, journal: log, watcher: watcher, rates: make(map[string]rate)}
+	p.server = primary.New(primary.Config{
+		Name: n.id.Name(), Epoch: n.state.Epoch, Root: root, Catalog: n.catalog, Journal: log,
+		Log: n.opt.Log.Named("primary"), Now: now,
+		Store: p.storeState, Peer: n.id.RequirePeer, Changed: n.server.Changed,
+	})
+	return p, nil
+}
+
+// storeState says how the store is, for the mirrors.
+func (p *primaryPart) storeState() primary.StoreState {
+	s := p.watcher.Status()
+	return primary.StoreState{
+		State: string(s.Phase), Detail: s.Detail,
+		Complete: s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
+	}
+}
+
+// run observes the store and serves mirrors until ctx ends.
+func (p *primaryPart) run(ctx context.Context) (err error) {
+	defer func() {
+		if cerr := p.journal.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("close the journal: %w", cerr)
+		}
+	}()
+	listener, err := net.Listen("tcp", p.n.cfg.Node.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for mirrors: %w", err)
+	}
+	p.n.opt.Log.Info("primary", "store", p.n.cfg.Store.Path, "listen", listener.Addr(), "epoch", p.n.state.Epoch)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.watcher.Run(ctx) })
+	group.Go(func() error { return p.server.Run(ctx) })
+	group.Go(func() error { return p.serve(ctx, listener) })
+	group.Go(func() error { return p.trim(ctx) })
+	group.Go(func() error { return p.tell(ctx) })
+	if p.n.opt.Ready != nil {
+		p.n.opt.Ready()
+	}
+	return group.Wait()
+}
+
+// serve answers mirrors, and nodes that want to join.
+func (p *primaryPart) serve(ctx context.Context, listener net.Listener) error {
+	server := grpc.NewServer(
+		grpc.Creds(p.n.id.ServerCredentials(p.n.refused())),
+		grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.SilenceLimit, Timeout: wire.SilenceLimit}),
+	)
+	pb.RegisterReplicationServiceServer(server, p.server)
+	if p.n.id.CanInvite() {
+		pb.RegisterEnrolmentServiceServer(server, identity.NewEnrolmentServer(p.n.id, func(name, _ string) {
+			p.n.opt.Log.Info("a node has joined the pair", "name", name)
+		}))
+	}
+	stop := context.AfterFunc(ctx, server.Stop)
+	defer stop()
+	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("serve mirrors: %w", err)
+	}
+	return nil
+}
+
+// trim drops what every mirror has, and what is beyond the limits.
+func (p *primaryPart) trim(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.n.opt.Clock.After(trimInterval):
+		}
+		if err := p.journal.SaveCursors(); err != nil {
+			p.n.problem("save the mirrors' places: " + err.Error())
+			p.n.opt.Log.Error("the mirrors' places cannot be saved", "error", err)
+			continue
+		}
+		if err := p.journal.Trim(p.n.catalog.DurablePosition().Sequence); err != nil {
+			p.n.problem("trim the journal: " + err.Error())
+			p.n.opt.Log.Error("the journal cannot be trimmed", "error", err)
+		}
+	}
+}
+
+// tell wakes those who follow the status when the observer has news.
+func (p *primaryPart) tell(ctx context.Context) error {
+	for {
+		changed := p.watcher.Changed()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+			p.n.server.Changed()
+		}
+	}
+}
+
+func (p *primaryPart) log() (*journal.Log, error) { return p.journal, nil }
+
+// describe adds the store, the journal and the mirrors to the status.
+func (p *primaryPart) describe(d *status.Document) {
+	w := p.watcher.Status()
+	s := &d.Store
+	s.State, s.Detail = string(w.Phase), w.Detail
+	if w.Suspended != "" {
+		s.Detail = w.Suspended
+	}
+	s.Watch = watchOf(w)
+	for _, u := range w.Unreadable {
+		s.UnreadableFiles = append(s.UnreadableFiles, fmt.Sprintf("%q: %s", string(u.Path), u.Err))
+	}
+	damaged, count := p.server.Damaged(10)
+	s.UnreadableFiles = append(s.UnreadableFiles, damaged...)
+	s.Unreadable = w.UnreadableCount + count
+	if w.JournalError != "" {
+		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
+	}
+	head := p.journal.Head()
+	bytes, entries := p.journal.Size()
+	d.Journal = &status.Journal{
+		Sequence: uint64(head.Sequence), Digest: head.Digest.String(),
+		Start: uint64(p.journal.Start().Sequence), Bytes: bytes, Entries: entries,
+	}
+	for _, m := range p.server.Mirrors() {
+		d.Mirrors = append(d.Mirrors, p.mirror(d, m))
+	}
+	d.Loss = lossOf(d)
+}
+
+func watchOf(w watch.Status) *status.Watch {
+	out := &status.Watch{
+		Mode: string(w.Mode), ModeReason: w.ModeReason, Complete: w.Complete, Watches: w.Watches,
+		DirectoriesDone: w.DirectoriesDone, DirectoriesKnown: w.DirectoriesKnown,
+		Overflows: w.Overflows, BeingWritten: w.BeingWritten, Pending: w.Dirty + w.Waiting,
+	}
+	if !w.LastOverflow.IsZero() {
+		out.LastOverflow = &w.LastOverflow
+	}
+	return out
+}
+
+// mirror judges one mirror.
+func (p *primaryPart) mirror(d *status.Document, m primary.MirrorState) status.Mirror {
+	out := status.Mirror{
+		Name: m.Name, Connected: m.Connected, AckedSequence: uint64(m.Acked),
+		LagEntries: m.LagEntries, LagBytes: uint64(max(m.LagBytes, 0)), LagSeconds: m.Lag.Seconds(),
+		SentBytes: m.SentBytes, SentFiles: m.SentFiles, SentRawBytes: m.RawBytes,
+		BytesPerSecond: p.rate(m.Name, m.SentBytes), Files: m.Files, Bytes: m.Bytes,
+		FilesLeft: m.FilesLeft, BytesLeft: m.BytesLeft, Missing: m.Missing,
+		Proven: m.Proven, ProvenSequence: uint64(m.ProvenSequence),
+	}
+	switch {
+	case m.Connected:
+		out.Since = &m.Since
+	case !m.LastSeen.IsZero():
+		out.Since = &m.LastSeen
+	}
+	pending := uint64(0)
+	if d.Store.Watch != nil {
+		pending = uint64(d.Store.Watch.Pending)
+	}
+	out.State, out.Detail = judgeMirror(m, pending)
+	return out
+}
+
+// judgeMirror finds the state of a mirror, and says why.
+func judgeMirror(m primary.MirrorState, pending uint64) (status.State, string) {
+	switch {
+	case !m.Connected && m.Behind:
+		return status.Unknown, "not connected, and the journal no longer reaches back to where it was: it will have to compare"
+	case !m.Connected && m.LastError != "":
+		return status.Unknown, "not connected: " + m.LastError
+	case !m.Connected:
+		return status.Unknown, "not connected"
+	case m.State == "":
+		return status.Unknown, "connected, and has not yet said how it is"
+	case m.State == "comparing":
+		return status.Syncing, m.Detail
+	case m.Detail != "":
+		return status.Attention, m.Detail
+	case m.Missing > 0:
+		return status.Attention, fmt.Sprintf("lacks the content of %d files", m.Missing)
+	case m.LagEntries > 0:
+		return status.Behind, "changes are on their way"
+	case !m.Proven:
+		return status.Behind, "has everything, but it is not proven yet that both are equal"
+	case pending > 0:
+		return status.Behind, fmt.Sprintf("%d names are still to be looked at", pending)
+	}
+	return status.InSync, "everything is durable there"
+}
+
+// rate returns the bytes a second that a mirror was sent lately.
+func (p *primaryPart) rate(name string, bytes uint64) float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.n.opt.Clock.Now()
+	r := p.rates[name]
+	passed := now.Sub(r.at).Seconds()
+	switch {
+	case r.at.IsZero() || bytes < r.bytes || passed < 0:
+		r = rate{at: now, bytes: bytes}
+	case passed >= 1:
+		r = rate{at: now, bytes: bytes, perSecond: float64(bytes-r.bytes) / passed}
+	}
+	p.rates[name] = r
+	return r.perSecond
+}
+
+// lossOf says what would be lost if the best mirror were promoted now.
+func lossOf(d *status.Document) status.Loss {
+	var best *status.Mirror
+	for i := range d.Mirrors {
+		if m := &d.Mirrors[i]; best == nil || m.AckedSequence > best.AckedSequence {
+			best = m
+		}
+	}
+	if best == nil {
+		return status.Loss{
+			Known: true, Files: d.Store.Files, Bytes: d.Store.Bytes,
+			Words: fmt.Sprintf("everything: there is no mirror (%d files, %s)", d.Store.Files, status.Bytes(d.Store.Bytes)),
+		}
+	}
+	l := status.Loss{
+		Known:   best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching),
+		Entries: best.LagEntries, Bytes: best.LagBytes, Seconds: best.LagSeconds, Files: best.Missing,
+	}
+	if best.State == status.Syncing {
+		if d.Store.Files > best.Files {
+			l.Files += d.Store.Files - best.Files
+		}
+		if d.Store.Bytes > best.Bytes {
+			l.Bytes += d.Store.Bytes - best.Bytes
+		}
+	}
+	if d.Store.Watch != nil {
+		l.Entries += uint64(d.Store.Watch.Pending)
+	}
+	return status.Lost(l)
+}
