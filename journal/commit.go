@@ -102,19 +102,26 @@ func (l *Log) prepare() error {
 	if err := l.saveCursors(false); err != nil {
 		return err
 	}
-	return l.begin(last)
+	h := l.continuation(last, l.Head())
+	return l.begin(last, h, h.encode())
 }
 
-// begin begins a new segment after last. The header says how much of last is
-// valid, whatever else a write that failed may have left there. If last has no
-// records, the new one takes its place.
-func (l *Log) begin(last *segment) error {
-	h := header{epoch: last.epoch, before: l.Head(), created: l.opt.Now().UnixNano(), previous: last.first(), length: last.size}
-	replace := last.size == headerSize
-	if replace {
+// continuation returns the header of a segment that continues last after the
+// place before: it says how much of last is valid, whatever else a write that
+// failed may have left there. If nothing of last is valid but its header, the
+// new segment has the same name and takes its place.
+func (l *Log) continuation(last *segment, before Position) header {
+	h := header{epoch: last.epoch, before: before, created: l.opt.Now().UnixNano(), previous: last.first(), length: last.size}
+	if h.first() == last.first() {
 		h.before, h.previous, h.length = last.before, last.previous, last.length
 	}
-	next, file, err := createSegment(l.fs, l.dir, h)
+	return h
+}
+
+// begin begins the segment with the header h and the given content after last
+// or in its place, and makes it the one that is written to.
+func (l *Log) begin(last *segment, h header, content []byte) error {
+	next, file, err := createSegment(l.fs, l.dir, h, content)
 	if err != nil {
 		return err
 	}
@@ -124,7 +131,7 @@ func (l *Log) begin(last *segment) error {
 	l.file = file
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if replace {
+	if next.first() == last.first() {
 		l.segments = l.segments[:len(l.segments)-1]
 	}
 	l.segments = append(l.segments, next)

@@ -34,8 +34,10 @@
 //     since the last success. A later sync of the same file may succeed and
 //     mean nothing. Therefore the segment is cut to what was durable and a new
 //     one is begun.
-//  5. A process that is killed does not take with it what it wrote; it may be
-//     readable without being durable. Therefore Open syncs what it accepts.
+//  5. A process that is killed leaves what it wrote: readable, but maybe not
+//     durable, and a sync may not make it so (by 4). Therefore Open takes for
+//     durable only what a later record or the file of cursors says was, and
+//     writes the rest of what is whole anew, into a new segment.
 //
 // # Files
 //
@@ -65,7 +67,8 @@
 //	    76     4  checksum of bytes 0 to 75
 //
 // What lies behind the valid bytes of a segment that another one continues
-// was left there by a write that failed, and is not read.
+// was left there by a write that failed or was never acknowledged, and is not
+// read.
 //
 // A record:
 //

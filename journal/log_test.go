@@ -76,22 +76,11 @@ func mustAppend(t testing.TB, l *Log, entries ...Entry) []Record {
 // readAll returns all records after a sequence, up to the head.
 func readAll(t testing.TB, l *Log, after Sequence) []Record {
 	t.Helper()
-	r, err := l.Read(after)
+	records, err := recordsAfter(l, after)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	var records []Record
-	for {
-		record, ok, err := r.TryNext()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !ok {
-			return records
-		}
-		records = append(records, record)
-	}
+	return records
 }
 
 func TestAppendAndRead(t *testing.T) {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,9 +15,8 @@ import (
 
 // Open opens the journal in dir, which must exist, and makes one there if there
 // is none. What an append wrote without being acknowledged is kept as far as
-// it is whole, made durable, and the rest cut off (see Repaired). ErrCorrupt,
-// ErrNewer and errors of the file system leave the directory as it was but for
-// temporary files.
+// it is whole, made durable, and the rest cut off (see Repaired). After an error
+// everything is there as before; ErrCorrupt and ErrNewer come before any repair.
 func Open(fsys vfs.FS, dir string, opt Options) (*Log, error) {
 	if err := opt.setDefaults(); err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (l *Log) create() error {
 		before:  Position{Epoch: l.opt.Epoch, Digest: firstDigest(l.opt.Epoch, now)},
 		created: now,
 	}
-	s, file, err := createSegment(l.fs, l.dir, h)
+	s, file, err := createSegment(l.fs, l.dir, h, h.encode())
 	if err != nil {
 		return err
 	}
@@ -187,65 +187,97 @@ func (l *Log) checkLength(path string, length int64) (err error) {
 	return err
 }
 
-// recoverLast reads the last segment, cuts off what is not whole, and opens it
-// for appending. known is a place that is known to have been durable; zero:
-// none.
+// recoverLast reads the last segment and opens it for appending if all of it is
+// known to be durable. What is whole and not known to be durable, which a
+// killed process may have left, is carried over into a new segment; what is not
+// whole is left behind. known is a place that is known to have been durable;
+// zero: none.
 func (l *Log) recoverLast(known Position) error {
 	s := l.segments[len(l.segments)-1]
 	file, err := l.fs.Open(s.path, os.O_RDWR)
 	if err != nil {
 		return err
 	}
-	l.file = file
 	w := &window{file: file}
-	head, end, bad, err := readLast(w, s, known)
+	t, err := readTail(w, s, known)
+	if err == nil && t.end.Sequence < known.Sequence {
+		err = corrupt(s.path, t.endOff, fmt.Errorf("the journal ends with %v, but %v was durable", t.end, known))
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, file.Close())
 	}
-	if head.Sequence < known.Sequence {
-		return corrupt(s.path, end, fmt.Errorf("the journal ends with %v, but %v was durable", head, known))
+	s.size, l.head = t.durableOff, t.end
+	if t.bad == nil && t.durable == t.end {
+		l.file = file
+		return l.fs.SyncDir(l.dir) // the names may not be durable
 	}
-	if bad != nil {
-		cut := fmt.Errorf("%w: cut %q at offset %d: %w", ErrTornTail, s.path, end, bad)
+	if t.bad != nil {
+		cut := fmt.Errorf("%w: cut %q at offset %d: %w", ErrTornTail, s.path, t.endOff, t.bad)
 		l.repaired = errors.Join(l.repaired, cut)
-		if err := file.Truncate(end); err != nil {
-			return err
-		}
 	}
-	// What a killed process wrote may be readable and yet not be durable, and
-	// so may the name of the segment.
-	if err := file.Sync(); err != nil {
-		return err
-	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
-		return err
-	}
-	s.size, l.head = end, head
-	return nil
+	return errors.Join(l.carryOver(w, s, t), file.Close())
 }
 
-// readLast reads a segment to the end of what is whole. bad says why there is
-// more in the file than that.
-func readLast(w *window, s *segment, known Position) (head Position, end int64, bad, err error) {
-	end, head = headerSize, s.before
-	for at := s.base(); ; at = head {
-		if known != (Position{}) && known.Sequence == head.Sequence && known != head {
-			return head, end, nil, corrupt(s.path, end, fmt.Errorf("%v was durable, and %v is here", known, head))
+// carryOver begins a segment with the records of s that are not known to be
+// durable.
+func (l *Log) carryOver(w *window, s *segment, t tail) error {
+	h := l.continuation(s, t.durable)
+	b := h.encode()
+	for off := t.durableOff; off < t.endOff; {
+		f, record, err := w.record(s.sum, off, t.endOff)
+		if err != nil {
+			return fmt.Errorf("reading %q: %w", s.path, err)
 		}
-		if _, err := w.at(end, 1, math.MaxInt64); errors.Is(err, io.ErrUnexpectedEOF) {
-			return head, end, nil, nil
+		start := len(b)
+		b = append(b, record...)
+		binary.BigEndian.PutUint32(b[start+4:], frameSum(h.sum, b[start:]))
+		off += f.size()
+	}
+	return l.begin(s, h, b)
+}
+
+// tail is what the last segment is found to hold.
+type tail struct {
+	end        Position // the last whole record
+	endOff     int64    // where it ends
+	durable    Position // the last record known to be durable
+	durableOff int64    // where it ends
+	bad        error    // why there is more in the file than whole records
+}
+
+// readTail reads a segment to the end of what is whole.
+func readTail(w *window, s *segment, known Position) (tail, error) {
+	t := tail{end: s.before, endOff: headerSize, durable: s.before, durableOff: headerSize}
+	for at := s.base(); ; at = t.end {
+		if known != (Position{}) && known.Sequence == t.end.Sequence {
+			if known != t.end {
+				return t, corrupt(s.path, t.endOff, fmt.Errorf("%v was durable, and %v is here", known, t.end))
+			}
+			t.durable, t.durableOff = t.end, t.endOff
 		}
-		f, record, err := w.record(s.sum, end, math.MaxInt64)
+		_, err := w.at(t.endOff, 1, math.MaxInt64)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return t, nil
+		}
+		var f frame
+		var record []byte
+		if err == nil {
+			f, record, err = w.record(s.sum, t.endOff, math.MaxInt64)
+		}
 		if errors.Is(err, errBadRecord) {
-			return head, end, err, disprove(w, s, head.Sequence+1, end, err)
+			t.bad = err
+			return t, disprove(w, s, t.end.Sequence+1, t.endOff, err)
 		}
 		if err != nil {
-			return head, end, nil, fmt.Errorf("reading %q: %w", s.path, err)
+			return t, fmt.Errorf("reading %q: %w", s.path, err)
 		}
 		if err := f.follows(at, record); err != nil {
-			return head, end, nil, corrupt(s.path, end, err)
+			return t, corrupt(s.path, t.endOff, err)
 		}
-		head, end = f.at, end+f.size()
+		if f.pending == 0 {
+			t.durable, t.durableOff = t.end, t.endOff
+		}
+		t.end, t.endOff = f.at, t.endOff+f.size()
 	}
 }
 

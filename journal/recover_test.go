@@ -52,6 +52,20 @@ func newBrokenJournal(t testing.TB, perCall int) *brokenJournal {
 
 func (j *brokenJournal) last() string { return j.paths[len(j.paths)-1] }
 
+// closed opens the journal and closes it cleanly.
+func (j *brokenJournal) closed(t *testing.T) *brokenJournal {
+	t.Helper()
+	l := mustOpen(t, j.fs, testDir, j.opt)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j.paths = nil
+	for _, s := range l.segments {
+		j.paths = append(j.paths, s.path)
+	}
+	return j
+}
+
 // edit changes a file.
 func (j *brokenJournal) edit(path string, f func([]byte) []byte) { j.fs.Put(path, f(j.fs.Bytes(path))) }
 
@@ -131,17 +145,12 @@ func TestWriteTornOutOfOrderIsCut(t *testing.T) {
 // After a clean close, or once cursors were saved, it is known what was durable.
 func TestDamageBeforeSavedHeadIsCorrupt(t *testing.T) {
 	for _, cut := range []bool{false, true} {
-		j := newBrokenJournal(t, 5)
-		l := mustOpen(t, j.fs, testDir, j.opt)
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		at := j.ends[len(j.ends)-2]
+		j := newBrokenJournal(t, 5).closed(t)
 		j.edit(j.last(), func(b []byte) []byte {
 			if cut {
-				return b[:at]
+				return b[:len(b)-1]
 			}
-			b[at] ^= 0x10
+			b[len(b)-1] ^= 0x10
 			return b
 		})
 		j.refuse(t, ErrCorrupt, j.last(), "was durable")
@@ -193,8 +202,9 @@ func TestMissingSegmentIsCorrupt(t *testing.T) {
 	}
 	j.refuse(t, ErrCorrupt, filepath.Base(j.paths[1]), "missing")
 
-	j = newBrokenJournal(t, 1)
+	j = newBrokenJournal(t, 1).closed(t)
 	l := mustOpen(t, j.fs, testDir, j.opt)
+	mustAppend(t, l, testEntry(1))
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -40,16 +40,15 @@ func parseSegmentName(name string) (Sequence, bool) {
 	return Sequence(n), err == nil && segmentName(Sequence(n)) == name
 }
 
-// createSegment makes a segment without records, durable, and leaves it open.
-// It takes the place of one with the same name, which must have had no records
-// either.
-func createSegment(fsys vfs.FS, dir string, h header) (_ *segment, _ vfs.File, err error) {
+// createSegment makes a segment, durable, of an encoded header and maybe
+// records, and leaves it open. It takes the place of one with the same name.
+func createSegment(fsys vfs.FS, dir string, h header, content []byte) (*segment, vfs.File, error) {
 	path := filepath.Join(dir, segmentName(h.first()))
-	file, err := writeDurably(fsys, path, h.encode())
+	file, err := writeDurably(fsys, path, content)
 	if err != nil {
 		return nil, nil, fmt.Errorf("beginning segment %q: %w", path, err)
 	}
-	return &segment{header: h, path: path, size: headerSize}, file, nil
+	return &segment{header: h, path: path, size: int64(len(content))}, file, nil
 }
 
 // writeDurably gives path the content data, atomically and durably, and returns

@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -273,8 +274,9 @@ func (c *Catalog) explain(doing string, err error) error {
 	case err == nil:
 		return nil
 	case isCorruption(err), errors.Is(err, errRecord), errors.Is(err, errKey):
-		return fmt.Errorf("%s: %w: %w; stop mailtwin, remove the directory %q and start it again: it scans the store anew (no mail is touched)",
-			doing, ErrCorrupt, err, c.dir)
+		detail, _, _ := strings.Cut(err.Error(), "\n") // of Pebble's, more lines say nothing to an operator
+		return fmt.Errorf("%s: %w: %s; stop mailtwin, remove the directory %q and start it again: it scans the store anew (no mail is touched)",
+			doing, ErrCorrupt, detail, c.dir)
 	case errors.Is(err, errVersion):
 		return c.explain(doing, fmt.Errorf("%w: %v", ErrNewer, err))
 	case errors.Is(err, ErrNewer):

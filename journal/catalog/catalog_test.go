@@ -391,7 +391,9 @@ func TestDigestCoversFactsAndNothingElse(t *testing.T) {
 		"content": change(func(it *Item) { it.Facts.Content[3]++ }),
 		"xattr":   change(func(it *Item) { it.Facts.Attr.Xattrs = []journal.Xattr{{Name: "user.a", Value: []byte("1")}} }),
 		"type":    change(func(it *Item) { it.Facts.Type = journal.TypeSymlink }),
-		"name":    func(tx *Tx) { check(t, tx.Apply(&journal.Entry{Kind: journal.KindMove, From: "u/cur/m", Path: "u/cur/n"})) },
+		"name": func(tx *Tx) {
+			check(t, tx.Apply(&journal.Entry{Kind: journal.KindMove, From: "u/cur/m", Path: "u/cur/n"}))
+		},
 		"place":   func(tx *Tx) { check(t, tx.Apply(&journal.Entry{Kind: journal.KindMove, From: "u/cur/m", Path: "u/m"})) },
 		"dirmode": func(tx *Tx) { check(t, tx.Put("u/cur", directory(0o701))) },
 		"target": func(tx *Tx) {

@@ -20,10 +20,10 @@ const storeFormat = pebble.FormatWALSyncChunks
 
 // Sizes that bound the store's memory; they do not depend on what it holds.
 const (
-	memTableSize  = 4 << 20 // bytes; at most three of them
-	openFiles     = 200
-	bloomBits     = 10 // bits a key: one absent key in 100 costs a block
-	largestBlocks = 16 << 10
+	memTableSize = 4 << 20 // bytes; at most three of them
+	openFiles    = 200
+	bloomBits    = 10      // a key: one absent key in 100 costs a block
+	blockSize    = 4 << 10 // bytes; a lookup decompresses one
 )
 
 type (
@@ -63,10 +63,10 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 		},
 	}
 	opt.Experimental.FileCacheShards = 1
-	opt.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionGood })
+	opt.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	for i := range opt.Levels {
 		opt.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
-		opt.Levels[i].BlockSize = largestBlocks
+		opt.Levels[i].BlockSize = blockSize
 	}
 	db, err := pebble.Open(dir, opt)
 	if err != nil {

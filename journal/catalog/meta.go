@@ -3,7 +3,9 @@ package catalog
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -86,10 +88,14 @@ func writeFormat(b *batch, key Digest) error {
 	return b.Set([]byte(keyFormat), append(binary.AppendUvarint(nil, formatVersion), key[:]...), nil)
 }
 
-// openError names what Pebble reports in words only.
+// openError names what Pebble reports otherwise: a newer format in words
+// only, and a file that it lacks as one that does not exist.
 func openError(err error) error {
-	if strings.Contains(err.Error(), "unknown format major version") {
+	switch {
+	case strings.Contains(err.Error(), "unknown format major version"):
 		return fmt.Errorf("%w: %w", ErrNewer, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: a file is missing: %w", errRecord, err)
 	}
 	return err
 }
