@@ -1,0 +1,92 @@
+// Package watch is the observer of the primary: it turns what happens in a
+// mailstore into entries of the journal.
+//
+// Events of the kernel are hints. A hint says only where to look: it makes a
+// name dirty. What is true is the difference between the directory and the
+// catalog, and that difference is what is journaled. So hints may be lost,
+// doubled or late: a full queue, a restart, a lost watch or a store that came
+// back lead to a scan, which compares directories instead of names, and finds
+// the same differences.
+//
+// # One observer
+//
+// One goroutine does all observing, in cycles: take the dirty names, look at
+// them, append the entries to the journal (durable), apply the same entries
+// to the catalog. A cycle is one update of the catalog with the append in its
+// middle: the catalog never knows more than the journal, and the records that
+// it missed in a crash are applied to it at the next start. There is no timer
+// before a cycle; hints that arrive during one are the next one's batch.
+// Scans and settling give way to dirty names between two pieces of a
+// directory, so that new mail never waits for them.
+//
+// # What is journaled when
+//
+//   - A new file: put, with its content hashed, once nobody has it open for
+//     writing; or a move or a link if the file is known under another name,
+//     which carries no content. The identity of a file is its journal.Stamp,
+//     with size and mtime; while its birth is so recent that another file
+//     could have the same, its content decides.
+//   - A control file is captured: the entry carries its bytes, cut where its
+//     writer had finished. A uidlist is journaled only after each message
+//     that it names is journaled or known to be gone.
+//   - A name that is gone: see below.
+//   - A directory: made, then watched, then listed. A renamed one is one
+//     entry, and its watches follow it.
+//
+// Within one cycle: directories, then messages, keywords, uidlists, other
+// control files, and removals at last.
+//
+// # Removals
+//
+// A read error is not a removal, and neither is an absence. A name that is
+// gone is looked at a second time after Timing.Confirm (found by a scan: at
+// the end of the scan, so that a file which moved is met first). Then its
+// directory must be the one that the catalog knows, and the store must be the
+// one it was. For a message, the directories of its mailbox are listed and the
+// same base name is looked for; a listing during which the directory changed
+// counts only after three of them agree. Only then is the removal journaled.
+// These listings never take more than a tenth of the time that passes.
+//
+// # The health of the store
+//
+// Each second, and before removals, the root is identified (file system,
+// inode, birth) and compared with what it was at the first start; the mounts
+// at and below it are compared with those of the last look; and a root without
+// anything in it is no store if the catalog knows of content. If the store is
+// not as it was, everything is suspended and looked at again each second;
+// then the root is opened anew and scanned.
+//
+// A directory below the root with another stamp than the catalog's was
+// replaced. That is believed if it is on the same file system as before and
+// either was born after the catalog last saw the former one change, or has
+// something in it; and on another file system if at least half of the names
+// that the catalog knows there are there (mail was moved to a disk of its own).
+// Everything else looks like a mount that came or went: nothing below the
+// directory is journaled until it is as before, or Watcher.Accept was called.
+//
+// # Settling
+//
+// A directory that had hints is listed in full when it has been quiet for
+// some seconds, but at least once a minute: what hints did not tell is found,
+// and its mtime is recorded as completely observed. A scan does not list a
+// directory whose mtime is the recorded one; it takes its subdirectories from
+// the catalog and looks at its control files, which change in place. An mtime
+// younger than Timing.Racy is never recorded, because a change in the same
+// tick of the clock would not show.
+//
+// So a message whose attributes or bytes are changed in place while no watch
+// sees it, and without its name changing, is not found by a restart; that is
+// what verification is for.
+//
+// # The baseline
+//
+// The first scan of a store puts what it finds into the catalog directly, with
+// unread content, and not into the journal. Live changes meanwhile are
+// journaled as ever. An interrupted baseline goes on where it was.
+//
+// # Polling
+//
+// Where watches are not to be had (the limit is reached, a network file system
+// whose other clients' changes the kernel does not see), scans are repeated
+// after a pause. Status says so, and why.
+package watch

@@ -1,0 +1,274 @@
+package watch
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// gone puts a name that the catalog knows, and that is not in the store any
+// more, on the agenda: it has to be confirmed.
+func (c *cycle) gone(l look) {
+	w := c.agenda.get(l.path)
+	if w != nil && w.why == reasonGone {
+		if !w.scan && w.due == never {
+			w.due = c.now() + w.delay
+			c.agenda.next = min(c.agenda.next, w.due)
+		}
+		return
+	}
+	c.later(l.path, reasonGone, c.cfg.Timing.Confirm, c.cfg.Timing.Confirm)
+	if w = c.agenda.get(l.path); w != nil && l.scan && c.walking {
+		w.scan = true
+		w.due = never
+	}
+}
+
+// confirm looks at names a second time that were gone, and journals the
+// removal of those that are.
+func (w *Watcher) confirm(names []journal.Path) error {
+	slices.Sort(names)
+	for len(names) > 0 {
+		dir := names[0].Dir()
+		n := slices.IndexFunc(names, func(p journal.Path) bool { return p.Dir() != dir })
+		if n < 0 {
+			n = len(names)
+		}
+		n = min(n, maxCycleEntries)
+		if err := w.confirmIn(dir, names[:n]); err != nil {
+			return err
+		}
+		names = names[n:]
+	}
+	return nil
+}
+
+// confirmIn is confirm for names in one directory.
+func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
+	if w.notYet(dir, names) {
+		return nil
+	}
+	started := w.now()
+	err := w.cycle(names, func(c *cycle) error {
+		d := c.dir(dir)
+		if d.err != nil {
+			for _, p := range names {
+				c.agenda.drop(p) // with its directory, or after it
+			}
+			c.settler.touch(dir, c.now())
+			return nil
+		}
+		gone := c.stillGone(d.Dir, names)
+		gone, err := c.notRenamed(dir, gone)
+		if err != nil {
+			return err
+		}
+		if len(gone) == 0 {
+			return nil
+		}
+		if err := c.checkNow(); err != nil {
+			return err
+		}
+		for _, g := range gone {
+			if err := c.remove(g); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.rest(dir, w.now()-started)
+	return err
+}
+
+// goneName is a name that is gone for the second time.
+type goneName struct {
+	path    journal.Path
+	item    catalog.Item
+	another bool          // something else has the name now
+	heir    *beneath.Info // the directory that has taken its place
+}
+
+// stillGone returns those of the names that the catalog knows and that are
+// still not what is in the directory.
+func (c *cycle) stillGone(d *beneath.Dir, names []journal.Path) []goneName {
+	var gone []goneName
+	for _, p := range names {
+		it, err := c.tx.Lookup(p)
+		if err != nil {
+			c.resolved(p)
+			continue
+		}
+		info, err := d.Stat(p.Name())
+		another := err == nil && (info.Facts.Type != it.Facts.Type || !c.same(it.Stamp, info.Stamp))
+		meansNothing := err == nil && c.cfg.Rules.Classify(p, info.Facts.Type) == ClassIgnored
+		isDir := it.Facts.Type == journal.TypeDirectory
+		switch {
+		case errors.Is(err, fs.ErrNotExist), meansNothing:
+			gone = append(gone, goneName{path: p, item: it})
+		case err != nil:
+			c.unreadable(p, err)
+		case another && isDir && info.Facts.Type == journal.TypeDirectory:
+			gone = append(gone, goneName{path: p, item: it, heir: &info})
+		case another && (isDir || info.Facts.Type == journal.TypeDirectory):
+			gone = append(gone, goneName{path: p, item: it, another: true})
+		default:
+			c.agenda.drop(p)
+			c.dirty.name(p) // it is there
+		}
+	}
+	return gone
+}
+
+// notRenamed drops messages whose base name is found under other flags, in
+// the directories of their mailbox. It needs a listing during which nothing
+// changed, or several.
+func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error) {
+	bases := make(map[string]struct{})
+	for _, g := range gone {
+		if g.item.Facts.Type == journal.TypeFile && c.cfg.Rules.Classify(g.path, journal.TypeFile) == ClassMessage {
+			bases[c.cfg.Rules.Base(g.path.Name())] = struct{}{}
+		}
+	}
+	if len(bases) == 0 {
+		return gone, nil
+	}
+	found, stable, err := c.findBases(c.cfg.Rules.MessageDirs(dir), bases)
+	if err != nil {
+		if c.ctx.Err() != nil {
+			return nil, err
+		}
+		for _, g := range gone {
+			c.unreadable(g.path, err)
+		}
+		return nil, nil
+	}
+	alive := make(map[string]struct{})
+	for _, p := range found {
+		if it, err := c.tx.Lookup(p); err == nil {
+			if info, err := c.lstat(p); err == nil && c.same(it.Stamp, info.Stamp) {
+				continue // another file of its own, known as such
+			}
+		}
+		alive[c.cfg.Rules.Base(p.Name())] = struct{}{}
+		c.dirty.name(p)
+	}
+	kept := gone[:0]
+	for _, g := range gone {
+		base := c.cfg.Rules.Base(g.path.Name())
+		_, message := bases[base]
+		if _, ok := alive[base]; ok && message {
+			c.again(g.path) // its new name is dirty, and will be observed first
+			continue
+		}
+		if message && !stable && !c.unstableEnough(g.path) {
+			continue
+		}
+		kept = append(kept, g)
+	}
+	return kept, nil
+}
+
+// unstableEnough counts listings during which the directory changed, and
+// reports whether there were enough of them.
+func (c *cycle) unstableEnough(p journal.Path) bool {
+	w := c.agenda.get(p)
+	if w == nil {
+		return false
+	}
+	w.looks++
+	if w.looks >= maxListings {
+		return true
+	}
+	c.again(p)
+	return false
+}
+
+// again lets a gone name be confirmed later.
+func (c *cycle) again(p journal.Path) {
+	c.later(p, reasonGone, c.cfg.Timing.Confirm, 50*c.cfg.Timing.Confirm)
+}
+
+// remove journals that a name is gone.
+func (c *cycle) remove(g goneName) error {
+	if g.heir != nil {
+		return c.adopt(look{path: g.path, info: *g.heir}, g.item)
+	}
+	c.resolved(g.path)
+	kind := journal.KindRemove
+	if g.item.Facts.Type == journal.TypeDirectory {
+		kind = journal.KindRemoveDir
+		if err := c.leaveIn(g.path); err != nil {
+			return err
+		}
+	}
+	if g.another {
+		c.dirty.name(g.path)
+	}
+	return c.emit(journal.Entry{Kind: kind, Path: g.path})
+}
+
+// leaveIn ends the watches of a directory that is being removed. The catalog
+// knows them only until then.
+func (c *cycle) leaveIn(p journal.Path) error {
+	stack := []journal.Path{p}
+	for len(stack) > 0 {
+		p := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		c.unwatch(p)
+		c.settler.forget(p)
+		c.doubts.drop(p)
+		if c.opaque(p) {
+			continue
+		}
+		err := c.tx.List(p, "", func(name string, it catalog.Item) error {
+			if it.Facts.Type == journal.TypeDirectory {
+				stack = append(stack, p.Join(name))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The removals in a directory wait until nine times as long has passed as the
+// last confirmation there took, so that listings of large directories never
+// take more than a tenth of the time.
+const restFactor = 9
+
+// maxResting bounds how many directories are remembered as resting.
+const maxResting = 1024
+
+func (w *Watcher) rest(dir journal.Path, took time.Duration) {
+	if took < w.cfg.Timing.Confirm/restFactor {
+		return
+	}
+	if len(w.resting) >= maxResting {
+		clear(w.resting)
+	}
+	w.resting[dir] = w.now() + restFactor*took
+}
+
+// notYet postpones the confirmation of names in a directory that rests.
+func (w *Watcher) notYet(dir journal.Path, names []journal.Path) bool {
+	until, ok := w.resting[dir]
+	now := w.now()
+	if !ok || until <= now {
+		delete(w.resting, dir)
+		return false
+	}
+	for _, p := range names {
+		if a := w.agenda.get(p); a != nil {
+			a.due = until
+			w.agenda.next = min(w.agenda.next, until)
+		}
+	}
+	return true
+}

@@ -1,0 +1,320 @@
+package watch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// metaStore holds, in the catalog, which store it is of: a storeIdentity.
+const metaStore = "watch.store"
+
+// storeIdentity is what is remembered of the store's root.
+type storeIdentity struct {
+	Identity beneath.Identity
+	// Devices are the numbers that its file system had, the newest last. Stamps
+	// in the catalog may have any of them.
+	Devices []uint64
+}
+
+// maxDevices bounds storeIdentity.Devices.
+const maxDevices = 16
+
+// errSuspended says that the store is not as it was. The store's condition is
+// in the watcher's suspension.
+var errSuspended = errors.New("the store is not as it was")
+
+// suspend ends what is being done, for a reason that is written for operators.
+func (w *Watcher) suspend(format string, args ...any) error {
+	w.suspension = fmt.Sprintf(format, args...)
+	return errSuspended
+}
+
+// checkSoon has the store's health checked at the next opportunity.
+func (w *Watcher) checkSoon() { w.healthDue = 0 }
+
+// checkNow checks the health of the store: nil, or errSuspended with the
+// suspension set.
+func (w *Watcher) checkNow() error {
+	w.healthDue = w.now() + w.cfg.Timing.Health
+	id, err := w.cfg.Root.Identity()
+	if errors.Is(err, fs.ErrNotExist) {
+		return w.suspend("the store directory %s does not exist", w.cfg.Root.Path())
+	}
+	if err != nil {
+		return w.suspend("the store cannot be looked at: %v", err)
+	}
+	if !id.Same(w.store.Identity) {
+		return w.suspend("%s is another directory or file system than the store (is it not mounted?): found %v, expected %v",
+			w.cfg.Root.Path(), id, w.store.Identity)
+	}
+	opened, err := w.cfg.Root.Opened()
+	if err != nil {
+		return w.suspend("the store cannot be looked at: %v", err)
+	}
+	if !opened.Same(id) || opened.Device != id.Device {
+		return w.suspend("the store was mounted again")
+	}
+	mounts, err := mountsWithin(w.root)
+	if err == nil && !bytes.Equal(mounts, w.mounts) {
+		return w.suspend("what is mounted at or below the store has changed")
+	}
+	return nil
+}
+
+// checkContent makes sure that the root can be listed, and is not empty though
+// the catalog knows of content: that would be an unmounted store too.
+func (w *Watcher) checkContent() error {
+	d, err := w.cfg.Root.Dir(journal.Root)
+	if err != nil {
+		return w.suspend("the store cannot be opened: %v", err)
+	}
+	defer d.Close()
+	some := false
+	err = d.Each(func(names []beneath.Name) error {
+		for _, n := range names {
+			some = some || w.cfg.Rules.Classify(journal.Path(n.Name), n.Type) != ClassIgnored
+		}
+		if some {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return w.suspend("the store cannot be listed: %v", err)
+	}
+	if some {
+		return nil
+	}
+	known := uint64(0)
+	err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		t := tx.Totals()
+		known = t.Files + t.Directories + t.Symlinks
+		return nil
+	})
+	if err == nil && known > 0 {
+		err = w.suspend("%s is empty, but %d files and directories are known to be in it", w.cfg.Root.Path(), known)
+	}
+	return err
+}
+
+// identify loads which store the catalog is of, or records it.
+func (w *Watcher) identify() error {
+	var value []byte
+	err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
+		value, err = tx.Meta(metaStore)
+		return err
+	})
+	if errors.Is(err, catalog.ErrNotFound) {
+		id, err := w.cfg.Root.Opened()
+		if err != nil {
+			return fmt.Errorf("identify the store: %w", err)
+		}
+		return w.remember(id)
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(value, &w.store); err != nil {
+		return fmt.Errorf("the store's identity in the catalog: %w", err)
+	}
+	return nil
+}
+
+// remember records who the store is.
+func (w *Watcher) remember(id beneath.Identity) error {
+	w.store.Identity = id
+	devices := slices.DeleteFunc(w.store.Devices, func(d uint64) bool { return d == id.Device })
+	if len(devices) >= maxDevices {
+		devices = devices[1:]
+	}
+	w.store.Devices = append(devices, id.Device)
+	value, err := json.Marshal(w.store)
+	if err != nil {
+		return fmt.Errorf("record the store's identity: %w", err)
+	}
+	return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaStore, value) })
+}
+
+// recover tries to go on with the store: it is opened anew, and if it is the
+// one that it was, everything is scanned.
+func (w *Watcher) recover() error {
+	id, err := w.cfg.Root.Identity()
+	if err == nil && w.accept.Swap(false) {
+		w.doubts.adopt(journal.Root)
+		w.lookAgain()
+		clear(w.doubts.dirs)
+		err = w.remember(id)
+	}
+	if err == nil && id.Same(w.store.Identity) {
+		err = w.cfg.Root.Reopen()
+		if err == nil && id.Device != w.store.Identity.Device {
+			err = w.remember(id)
+		}
+		if err == nil {
+			w.mounts, err = mountsWithin(w.root)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return w.suspend("the store cannot be opened: %v", err)
+	}
+	if err := w.checkNow(); err != nil {
+		return err
+	}
+	return w.checkContent()
+}
+
+// same reports whether two stamps are of one file, also when its file system
+// has another device number since.
+func (w *Watcher) same(a, b journal.Stamp) bool {
+	return a.Inode == b.Inode && a.Inode != 0 && a.Birth == b.Birth && w.sameDevice(a, b)
+}
+
+func (w *Watcher) sameDevice(a, b journal.Stamp) bool {
+	return a.Device == b.Device || slices.Contains(w.store.Devices, a.Device) && slices.Contains(w.store.Devices, b.Device)
+}
+
+// aliases returns the stamps by which the catalog may know a file.
+func (w *Watcher) aliases(s journal.Stamp) []journal.Stamp {
+	all := []journal.Stamp{s}
+	if !slices.Contains(w.store.Devices, s.Device) {
+		return all
+	}
+	for _, d := range w.store.Devices {
+		if d != s.Device {
+			alias := s
+			alias.Device = d
+			all = append(all, alias)
+		}
+	}
+	return all
+}
+
+// mountsWithin returns the lines of the mount table whose mount point is root
+// or lies below it.
+func mountsWithin(root string) ([]byte, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("read the mount table: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	}
+	root = strings.NewReplacer("\\", `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(root)
+	var within []byte
+	for line := range bytes.Lines(table) {
+		fields := bytes.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		rest, ok := strings.CutPrefix(string(fields[4]), root)
+		if ok && (rest == "" || rest[0] == '/') {
+			within = append(append(append(within, fields[0]...), ' '), fields[4]...)
+			within = append(within, '\n')
+		}
+	}
+	return within, nil
+}
+
+// networkFS names the file systems on which other machines' changes raise no
+// events here.
+func networkFS(fsType int64) string {
+	switch uint32(fsType) {
+	case 0x6969:
+		return "NFS"
+	case 0xff534d42, 0xfe534d42, 0x517b:
+		return "SMB"
+	case 0x01021997:
+		return "9p"
+	case 0x00c36400:
+		return "Ceph"
+	case 0x6b414653, 0x5346414f:
+		return "AFS"
+	}
+	return ""
+}
+
+// doubts are directories that were replaced in a way which is not believed,
+// and those of which it is. Only the observer uses it.
+type doubts struct {
+	dirs  map[journal.Path]string // why
+	heirs map[journal.Path]struct{}
+}
+
+// maxDoubts bounds both.
+const maxDoubts = 1024
+
+func (d *doubts) has(p journal.Path) bool { _, ok := d.dirs[p]; return ok }
+
+// drop ends the doubts about a directory and reports whether there were any.
+func (d *doubts) drop(p journal.Path) bool {
+	had := d.has(p)
+	delete(d.dirs, p)
+	return had
+}
+
+// adopt says that a directory has taken the place of another, until forget.
+func (d *doubts) adopt(p journal.Path) {
+	if len(d.heirs) < maxDoubts {
+		d.heirs[p] = struct{}{}
+	}
+}
+
+// adopted reports whether a directory or one above it was adopted.
+func (d *doubts) adopted(p journal.Path) bool {
+	for ; ; p = p.Dir() {
+		if _, ok := d.heirs[p]; ok || p == journal.Root {
+			return ok
+		}
+	}
+}
+
+// forget ends what adopt began.
+func (d *doubts) forget(p journal.Path) { delete(d.heirs, p) }
+
+// doubt says that nothing beneath a directory is journaled for now.
+func (w *Watcher) doubt(p journal.Path, why string) {
+	if !w.doubts.has(p) {
+		if len(w.doubts.dirs) >= maxDoubts {
+			return // it stays unobserved all the same: its stamp is not the catalog's
+		}
+		w.cfg.Log.Warn("a directory was replaced; what is in it is not replicated until it is as before", "path", string(p), "reason", why)
+	}
+	w.doubts.dirs[p] = why
+	w.publish()
+}
+
+// lookAgain makes everything dirty that is in doubt.
+func (w *Watcher) lookAgain() {
+	for p := range w.doubts.dirs {
+		w.dirty.name(p)
+	}
+}
+
+// now returns the time since the observer began. It never goes back, whatever
+// the clock does.
+func (w *Watcher) now() time.Duration {
+	t := w.cfg.Clock.Now()
+	if d := t.Sub(w.lastNow); d > 0 {
+		w.elapsed += d
+	}
+	w.lastNow = t
+	return w.elapsed
+}
+
+// racy reports whether a time stamp of a file is so recent that another change
+// could get the same one. A time in the future is.
+func (w *Watcher) racy(stamp int64) bool {
+	return w.cfg.Clock.Now().UnixNano()-stamp < int64(w.cfg.Timing.Racy)
+}

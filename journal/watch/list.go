@@ -1,0 +1,278 @@
+package watch
+
+import (
+	"cmp"
+	"errors"
+	"hash/maphash"
+	"io/fs"
+	"slices"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// listing compares one directory with the catalog.
+type listing struct {
+	*Watcher
+	path   journal.Path
+	dir    *beneath.Dir
+	scan   bool // part of a walk
+	seen   []uint64
+	unsure bool // something in it is left to be looked at again
+}
+
+// list compares a directory with the catalog, name by name, and observes what
+// differs. If nothing moved meanwhile, it records that the directory was
+// completely observed. Hints are served between two pieces of it. A directory
+// that is not there, or another one, is observed itself instead.
+func (w *Watcher) list(p journal.Path, scan bool) error {
+	if w.opaque(p) {
+		return nil
+	}
+	d, _, err := w.openDir(p)
+	if err != nil {
+		return w.listFailed(p, err)
+	}
+	defer d.Close()
+	before, err := d.Info()
+	if err != nil {
+		return w.listFailed(p, err)
+	}
+	w.listed++
+	l := &listing{Watcher: w, path: p, dir: d, scan: scan}
+	var own error // as opposed to one of the store
+	err = d.Each(func(names []beneath.Name) error {
+		own = l.piece(names)
+		return own
+	})
+	if own != nil {
+		return own
+	}
+	if err != nil {
+		return w.listFailed(p, err)
+	}
+	if err := l.missing(); err != nil {
+		return err
+	}
+	after, err := d.Info()
+	if err != nil {
+		return w.listFailed(p, err)
+	}
+	if a := w.agenda.get(p); a != nil && a.why == reasonUnlisted {
+		w.agenda.drop(p)
+	}
+	w.readable(p)
+	complete := before.DirMTime == after.DirMTime && !l.unsure && !w.racy(after.DirMTime)
+	w.settler.listed(p, w.now(), complete)
+	if !complete {
+		return nil
+	}
+	return w.observed(p, before)
+}
+
+// observed records a complete observation.
+func (w *Watcher) observed(p journal.Path, info beneath.Info) error {
+	err := w.cfg.Catalog.Update(func(tx *catalog.Tx) error {
+		it, err := tx.Lookup(p)
+		if err != nil {
+			return err
+		}
+		if it.Observed == info.DirMTime {
+			return errEnough
+		}
+		if p == journal.Root {
+			return tx.Observed(p, info.DirMTime)
+		}
+		it.Observed, it.Stamp = info.DirMTime, info.Stamp
+		return tx.Put(p, it)
+	})
+	if errors.Is(err, errEnough) || errors.Is(err, catalog.ErrNotFound) {
+		return nil // nothing new, or removed meanwhile
+	}
+	return err
+}
+
+// openDir opens a directory and returns what the catalog knows of it, if it
+// is the directory that the catalog knows.
+func (w *Watcher) openDir(p journal.Path) (d *beneath.Dir, it catalog.Item, err error) {
+	err = w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
+		if d, err = w.openKnown(tx, p); err != nil {
+			return err
+		}
+		if it, err = tx.Lookup(p); err != nil {
+			return errors.Join(err, d.Close())
+		}
+		return nil
+	})
+	return d, it, err
+}
+
+// listFailed says what becomes of a directory that could not be opened or
+// listed.
+func (w *Watcher) listFailed(p journal.Path, err error) error {
+	switch {
+	case errors.Is(err, errObserveFirst):
+	case errors.Is(err, fs.ErrNotExist):
+		w.observeFirst(p)
+	default:
+		w.unlisted(p, err)
+	}
+	return nil
+}
+
+// piece compares some names that were listed.
+func (l *listing) piece(names []beneath.Name) error {
+	if err := l.serve(); err != nil {
+		return err
+	}
+	slices.SortFunc(names, func(a, b beneath.Name) int { return cmp.Compare(a.Inode, b.Inode) })
+	var different, found []journal.Path
+	err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		for _, n := range names {
+			p := l.path.Join(n.Name)
+			class := l.cfg.Rules.Classify(p, n.Type)
+			if class == ClassIgnored {
+				continue
+			}
+			l.seen = append(l.seen, maphash.String(l.seed, n.Name))
+			it, err := tx.Lookup(p)
+			switch {
+			case errors.Is(err, catalog.ErrNotFound):
+				found = append(found, p)
+			case err != nil:
+				return err
+			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || inPlace(class, n.Type):
+				different = append(different, p)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if l.baseline && l.scan {
+		if err := l.putAll(found); err != nil {
+			return err
+		}
+	} else {
+		different = append(different, found...)
+	}
+	return l.batches(different)
+}
+
+// inPlace reports whether a file may change without its name changing.
+func inPlace(class Class, t journal.Type) bool {
+	return t == journal.TypeFile && class != ClassMessage
+}
+
+// batches observes names, a batch at a time, with hints served in between.
+func (l *listing) batches(names []journal.Path) error {
+	for batch := range slices.Chunk(names, l.cfg.Limits.Batch) {
+		if err := l.serve(); err != nil {
+			return err
+		}
+		deferred := l.deferred
+		if err := l.observeAs(batch, l.scan); err != nil {
+			return err
+		}
+		l.unsure = l.unsure || l.deferred != deferred
+		for _, p := range batch {
+			l.unsure = l.unsure || l.agenda.get(p) != nil
+		}
+	}
+	return nil
+}
+
+// missing observes the names that the catalog has and the listing had not.
+func (l *listing) missing() error {
+	slices.Sort(l.seen)
+	for from := ""; ; {
+		var gone []journal.Path
+		last := ""
+		err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
+			return tx.List(l.path, from, func(name string, _ catalog.Item) error {
+				if _, ok := slices.BinarySearch(l.seen, maphash.String(l.seed, name)); !ok {
+					gone = append(gone, l.path.Join(name))
+				}
+				last = name
+				if len(gone) >= l.cfg.Limits.Batch {
+					return errEnough
+				}
+				return nil
+			})
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			if errors.Is(err, catalog.ErrNotFound) {
+				return nil
+			}
+			return err
+		}
+		if err := l.batches(gone); err != nil {
+			return err
+		}
+		if err == nil {
+			return nil
+		}
+		from = last + "\x00"
+	}
+}
+
+// anyName reports whether there is anything in a directory.
+func anyName(d *beneath.Dir) (bool, error) {
+	err := d.Each(func([]beneath.Name) error { return errEnough })
+	if errors.Is(err, errEnough) {
+		return true, nil
+	}
+	return false, err
+}
+
+// putAll puts names into the catalog as a baseline, a batch at a time.
+func (l *listing) putAll(names []journal.Path) error {
+	for batch := range slices.Chunk(names, maxCycleEntries) {
+		deferred := l.deferred
+		err := l.cycle(nil, func(c *cycle) error {
+			for _, p := range batch {
+				if err := c.putUnread(p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		l.unsure = l.unsure || l.deferred != deferred
+		for _, p := range batch {
+			l.unsure = l.unsure || l.agenda.get(p) != nil
+		}
+	}
+	return nil
+}
+
+// putUnread puts what is at p into the catalog as part of the baseline: its
+// content is read later, by whoever sends it.
+func (c *cycle) putUnread(p journal.Path) error {
+	l, ok := c.look(p)
+	if !ok || l.gone {
+		return nil
+	}
+	if _, err := c.tx.Lookup(p); err == nil {
+		return nil // a hint was faster
+	}
+	facts := l.info.Facts
+	var err error
+	if facts.Type == journal.TypeSymlink {
+		facts.Target, err = c.dir(p.Dir()).Readlink(p.Name())
+	} else {
+		facts.Attr.Xattrs, err = c.xattrs(l)
+	}
+	if err != nil {
+		return c.failed(l, err)
+	}
+	it := catalog.Item{Facts: facts, Stamp: l.info.Stamp}
+	if facts.Type == journal.TypeFile && l.info.Links > 1 {
+		it.Link = l.info.Stamp.Inode // as the catalog names the groups that links make
+	}
+	return c.tx.Put(p, it)
+}

@@ -1,0 +1,111 @@
+package watch
+
+import (
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+)
+
+// reason is why a name has to be looked at again.
+type reason uint8
+
+const (
+	reasonGone       reason = iota + 1 // to be confirmed
+	reasonWriting                      // somebody has it open for writing, or it changed while it was read
+	reasonIncomplete                   // a control file at a moment at which it may not be copied
+	reasonMessages                     // a uidlist that waits for messages which it names
+	reasonHashing                      // large: its content is being hashed in the background
+	reasonUnreadable                   // a read error
+	reasonUnlisted                     // a directory that could not be listed
+)
+
+// waiting is one name that is to be looked at again.
+type waiting struct {
+	why   reason
+	since time.Duration // when it first was looked at for this reason
+	due   time.Duration
+	delay time.Duration // the last delay; it grows
+	looks int           // unstable listings so far, of a gone name
+	scan  bool          // gone, found by a scan: due at its end
+	seen  int64         // ctime of a file whose writers cannot be asked for
+}
+
+// agenda is what has to be looked at again, and when, by the observer's own
+// clock. Only the observer uses it. It holds no more than its limit.
+type agenda struct {
+	limit int
+	names map[journal.Path]*waiting
+	count [reasonUnlisted + 1]int
+	next  time.Duration // nothing is due before it
+}
+
+// never is a time that does not come.
+const never = time.Duration(1<<63 - 1)
+
+func newAgenda(limit int) *agenda {
+	return &agenda{limit: limit, names: make(map[journal.Path]*waiting), next: never}
+}
+
+// put makes p due after a delay that begins with first and doubles up to last
+// as long as the reason stays the same. It returns nil if there is no room.
+func (a *agenda) put(p journal.Path, why reason, now, first, last time.Duration) *waiting {
+	w := a.names[p]
+	if w == nil && len(a.names) >= a.limit {
+		return nil
+	}
+	if w == nil || w.why != why {
+		a.drop(p)
+		w = &waiting{why: why, since: now}
+		a.names[p] = w
+		a.count[why]++
+	}
+	w.delay = min(max(first, 2*w.delay), last)
+	w.due = now + w.delay
+	a.next = min(a.next, w.due)
+	return w
+}
+
+// drop forgets p.
+func (a *agenda) drop(p journal.Path) {
+	if w := a.names[p]; w != nil {
+		a.count[w.why]--
+		delete(a.names, p)
+	}
+}
+
+// get returns what is known of p, or nil.
+func (a *agenda) get(p journal.Path) *waiting { return a.names[p] }
+
+// due returns the names whose time has come: the gone ones, and the others.
+// They stay on the agenda, without a time: who looks at them drops them or puts
+// them again.
+func (a *agenda) due(now time.Duration) (gone, others []journal.Path) {
+	if now < a.next {
+		return nil, nil
+	}
+	a.next = never
+	for p, w := range a.names {
+		switch {
+		case w.due > now:
+			a.next = min(a.next, w.due)
+		case w.why == reasonGone:
+			gone = append(gone, p)
+			w.due = never
+		default:
+			others = append(others, p)
+			w.due = never
+		}
+	}
+	return gone, others
+}
+
+// release makes everything due that waits for the end of a scan.
+func (a *agenda) release(now time.Duration) {
+	for _, w := range a.names {
+		if w.scan {
+			w.scan = false
+			w.due = now
+			a.next = min(a.next, now)
+		}
+	}
+}

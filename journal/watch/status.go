@@ -1,0 +1,118 @@
+package watch
+
+import (
+	"sync"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+)
+
+// Phase is what the observer is at.
+type Phase string
+
+// The phases.
+const (
+	PhaseStarting  Phase = "starting"  // the catalog catches up with the journal
+	PhaseBaseline  Phase = "baseline"  // the first scan of the store
+	PhaseScanning  Phase = "scanning"  // a later scan; hints are served meanwhile
+	PhaseWatching  Phase = "watching"  // only hints, settling and polling
+	PhaseSuspended Phase = "suspended" // the store is not as it was: nothing is journaled
+	PhaseStopped   Phase = "stopped"
+)
+
+// Mode is how changes are found.
+type Mode string
+
+// The modes.
+const (
+	ModeEvents  Mode = "events"  // by hints of the kernel
+	ModePolling Mode = "polling" // by repeated scans, because not every directory can be watched
+)
+
+// Unreadable is something that could not be read.
+type Unreadable struct {
+	Path  journal.Path
+	Err   string
+	Since time.Time
+}
+
+// Status is the state of a Watcher at one moment.
+type Status struct {
+	Phase  Phase
+	Detail string // for people: what is being done, or why nothing is
+	Mode   Mode
+	// ModeReason says why the mode is ModePolling.
+	ModeReason string
+	// Complete says that a watch covers every directory that is observed. It is
+	// false until the first scan is over.
+	Complete bool
+	Watches  int // directories that are watched
+
+	DirectoriesDone  uint64 // of the scan that is under way, or the last one
+	DirectoriesKnown uint64 // in the catalog
+
+	// Suspended says why the observer is suspended; else it is empty.
+	Suspended string
+	// Doubtful lists directories whose content is not journaled because they
+	// were replaced in a way that looks like a mount which came or went.
+	Doubtful []journal.Path
+
+	Unreadable      []Unreadable // the first of those that cannot be read
+	UnreadableCount int
+
+	LastOverflow  time.Time // when hints were last lost; zero: never
+	Overflows     uint64
+	Dirty         int // names and directories to be looked at
+	Waiting       int // names to be looked at again: gone, being written, unreadable
+	Unsettled     int // directories that had hints since they were last listed
+	BeingWritten  int // names that wait for a writer to finish
+	JournalError  string
+	LastScanEnded time.Time
+
+	// Counters since the start.
+	DirectoriesListed uint64
+	FilesOpened       uint64
+	Entries           uint64
+	Cycles            uint64
+}
+
+// maxUnreadable bounds the list of a status, not the count.
+const maxUnreadable = 64
+
+// board is the status that everyone may read and only the observer writes.
+type board struct {
+	mu      sync.Mutex
+	status  Status
+	changed chan struct{} // nil, or closed at the next change
+}
+
+// change changes the status.
+func (b *board) change(f func(*Status)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(&b.status)
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
+}
+
+// read returns a copy.
+func (b *board) read() Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.status
+	s.Unreadable = append([]Unreadable(nil), s.Unreadable...)
+	s.Doubtful = append([]journal.Path(nil), s.Doubtful...)
+	return s
+}
+
+// next returns a channel that is closed at the next change.
+func (b *board) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.changed == nil {
+		b.changed = make(chan struct{})
+	}
+	return b.changed
+}

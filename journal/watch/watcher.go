@@ -1,0 +1,431 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// Watcher observes one store. New makes it, Run runs it.
+type Watcher struct {
+	cfg    Config
+	root   string // absolute path of the store
+	dirty  *dirty
+	board  board
+	accept atomic.Bool // the operator says that what is there now is the store
+
+	// The rest belongs to the goroutine of Run.
+	ctx        context.Context
+	hints      HintSource
+	background *background
+	hasher     *hasher
+	captureBuf []byte
+	seed       maphash.Seed
+	lastNow    time.Time
+	elapsed    time.Duration
+
+	agenda  *agenda
+	settler *settler
+	walks   queue // directories to be walked
+	resting map[journal.Path]time.Duration
+
+	baseline bool // the first scan is not complete
+	walking  bool
+
+	watched   map[uint64]struct{} // hashes of the paths that are watched
+	full      bool                // no more watches are to be had
+	retryFull bool                // but try
+	uncovered int                 // directories that could not be watched, of the last scan
+	network   string              // the network file system that the store is on
+
+	store      storeIdentity
+	mounts     []byte
+	suspension string
+	doubts     doubts
+	healthDue  time.Duration
+
+	broken     map[journal.Path]Unreadable
+	brokenMore int
+
+	pollDue, syncDue time.Duration
+	unsynced         int
+	deferred         uint64 // names that were put back
+	listed, opened   uint64
+	status           Status // what is published
+}
+
+// New makes a watcher. Nothing happens before Run.
+func New(cfg Config) (*Watcher, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	root, err := filepath.Abs(cfg.Root.Path())
+	if err != nil {
+		return nil, fmt.Errorf("watch %q: %w", cfg.Root.Path(), err)
+	}
+	w := &Watcher{
+		cfg:     cfg,
+		root:    root,
+		dirty:   newDirty(cfg.Limits.Names, cfg.Limits.Directories),
+		hasher:  newHasher(),
+		seed:    maphash.MakeSeed(),
+		agenda:  newAgenda(cfg.Limits.Names),
+		resting: make(map[journal.Path]time.Duration),
+		watched: make(map[uint64]struct{}),
+		doubts:  doubts{dirs: make(map[journal.Path]string), heirs: make(map[journal.Path]struct{})},
+		broken:  make(map[journal.Path]Unreadable),
+	}
+	w.background = newBackground(w.dirty)
+	w.settler = newSettler(&w.cfg.Timing, cfg.Limits.Unsettled)
+	w.status = Status{Phase: PhaseStarting, Mode: ModeEvents}
+	w.publish()
+	return w, nil
+}
+
+// Status returns what the watcher is doing now.
+func (w *Watcher) Status() Status {
+	s := w.board.read()
+	names, dirs, all := w.dirty.depth()
+	s.Dirty = names + dirs
+	if all {
+		s.Dirty++
+	}
+	return s
+}
+
+// Changed returns a channel that is closed when Status has changed.
+func (w *Watcher) Changed() <-chan struct{} { return w.board.next() }
+
+// Accept says on behalf of the operator that what is at the store's path now
+// is the store, though it is another directory or file system than before, and
+// that directories which are in doubt are right as they are. Everything is
+// scanned and compared by content then; what is missing is journaled as
+// removed. It takes effect when the watcher looks at the store next.
+func (w *Watcher) Accept() {
+	w.accept.Store(true)
+	w.dirty.signal()
+}
+
+// Rescan has everything compared with the catalog.
+func (w *Watcher) Rescan() { w.dirty.everything("asked for") }
+
+// Run observes the store until ctx ends, and returns nil then. Errors are
+// those of the catalog, and journal.ErrClosed; those of the store never end it.
+// It must be called once.
+func (w *Watcher) Run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.ctx = ctx
+	w.lastNow = w.cfg.Clock.Now()
+	if err := w.begin(); err != nil {
+		return w.ended(ctx, err)
+	}
+	var group sync.WaitGroup
+	group.Go(func() { w.receive(ctx) })
+	group.Go(func() { w.background.run(ctx) })
+	for err == nil {
+		err = w.step()
+		if errors.Is(err, errSuspended) {
+			err = w.suspended()
+		}
+	}
+	cancel()
+	closed := w.hints.Close()
+	group.Wait()
+	return errors.Join(w.ended(ctx, err), closed)
+}
+
+// ended publishes the end and says whether it is an error.
+func (w *Watcher) ended(ctx context.Context, err error) error {
+	w.status.Phase, w.status.Detail = PhaseStopped, ""
+	stopped := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	if !stopped && err != nil {
+		w.status.Detail = err.Error()
+	}
+	w.publish()
+	if stopped && ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("observe the store %q: %w", w.root, err)
+}
+
+// begin brings the catalog up to the journal, and gets hints.
+func (w *Watcher) begin() error {
+	if err := w.replay(); err != nil {
+		return err
+	}
+	if err := w.identify(); err != nil {
+		return err
+	}
+	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		_, err := tx.Meta(metaBaseline)
+		w.baseline = errors.Is(err, catalog.ErrNotFound)
+		if w.baseline {
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.network = networkFS(w.store.Identity.FSType)
+	if w.hints = w.cfg.Hints; w.hints == nil {
+		if w.hints, err = Notify(w.root); err != nil {
+			w.hints = noHints{}
+			w.unwatched(err)
+		}
+	}
+	w.dirty.everything("start")
+	w.syncDue = w.now() + w.cfg.Timing.Sync
+	w.suspension = "the store was not looked at yet"
+	return w.suspended()
+}
+
+// replay applies the records to the catalog that it missed.
+func (w *Watcher) replay() error {
+	var at journal.Position
+	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error { at = tx.Position(); return nil })
+	if err != nil {
+		return err
+	}
+	r, err := w.cfg.Journal.Read(at.Sequence)
+	if err != nil {
+		return fmt.Errorf("bring the catalog up to the journal: %w", err)
+	}
+	defer r.Close()
+	for more := true; more; {
+		err := w.cfg.Catalog.Update(func(tx *catalog.Tx) error {
+			for range maxCycleEntries {
+				record, ok, err := r.TryNext()
+				if more = ok; err != nil || !ok {
+					return err
+				}
+				if err := tx.Apply(&record.Entry); err != nil {
+					return err
+				}
+				tx.SetPosition(record.Position)
+			}
+			return w.ctx.Err()
+		})
+		if err != nil {
+			return fmt.Errorf("bring the catalog up to the journal: %w", err)
+		}
+	}
+	return nil
+}
+
+// receive makes names dirty as hints say.
+func (w *Watcher) receive(ctx context.Context) {
+	hints := w.hints.Hints()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case h, ok := <-hints:
+			switch {
+			case !ok:
+				return
+			case h.Lost:
+				w.overflowed(h.Err)
+			default:
+				w.dirty.name(h.Path)
+			}
+		}
+	}
+}
+
+// step does what is most urgent, or waits until there is something to do.
+func (w *Watcher) step() error {
+	if err := w.serve(); err != nil {
+		return err
+	}
+	if err := w.sync(); err != nil {
+		return err
+	}
+	now := w.now()
+	if reason, ok := w.dirty.takeAll(); ok {
+		if err := w.scan(reason); err != nil {
+			w.dirty.everything(reason)
+			return err
+		}
+		return nil
+	}
+	if p, ok := w.dirty.takeDir(); ok {
+		return w.list(p, false)
+	}
+	if p := w.walks.take(1); len(p) > 0 {
+		if err := w.walk(p[0]); err != nil {
+			w.walks.push(p[0])
+			return err
+		}
+		return nil
+	}
+	if now >= w.pollDue {
+		w.dirty.everything(w.pollReason())
+		return nil
+	}
+	if p, ok := w.settler.take(now); ok {
+		return w.list(p, false)
+	}
+	if w.settler.lost {
+		w.settler.lost = false
+		w.pollDue = min(w.pollDue, now+w.cfg.Timing.SettleAtLatest)
+	}
+	return w.wait()
+}
+
+// maxServed bounds the batches that are served before a scan goes on.
+const maxServed = 4
+
+// serve observes what is dirty, and what is due to be looked at again.
+func (w *Watcher) serve() error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if w.now() >= w.healthDue {
+		if err := w.checkNow(); err != nil {
+			return err
+		}
+		if w.accept.Load() {
+			return w.suspend("the store was accepted by the operator")
+		}
+		w.lookAgain()
+	}
+	for range maxServed {
+		names := w.dirty.takeNames(w.cfg.Limits.Batch)
+		if len(names) == 0 {
+			break
+		}
+		now := w.now()
+		for _, p := range names {
+			w.settler.touch(p.Dir(), now)
+		}
+		if err := w.observe(names); err != nil {
+			return err
+		}
+	}
+	gone, others := w.agenda.due(w.now())
+	for _, p := range others {
+		if w.agenda.get(p).why == reasonUnlisted {
+			w.dirty.dir(p)
+		} else {
+			w.dirty.name(p)
+		}
+	}
+	if names, _, _ := w.dirty.depth(); names > 0 {
+		gone = w.postpone(gone)
+	}
+	return w.confirm(gone)
+}
+
+// maxPostponed bounds how long removals wait for names that are still dirty,
+// in units of Timing.Confirm.
+const maxPostponed = 50
+
+// postpone lets the confirmation of gone names wait, if they have not waited
+// for long: a name that is still dirty may be the new name of one of them.
+func (w *Watcher) postpone(gone []journal.Path) (ripe []journal.Path) {
+	now := w.now()
+	for _, p := range gone {
+		a := w.agenda.get(p)
+		if now-a.since > maxPostponed*w.cfg.Timing.Confirm {
+			ripe = append(ripe, p)
+			continue
+		}
+		a.due = now + w.cfg.Timing.Confirm
+		w.agenda.next = min(w.agenda.next, a.due)
+	}
+	return ripe
+}
+
+// wait waits until something is dirty or due.
+func (w *Watcher) wait() error {
+	w.publish()
+	next := min(w.healthDue, w.agenda.next, w.settler.next, w.pollDue)
+	if w.unsynced > 0 {
+		next = min(next, w.syncDue)
+	}
+	delay := next - w.now()
+	if delay <= 0 {
+		return nil
+	}
+	select {
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	case <-w.dirty.wake:
+	case <-w.cfg.Clock.After(delay):
+	}
+	return nil
+}
+
+// sync makes the catalog durable now and then, so that the journal can be
+// trimmed.
+func (w *Watcher) sync() error {
+	if w.unsynced == 0 || w.unsynced < w.cfg.Limits.SyncEntries && w.now() < w.syncDue {
+		return nil
+	}
+	w.unsynced = 0
+	w.syncDue = w.now() + w.cfg.Timing.Sync
+	return w.cfg.Catalog.Sync()
+}
+
+// suspended looks at the store each second until it is as it was.
+func (w *Watcher) suspended() error {
+	err := w.recover()
+	for errors.Is(err, errSuspended) {
+		if w.status.Suspended != w.suspension {
+			w.cfg.Log.Warn("suspended", "reason", w.suspension)
+		}
+		w.status.Phase, w.status.Suspended, w.status.Detail = PhaseSuspended, w.suspension, w.suspension
+		w.publish()
+		select {
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		case <-w.cfg.Clock.After(w.cfg.Timing.Health):
+		}
+		err = w.recover()
+	}
+	if err != nil {
+		return err
+	}
+	if w.status.Suspended != "" {
+		w.cfg.Log.Info("the store is as it was; going on", "store", w.root)
+	}
+	w.status.Suspended, w.suspension = "", ""
+	w.agenda = newAgenda(w.cfg.Limits.Names) // what was seen then does not count
+	w.dirty.everything("the store came back")
+	return nil
+}
+
+// unwatched says that changes in a directory are not hinted.
+func (w *Watcher) unwatched(err error) {
+	reason := err.Error()
+	if errors.Is(err, syscall.ENOSPC) {
+		w.full = true
+		reason = fmt.Sprintf("the limit of watches is reached at %d directories (raise fs.inotify.max_user_watches)", len(w.watched))
+	}
+	if w.status.ModeReason == "" {
+		w.cfg.Log.Warn("not every directory can be watched; scanning instead", "reason", reason)
+	}
+	w.status.Mode, w.status.ModeReason = ModePolling, reason
+	w.publish()
+}
+
+func (w *Watcher) hash(p journal.Path) uint64 { return maphash.String(w.seed, string(p)) }
+
+// noHints stands for a kernel that gives none.
+type noHints struct{}
+
+func (noHints) Add(journal.Path) error { return errors.ErrUnsupported }
+func (noHints) Remove(journal.Path)    {}
+func (noHints) Hints() <-chan Hint     { return nil }
+func (noHints) Close() error           { return nil }
