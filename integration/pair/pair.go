@@ -42,6 +42,9 @@ type Options struct {
 	Dir          string // for settings, states and logs; must exist
 	PrimaryStore string // must exist
 	MirrorStore  string
+	// Direct lets the mirror dial the primary itself: the Link has nothing to
+	// pass on, and costs nothing.
+	Direct bool
 	// Wrap and Env are for the daemons; see Node.
 	Wrap []string
 	Env  []string
@@ -86,7 +89,11 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 	if err := p.Primary.WaitUntilAnswers(ctx); err != nil {
 		return p, err
 	}
-	if _, err := p.Mirror.Run(ctx, "join", p.Link.Addr(), "--token", invitation.Token, "--store", p.Mirror.Store,
+	peer := p.Link.Addr()
+	if opt.Direct {
+		peer = p.Primary.Listen
+	}
+	if _, err := p.Mirror.Run(ctx, "join", peer, "--token", invitation.Token, "--store", p.Mirror.Store,
 		"--name", p.Mirror.Name, "--listen", p.Mirror.Listen, "--state", p.Mirror.State); err != nil {
 		return p, err
 	}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mailtwin/mailtwin/integration/compare"
+	"github.com/mailtwin/mailtwin/integration/tree"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFloor(t *testing.T) {
+	dir := t.TempDir()
+	b := &bench{settings: settings{dir: dir}}
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	got, err := b.atRate(t.Context(), system{"floor", from, func(context.Context) (follower, error) {
+		f, err := newFloor(from, to)
+		if err != nil {
+			return nil, err
+		}
+		return f.follow, nil
+	}}, 100, 50)
+	must(t, err)
+	if got.p50 <= 0 || got.p99 < got.p50 || got.rate < 20 || got.rate > 110 {
+		t.Errorf("%+v", got)
+	}
+	result, err := compare.Trees(t.Context(), filepath.Join(from, "new"), filepath.Join(to, "new"), compare.Options{
+		Ignored: func(string, bool) bool { return false },
+	})
+	must(t, err)
+	if result.Files != 50 {
+		t.Errorf("%d files were copied, want 50", result.Files)
+	}
+}
+
+func TestRsync(t *testing.T) {
+	dir := t.TempDir()
+	s, err := startSSH(t.Context(), filepath.Join(dir, "ssh"))
+	must(t, err)
+	t.Cleanup(s.stop)
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	_, err = tree.Generate(t.Context(), from, tree.Spec{Messages: 50, Users: 2, MeanSize: 3000})
+	must(t, err)
+	change := newChanger(from, 1)
+	for range 3 {
+		_, n, err := s.rsyncCounted(t.Context(), from, to, "--delete")
+		must(t, err)
+		if n < 1000 {
+			t.Errorf("%d bytes were counted", n)
+		}
+		result, err := compare.Trees(t.Context(), from, to, compare.Options{})
+		must(t, err)
+		if !result.Equal() {
+			t.Error(result)
+		}
+		must(t, change.mixed(20))
+		must(t, change.flags(10))
+	}
+}
+
+func TestMeter(t *testing.T) {
+	m := &meter{count: 4, done: make(chan struct{})}
+	m.delivered()
+	m.durable(3) // two of them are not noted as delivered yet
+	m.delivered()
+	m.delivered()
+	m.delivered()
+	select {
+	case <-m.done:
+		t.Fatal("done, but one is not durable")
+	default:
+	}
+	m.durable(4)
+	<-m.done
+	if m.seen() != 4 || m.taken[1] != 0 || m.taken[3] <= 0 {
+		t.Errorf("%v", m.taken)
+	}
+}
+
+func TestPercentile(t *testing.T) {
+	values := []time.Duration{5, 1, 4, 2, 3}
+	if p50, p99 := percentile(values, 50), percentile(values, 99); p50 != 3 || p99 != 5 {
+		t.Errorf("%v and %v, want 3 and 5", p50, p99)
+	}
+}

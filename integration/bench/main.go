@@ -1,0 +1,45 @@
+// Command bench measures mailtwin beside rsync over ssh and beside a floor,
+// on the same trees, in one run, and prints a table of ratios in Markdown. It
+// needs root, for cold caches, and an sshd.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+)
+
+func main() {
+	if err := run(); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var s settings
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&s.messages, "messages", 50_000, "messages in the tree")
+	flags.IntVar(&s.many, "many", 500_000, "messages in the large tree of case e")
+	flags.IntVar(&s.rounds, "rounds", 3, "how often each pair of measurements is made; medians are told")
+	flags.StringVar(&s.binary, "binary", "", "the mailtwin command; it is built when this is empty")
+	only := flags.String("only", "abcdef", "the cases: a latency, b restart, c flags, d first sync, e memory, f one body")
+	dir := flags.String("dir", "", "where the trees are made; a temporary directory when this is empty")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		return err
+	}
+	s.only = strings.ToLower(*only)
+	work, err := os.MkdirTemp(*dir, "mailtwin-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	s.dir = work
+	return s.measure(ctx)
+}
