@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+)
+
+// invitation is what init and invite print with --json.
+type invitation struct {
+	Pair    string    `json:"pair"`
+	Name    string    `json:"name"`    // of the primary
+	Config  string    `json:"config"`  // the file with its settings
+	Address string    `json:"address"` // where the mirror finds it
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"` // of the token
+	Command string    `json:"command"` // to run on the mirror
+}
+
+func (p *program) initCommand() *cobra.Command {
+	var s setup
+	var advertise string
+	c := &cobra.Command{
+		Use:   "init --store DIR",
+		Short: "Make the first node of a pair and print the command that joins the mirror",
+		Long: "Makes the first node of a pair, the primary: its settings, its identity, the pair's\n" +
+			"own certificate authority, and a one-time token. Prints the command to run on the\n" +
+			"machine of the mirror. Nothing that exists is overwritten.",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return p.init(&s, advertise) },
+	}
+	s.flags(c)
+	c.Flags().StringVar(&advertise, "advertise", "", "where the mirror will find this node, `host:port` (default: the host name, if --listen names no host)")
+	return c
+}
+
+func (p *program) init(s *setup, advertise string) error {
+	c, err := s.settings(p, "")
+	if err != nil {
+		return err
+	}
+	address, err := p.address(c, advertise)
+	if err != nil {
+		return err
+	}
+	if err := storeExists(c.Store.Path); err != nil {
+		return err
+	}
+	if err := p.places(c); err != nil {
+		return err
+	}
+	id, err := identity.Create(c.StateDir, identity.NewPairName(), c.Node.Name, p.now)
+	if err != nil {
+		return err
+	}
+	state := identity.State{Role: identity.Primary, Epoch: 1, Pair: id.Pair(), Name: id.Name()}
+	if err := identity.SaveState(c.StateDir, state); err != nil {
+		return err
+	}
+	token, expires, err := id.Invite(0)
+	if err != nil {
+		return err
+	}
+	if err := config.Write(p.config, c); err != nil {
+		return err
+	}
+	p.note("%s is the primary of %s; its settings are in %s.", c.Node.Name, id.Pair(), p.config)
+	p.note("Start it with `%s`, then run this on the machine of the mirror:", p.daemonLine())
+	return p.printInvitation(invitation{
+		Pair: id.Pair(), Name: c.Node.Name, Config: p.config,
+		Address: address, Token: token, Expires: expires,
+		Command: joinLine(address, token, c.Store.Path),
+	}, s.json)
+}
+
+// address is where the mirror finds this node, as far as that can be known.
+func (p *program) address(c config.Config, advertise string) (string, error) {
+	if advertise != "" {
+		return advertise, config.CheckAddress("--advertise", advertise, false)
+	}
+	host, port, err := net.SplitHostPort(c.Node.Listen)
+	if err != nil || !isWildcard(host) {
+		return c.Node.Listen, err
+	}
+	if host, err = p.hostname(); err != nil {
+		return "", fmt.Errorf("finding the host name: %w", err)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+func joinLine(address, token, store string) string {
+	return fmt.Sprintf("mailtwin join %s --token %s --store %s", shell(address), token, shell(store))
+}
+
+func (p *program) printInvitation(i invitation, asJSON bool) error {
+	if asJSON {
+		return p.printJSON(i)
+	}
+	fmt.Fprintln(p.out, i.Command)
+	p.note("The token is good once, until %s.", i.Expires.Local().Format("2006-01-02 15:04 MST"))
+	return nil
+}
+
+func (p *program) printJSON(v any) error {
+	e := json.NewEncoder(p.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,17 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	p := program{out: os.Stdout, err: os.Stderr, now: time.Now, hostname: os.Hostname}
+	code := p.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
+
+	"github.com/mailtwin/mailtwin/journal"
+	mailtwinv1 "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mailtwin": main})
+}
+
+// The scripts say what the commands print and end with.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true})
+}
+
+// shellTest runs commands in this process, as the machine mx1.
+type shellTest struct {
+	t        *testing.T
+	dir      string
+	host     string
+	out, err bytes.Buffer
+}
+
+func (s *shellTest) run(want int, args ...string) string {
+	s.t.Helper()
+	s.out.Reset()
+	s.err.Reset()
+	p := program{out: &s.out, err: &s.err, now: time.Now, hostname: func() (string, error) { return s.host, nil }}
+	if got := p.run(s.t.Context(), append(args, "--config", filepath.Join(s.dir, s.host+".toml"))); got != want {
+		s.t.Fatalf("mailtwin %q: exit code %d, want %d\n%s%s", args, got, want, &s.out, &s.err)
+	}
+	return s.out.String()
+}
+
+// mkdir makes a directory in the test's own.
+func (s *shellTest) mkdir(name string) string {
+	path := filepath.Join(s.dir, name)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// node is a daemon as far as the commands can see.
+type node struct {
+	id    *identity.Identity
+	state status.State
+}
+
+func (n node) Status() status.Document {
+	return status.Document{Version: 1, Name: n.id.Name(), Role: "primary", State: n.state}
+}
+func (n node) Journal() (*journal.Log, error) { return nil, journal.ErrClosed }
+func (n node) Invite(d time.Duration) (string, time.Time, error) {
+	return n.id.Invite(d)
+}
+
+// serve lets a node enrol others and answer commands; it returns its address.
+func (s *shellTest) serve(n node, stateDir string) string {
+	s.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.Creds(n.id.ServerCredentials(nil)))
+	mailtwinv1.RegisterEnrolmentServiceServer(server, identity.NewEnrolmentServer(n.id, nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- server.Serve(listener) }()
+	go func() { done <- operator.NewServer(n).Serve(ctx, stateDir) }()
+	s.t.Cleanup(func() {
+		cancel()
+		server.Stop()
+		for range 2 {
+			if err := <-done; err != nil {
+				s.t.Error(err)
+			}
+		}
+	})
+	return listener.Addr().String()
+}
+
+// shortDir is a directory with a path short enough for a socket in it.
+func shortDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "mt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestAPairIsMade(t *testing.T) {
+	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
+	store := s.mkdir("vmail")
+	state := filepath.Join(s.dir, "state1")
+	var made invitation
+	out := s.run(0, "init", "--json", "--store", store, "--state", state)
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		t.Fatal(err)
+	}
+	if made.Address != "mx1:7420" || made.Name != "mx1" || made.Command != "mailtwin join mx1:7420 --token "+made.Token+" --store "+store {
+		t.Errorf("init printed %+v", made)
+	}
+	if got, err := identity.LoadState(state); err != nil || got != (identity.State{Role: identity.Primary, Epoch: 1, Pair: made.Pair, Name: "mx1"}) {
+		t.Errorf("the primary's state: %+v, %v", got, err)
+	}
+	s.run(1, "init", "--store", store, "--state", state)
+	if got := s.err.String(); strings.Count(got, "mailtwin: error:") != 1 || !strings.Contains(got, "hint: ") {
+		t.Errorf("the second init said %q", got)
+	}
+
+	id, err := identity.Load(state, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := s.serve(node{id, status.InSync}, state)
+	s.host = "mx2"
+	mirror, state2 := filepath.Join(s.dir, "twin"), filepath.Join(s.dir, "state2")
+	out = s.run(0, "join", address, "--token", made.Token, "--store", mirror, "--state", state2)
+	if want := "mx2 is a mirror of mx1 in " + made.Pair + "\n"; out != want {
+		t.Errorf("join printed %q, want %q", out, want)
+	}
+	if got, err := identity.LoadState(state2); err != nil || got != (identity.State{Role: identity.Mirror, Pair: made.Pair, Name: "mx2"}) {
+		t.Errorf("the mirror's state: %+v, %v", got, err)
+	}
+	c, err := config.Load(filepath.Join(s.dir, "mx2.toml"))
+	if err != nil || c.Node.Peer != address || c.Store.Path != mirror || c.StateDir != state2 {
+		t.Errorf("the mirror's settings: %+v, %v", c, err)
+	}
+	if info, err := os.Stat(mirror); err != nil || !info.IsDir() {
+		t.Errorf("the mirror's store: %v", err)
+	}
+
+	s.host = "mx3"
+	s.run(1, "join", address, "--token", made.Token, "--store", mirror, "--state", filepath.Join(s.dir, "state3"))
+	if got := s.err.String(); !strings.Contains(got, "the token was used already") || !strings.Contains(got, "hint: a token is good for one node; make a new token with `mailtwin invite`") {
+		t.Errorf("the second join said %q", got)
+	}
+	s.host = "mx1"
+	var more invitation
+	if err := json.Unmarshal([]byte(s.run(0, "invite", "--json", "--valid-for", "2h")), &more); err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(more.Expires); more.Pair != made.Pair || left < 110*time.Minute || left > 2*time.Hour {
+		t.Errorf("invite printed %+v", more)
+	}
+	s.host = "mx3"
+	s.run(0, "join", address, "--json", "--token", more.Token, "--store", mirror, "--state", filepath.Join(s.dir, "state3"))
+}
+
+func TestStatusEndsWithTheState(t *testing.T) {
+	for state, code := range map[status.State]int{status.InSync: 0, status.Behind: 1, status.Attention: 2, status.Unknown: 3} {
+		s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
+		dir := filepath.Join(s.dir, "state")
+		s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
+		id, err := identity.Load(dir, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.serve(node{id, state}, dir)
+		var doc status.Document
+		if err := json.Unmarshal([]byte(s.run(code, "status", "--json")), &doc); err != nil || doc.State != state {
+			t.Errorf("%s: printed %+v, %v", state, doc, err)
+		}
+		if out := s.run(code, "status"); !strings.Contains(out, strings.ToUpper(string(state))) || s.err.Len() > 0 {
+			t.Errorf("%s: printed %q and %q", state, out, &s.err)
+		}
+		s.run(1, "journal", "show")
+	}
+}
+
+func TestPathsAreVisible(t *testing.T) {
+	for path, want := range map[string]string{
+		"a/b:2,S": "a/b:2,S", "a b": `"a b"`, "a\nb": `"a\nb"`, "\x1b[2J": `"\x1b[2J"`, "\xff": `"\xff"`, `a"b`: `"a\"b"`,
+	} {
+		if got := visible(path); got != want {
+			t.Errorf("visible(%q) = %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestArgumentsAreQuotedForAShell(t *testing.T) {
+	for arg, want := range map[string]string{
+		"/var/vmail": "/var/vmail", "[::1]:7420": "[::1]:7420", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$HOME": "'$HOME'",
+	} {
+		if got := shell(arg); got != want {
+			t.Errorf("shell(%q) = %s, want %s", arg, got, want)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+const (
+	askTimeout    = 10 * time.Second       // for one answer of the daemon
+	watchInterval = 500 * time.Millisecond // between two pictures for people
+)
+
+func (p *program) statusCommand() *cobra.Command {
+	var asJSON, watch bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Tell how the node is, and what would be lost now",
+		Long: "Tells how the node is and what would be lost if the mirror were promoted now.\n\n" +
+			exitCodes,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := p.daemon()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			if watch {
+				return p.watchStatus(c.Context(), client, asJSON)
+			}
+			return p.status(c.Context(), client, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	c.Flags().BoolVar(&watch, "watch", false, "go on telling, after each change, until interrupted")
+	return c
+}
+
+// daemon returns a client of the daemon of this node.
+func (p *program) daemon() (*operator.Client, error) {
+	c, err := config.Load(p.config)
+	if err != nil {
+		return nil, err
+	}
+	return operator.Dial(c.StateDir)
+}
+
+func (p *program) status(ctx context.Context, client *operator.Client, asJSON bool) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	doc, raw, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.printStatus(doc, raw, asJSON, ""); err != nil {
+		return err
+	}
+	if code := doc.State.ExitCode(); code != exitOK {
+		return verdict(code)
+	}
+	return nil
+}
+
+// watchStatus ends with the last state, or as unknown if the daemon ended.
+func (p *program) watchStatus(ctx context.Context, client *operator.Client, asJSON bool) error {
+	interval, before := time.Duration(watchInterval), "\n"
+	if asJSON {
+		interval, before = 0, ""
+	} else if p.onTerminal() {
+		before = "\x1b[H\x1b[2J" // home, clear
+	}
+	last := verdict(exitUnknown)
+	err := client.Follow(ctx, interval, func(doc status.Document, raw []byte) error {
+		last = verdict(doc.State.ExitCode())
+		return p.printStatus(doc, raw, asJSON, before)
+	})
+	switch {
+	case ctx.Err() == nil && err == nil:
+		return errors.New("the daemon ended")
+	case ctx.Err() == nil:
+		return err
+	case last == exitOK:
+		return nil
+	}
+	return last
+}
+
+func (p *program) printStatus(doc status.Document, raw []byte, asJSON bool, before string) error {
+	var b bytes.Buffer
+	b.WriteString(before)
+	if asJSON {
+		b.Write(bytes.TrimSpace(raw))
+		b.WriteByte('\n')
+	} else if err := status.Render(&b, &doc); err != nil {
+		return err
+	}
+	if _, err := p.out.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("printing the status: %w", err)
+	}
+	return nil
+}
+
+// onTerminal reports whether a person reads stdout.
+func (p *program) onTerminal() bool {
+	f, ok := p.out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
