@@ -152,12 +152,11 @@ func (l *Log) loadCursors() (_ cursorState, err error) {
 		return cursorState{}, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	b := make([]byte, maxCursors+1)
-	n, err := file.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	b, err := io.ReadAll(io.NewSectionReader(file, 0, maxCursors+1))
+	if err != nil {
 		return cursorState{}, fmt.Errorf("reading %q: %w", path, err)
 	}
-	state, err := decodeCursors(b[:n])
+	state, err := decodeCursors(b)
 	switch {
 	case errors.Is(err, ErrNewer):
 		return cursorState{}, fmt.Errorf("%q: %w; use the program that wrote it", path, err)

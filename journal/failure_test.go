@@ -21,15 +21,20 @@ type scenario struct {
 
 func nothing(*testing.T, *Log) {}
 
-func appends(n ...int) func(l *Log) error {
+func appends(n int) func(l *Log) error {
 	return func(l *Log) error {
-		for _, n := range n {
-			if _, err := l.Append(testEntries(100, n)...); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := l.Append(testEntries(100, n)...)
+		return err
 	}
+}
+
+func appendLarge(l *Log) error {
+	entries := testEntries(100, 5)
+	for i := range entries {
+		entries[i].Held = &Held{Data: make([]byte, writeSize/2)}
+	}
+	_, err := l.Append(entries...)
+	return err
 }
 
 func scenarios() []scenario {
@@ -50,7 +55,7 @@ func scenarios() []scenario {
 		{"first append", nothing, appends(1)},
 		{"append", func(t *testing.T, l *Log) { mustAppend(t, l, testEntries(0, 2)...) }, appends(1)},
 		{"append of several", nothing, appends(3)},
-		{"append of several writes", nothing, appends(8000)},
+		{"append of several writes", nothing, appendLarge},
 		{"append that begins a segment", full, appends(1)},
 		{"saving cursors", full, (*Log).SaveCursors},
 		{"dropping a cursor", full, func(l *Log) error { return l.DropCursor("m") }},

@@ -103,7 +103,7 @@ func (w *window) fill(off int64, n int, limit int64) error {
 	}
 	want := int(min(int64(max(n, windowSize)), limit-off))
 	if cap(w.buf) < want || cap(w.buf) > 2*windowSize {
-		w.buf = make([]byte, max(want, windowSize))
+		w.buf = make([]byte, max(want, min(2*cap(w.buf), windowSize)))
 	}
 	got, err := w.file.ReadAt(w.buf[:want], off)
 	w.start, w.buf = off, w.buf[:got]

@@ -76,23 +76,20 @@ func (f *FS) Before(hook func(Op) error) {
 	f.before = hook
 }
 
-// nameChange is a directory operation that is not durable yet.
+// nameChange is a directory operation that is not durable yet. A rename is one
+// of the file, whatever its old name stands for when it reaches the disk.
 type nameChange struct {
 	dir      string
 	from, to string // both: rename; to only: creation; from only: removal
-	node     *node  // of a creation
+	node     *node  // that to stands for
 }
 
 func (c nameChange) apply(names map[string]*node) {
-	n := c.node
 	if c.from != "" {
-		if n = names[c.from]; n == nil {
-			return // its creation was lost
-		}
 		delete(names, c.from)
 	}
 	if c.to != "" {
-		names[c.to] = n
+		names[c.to] = c.node
 	}
 }
 
@@ -161,7 +158,7 @@ func (f *FS) Rename(from, to string) error {
 	if carryOut && f.live[from] == nil {
 		err = errors.Join(err, fs.ErrNotExist)
 	} else if carryOut {
-		f.change(nameChange{dir: filepath.Dir(from), from: from, to: to})
+		f.change(nameChange{dir: filepath.Dir(from), from: from, to: to, node: f.live[from]})
 	}
 	return pathError("rename", from, err)
 }
