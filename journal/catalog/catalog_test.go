@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/hashicorp/go-hclog"
 	"github.com/mailtwin/mailtwin/journal"
 )
 
@@ -447,7 +448,7 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open(dir, Options{DigestKey: [32]byte{1}}); !errors.Is(err, ErrKey) {
 		t.Fatal(err)
 	}
-	db, err := pebble.Open(dir, &pebble.Options{Logger: pebble.DefaultLogger, FormatMajorVersion: storeFormat})
+	db, err := pebble.Open(dir, &pebble.Options{Logger: storeLog{hclog.NewNullLogger()}, FormatMajorVersion: storeFormat})
 	check(t, err)
 	check(t, db.Set([]byte(keyFormat), []byte{formatVersion + 1}, pebble.Sync))
 	check(t, db.Close())

@@ -64,10 +64,14 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 	}
 	opt.Experimental.FileCacheShards = 1
 	opt.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	last := len(opt.Levels) - 1
 	for i := range opt.Levels {
-		opt.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 		opt.Levels[i].BlockSize = blockSize
+		opt.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 	}
+	// The filters of the last level, which has most keys, would not fit into
+	// the cache, and reading one is dearer than the block that it may save.
+	opt.Levels[last].FilterPolicy = pebble.NoFilterPolicy
 	db, err := pebble.Open(dir, opt)
 	if err != nil {
 		return nil, err
