@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/mailtwin/mailtwin/journal"
-	mailtwinv1 "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
@@ -81,7 +80,7 @@ func (s *shellTest) serve(n node, stateDir string) string {
 		s.t.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.Creds(n.id.ServerCredentials(nil)))
-	mailtwinv1.RegisterEnrolmentServiceServer(server, identity.NewEnrolmentServer(n.id, nil))
+	identity.NewEnrolmentServer(n.id, nil).Register(server)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- server.Serve(listener) }()
@@ -104,7 +103,11 @@ func shortDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	return dir
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -43,6 +44,11 @@ func NewEnrolmentServer(id *Identity, enrolled func(name, listen string)) *Enrol
 		enrolled = func(string, string) {}
 	}
 	return &EnrolmentServer{id: id, enrolled: enrolled}
+}
+
+// Register lets a gRPC server answer with s.
+func (s *EnrolmentServer) Register(server grpc.ServiceRegistrar) {
+	mailtwinv1.RegisterEnrolmentServiceServer(server, s)
 }
 
 // Enrol implements mailtwinv1.EnrolmentServiceServer. What can be refused
@@ -155,9 +161,11 @@ func fromStatus(err error) error {
 			continue
 		}
 		for _, r := range reasons() {
-			if r.word == info.GetReason() && r.err == config.ErrInvalid {
+			switch {
+			case r.word != info.GetReason():
+			case r.code == codes.InvalidArgument:
 				return fmt.Errorf("%w: %s", ErrEnrolment, st.Message())
-			} else if r.word == info.GetReason() {
+			default:
 				return r.err
 			}
 		}

@@ -58,11 +58,11 @@ func serve(t *testing.T, id *Identity) *primary {
 		p.reported = append(p.reported, err)
 	})))
 	mailtwinv1.RegisterReplicationServiceServer(server, p)
-	mailtwinv1.RegisterEnrolmentServiceServer(server, NewEnrolmentServer(id, func(name, listen string) {
+	NewEnrolmentServer(id, func(name, listen string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.enrolled = append(p.enrolled, name+" "+listen)
-	}))
+	}).Register(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
