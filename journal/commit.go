@@ -207,6 +207,7 @@ func (l *Log) publish(last *segment, size int64, head Position) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last.size, l.head = size, head
+	last.mark(head, size)
 	close(l.wake)
 	l.wake = make(chan struct{})
 }

@@ -41,13 +41,18 @@ func (r *Reader) seek(after Sequence) error {
 	switch {
 	case err != nil:
 		return err
-	case after > at.head:
-		return fmt.Errorf("reading the journal: %w: %d is beyond the head, %d", ErrDiverged, after, at.head)
+	case after > at.head.Sequence:
+		return fmt.Errorf("reading the journal: %w: %d is beyond the head, %d", ErrDiverged, after, at.head.Sequence)
 	}
 	if err := r.enter(seg); err != nil {
 		return err
 	}
-	for s := seg.first(); s <= after; s++ {
+	from := mark{at.head, at.limit}
+	if after < at.head.Sequence {
+		from = r.log.markBefore(seg, after)
+	}
+	r.off, r.digest = from.off, from.at.Digest
+	for s := from.at.Sequence + 1; s <= after; s++ {
 		if _, _, err := r.record(s, at.limit); err != nil {
 			return err
 		}
@@ -81,7 +86,7 @@ func (r *Reader) TryNext() (Record, bool, error) {
 		return Record{}, false, ErrClosed
 	}
 	seg, at, err := r.log.locate(r.next)
-	if err != nil || r.next > at.head {
+	if err != nil || r.next > at.head.Sequence {
 		return Record{}, false, err
 	}
 	if seg != r.seg {
@@ -159,7 +164,7 @@ func (r *Reader) record(s Sequence, limit int64) (frame, []byte, error) {
 
 // extent says how much there is to read.
 type extent struct {
-	head  Sequence
+	head  Position
 	limit int64 // of the segment, in bytes
 }
 
@@ -175,7 +180,13 @@ func (l *Log) locate(s Sequence) (*segment, extent, error) {
 	}
 	n := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].first() > s })
 	seg := l.segments[n-1]
-	return seg, extent{head: l.head.Sequence, limit: seg.size}, nil
+	return seg, extent{head: l.head, limit: seg.size}, nil
+}
+
+func (l *Log) markBefore(seg *segment, after Sequence) mark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return seg.markBefore(after)
 }
 
 // dropped reports whether s is being dropped, or has been.

@@ -278,6 +278,7 @@ func readTail(w *window, s *segment, known Position) (tail, error) {
 			t.durable, t.durableOff = t.end, t.endOff
 		}
 		t.end, t.endOff = f.at, t.endOff+f.size()
+		s.mark(t.end, t.endOff)
 	}
 }
 

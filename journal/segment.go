@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sort"
 	"strconv"
 
 	"github.com/mailtwin/mailtwin/journal/vfs"
@@ -14,14 +15,45 @@ import (
 const (
 	segmentSuffix = ".seg"
 	tempSuffix    = ".tmp"
-	windowSize    = 64 << 10 // bytes read ahead
+	windowSize    = 64 << 10  // bytes read ahead
+	markEvery     = 256 << 10 // bytes between marks
 )
 
 // segment is one file of the journal.
 type segment struct {
 	header
 	path string
-	size int64 // how much of it is durable; guarded by Log.mu, and fixed once another segment follows
+
+	// Guarded by Log.mu.
+	size  int64  // how much of it is durable; fixed once another segment follows
+	marks []mark // some records' ends, so that not all must be read to find one
+}
+
+// mark says where a record ends.
+type mark struct {
+	at  Position
+	off int64
+}
+
+// mark remembers where a record ends, if the last mark is far enough away.
+func (s *segment) mark(at Position, off int64) {
+	last := int64(headerSize)
+	if n := len(s.marks); n > 0 {
+		last = s.marks[n-1].off
+	}
+	if off-last >= markEvery {
+		s.marks = append(s.marks, mark{at, off})
+	}
+}
+
+// markBefore returns the last mark that is not after a sequence, or that of the
+// header's end.
+func (s *segment) markBefore(after Sequence) mark {
+	n := sort.Search(len(s.marks), func(i int) bool { return s.marks[i].at.Sequence > after })
+	if n == 0 {
+		return mark{s.before, headerSize}
+	}
+	return s.marks[n-1]
 }
 
 // base is the place before the first record, as the records' epoch sees it.
