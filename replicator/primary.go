@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -56,7 +57,11 @@ type rate struct {
 // newPrimary opens the journal and puts the parts together.
 func newPrimary(n *node, root *beneath.Root) (*primaryPart, error) {
 	now := n.opt.Clock.Now
-	log, err := journal.Open(vfs.OS(), filepath.Join(n.cfg.StateDir, "journal"), journal.Options{
+	dir := filepath.Join(n.cfg.StateDir, "journal")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the journal's directory: %w", err)
+	}
+	log, err := journal.Open(vfs.OS(), dir, journal.Options{
 		SegmentSize: int64(n.cfg.Journal.SegmentSize), MaxSize: int64(n.cfg.Journal.MaxSize),
 		MaxAge: time.Duration(n.cfg.Journal.MaxAge), Now: now, Epoch: n.state.Epoch,
 	})

@@ -184,10 +184,8 @@ func (k *committer) take(s step) error {
 		}
 		return k.resync.takeListing(s.listing)
 	default:
-		if err := k.commit(); err != nil {
-			return err
-		}
-		return k.resync.takeMark(s.mark)
+		k.resync.mark = s.mark
+		return nil
 	}
 }
 

@@ -63,6 +63,7 @@ type resync struct {
 	links    map[uint64]*want // those of them that are hard links
 	transfer uint64
 	progress Progress
+	mark     *wire.Mark // the last one, if it was not looked at yet
 	ended    time.Time // of the last comparison
 	failures int       // comparisons in a row after which the digests still differed
 }
@@ -133,6 +134,9 @@ func (r *resync) pump() error {
 			return err
 		}
 	}
+	if err := r.checkMark(); err != nil {
+		return err
+	}
 	progress := r.progress
 	r.k.m.mu.Lock()
 	r.k.m.status.Progress = progress
@@ -201,9 +205,16 @@ func (r *resync) finish() error {
 	return nil
 }
 
-// takeMark compares the digest of the whole store with the primary's.
-func (r *resync) takeMark(mark *wire.Mark) error {
-	if r.running || mark.Sequence != r.k.applied || len(r.queue)+len(r.inFlight) > 0 {
+// checkMark compares the digest of the whole store with the one that the
+// primary named last, once the mirror is at the place that it is of and has
+// nothing else to do. If entries went beyond that place, a newer mark comes.
+func (r *resync) checkMark() error {
+	mark := r.mark
+	if mark == nil || r.running || len(r.queue)+len(r.inFlight)+len(r.k.group.changes) > 0 || mark.Sequence > r.k.applied {
+		return nil
+	}
+	r.mark = nil
+	if mark.Sequence < r.k.applied {
 		return nil
 	}
 	var ours catalog.Digest
@@ -220,6 +231,7 @@ func (r *resync) takeMark(mark *wire.Mark) error {
 	}
 	r.k.m.update(func(s *Status) { s.Proven = false })
 	if r.failures > 0 && now.Sub(r.ended) < resyncPause {
+		r.mark = mark // later
 		return nil
 	}
 	r.failures++

@@ -1,0 +1,213 @@
+package replicator_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/mailtwin/mailtwin/integration/compare"
+	"github.com/mailtwin/mailtwin/replicator"
+	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// systemClock is the real time.
+type systemClock struct{}
+
+func (systemClock) Now() time.Time                         { return time.Now() }
+func (systemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// testPair is a pair in one process.
+type testPair struct {
+	t                    *testing.T
+	primary, mirror      config.Config
+	stopPrimary, stopMir func()
+}
+
+func newPair(t *testing.T) *testPair {
+	t.Helper()
+	dir := t.TempDir()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	p := &testPair{t: t}
+	make := func(name string) config.Config {
+		cfg := config.Default()
+		cfg.StateDir = filepath.Join(dir, name+"-state")
+		cfg.Store.Path = filepath.Join(dir, name+"-store")
+		cfg.Node.Name = name
+		cfg.Node.Listen = address
+		for _, d := range []string{cfg.StateDir, cfg.Store.Path} {
+			if err := os.MkdirAll(d, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return cfg
+	}
+	p.primary, p.mirror = make("mx1"), make("mx2")
+	p.mirror.Node.Peer = address
+	id, err := identity.Create(p.primary.StateDir, "pair-test", "mx1", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := id.Invite(time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.save(p.primary, identity.Primary, 1)
+	p.start()
+	if _, _, err := identity.Enrol(t.Context(), identity.Enrolment{
+		StateDir: p.mirror.StateDir, Address: address, Token: token, Name: "mx2",
+	}, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	p.save(p.mirror, identity.Mirror, 0)
+	return p
+}
+
+func (p *testPair) save(cfg config.Config, role identity.Role, epoch int) {
+	p.t.Helper()
+	s := identity.State{Role: role, Pair: "pair-test", Name: cfg.Node.Name}
+	if epoch > 0 {
+		s.Epoch = 1
+	}
+	if err := identity.SaveState(cfg.StateDir, s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// run runs one node until the returned function is called.
+func (p *testPair) run(cfg config.Config) func() {
+	p.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	ready := make(chan struct{})
+	go func() {
+		done <- replicator.Run(ctx, cfg, replicator.Options{
+			Log:   hclog.New(&hclog.LoggerOptions{Name: cfg.Node.Name, Level: hclog.Debug, Output: p.t.Output()}),
+			Clock: systemClock{}, Ready: func() { close(ready) },
+		})
+	}()
+	stopped := false
+	stop := func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			p.t.Errorf("%s ended: %v", cfg.Node.Name, err)
+		}
+	}
+	p.t.Cleanup(stop)
+	select {
+	case <-ready:
+	case err := <-done:
+		stopped = true
+		p.t.Fatalf("%s did not start: %v", cfg.Node.Name, err)
+	case <-time.After(20 * time.Second):
+		p.t.Fatalf("%s did not start in time", cfg.Node.Name)
+	}
+	return stop
+}
+
+func (p *testPair) start()       { p.stopPrimary = p.run(p.primary) }
+func (p *testPair) startMirror() { p.stopMir = p.run(p.mirror) }
+
+// inSync waits until the primary says that the mirror has everything.
+func (p *testPair) inSync() status.Document {
+	p.t.Helper()
+	return p.until(p.primary, "in sync", func(d status.Document) bool { return d.State == status.InSync })
+}
+
+func (p *testPair) until(cfg config.Config, what string, ok func(status.Document) bool) status.Document {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	client, err := operator.Dial(cfg.StateDir)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	var last status.Document
+	err = client.Follow(ctx, 10*time.Millisecond, func(d status.Document, _ []byte) error {
+		if last = d; ok(d) {
+			return errFound
+		}
+		return nil
+	})
+	if err != errFound {
+		p.t.Fatalf("not %s: %v; state %s: %s\n%+v", what, err, last.State, last.Detail, last)
+	}
+	return last
+}
+
+var errFound = fmt.Errorf("found")
+
+func (p *testPair) equal() {
+	p.t.Helper()
+	result, err := compare.Trees(p.t.Context(), p.primary.Store.Path, p.mirror.Store.Path, compare.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, d := range result.Differences {
+		p.t.Errorf("the stores differ: %v", d)
+	}
+}
+
+func (p *testPair) write(path, content string) {
+	p.t.Helper()
+	full := filepath.Join(p.primary.Store.Path, path)
+	if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+		p.t.Fatal(err)
+	}
+	temp := filepath.Join(p.primary.Store.Path, "..mailtwin-test")
+	if err := os.WriteFile(temp, []byte(content), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.Rename(temp, full); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func TestPairFirstSyncAndLive(t *testing.T) {
+	p := newPair(t)
+	for i := range 200 {
+		p.write(fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i), fmt.Sprintf("Subject: %d\n\nbody %d\n", i, i))
+	}
+	p.startMirror()
+	p.inSync()
+	p.equal()
+	p.write("d/u/Maildir/new/new.M1P1.host", "Subject: live\n\nlive\n")
+	store := p.primary.Store.Path
+	for i := range 50 {
+		name := filepath.Join(store, fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i))
+		if err := os.Rename(name, name+"T"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(store, "d/u/Maildir"), filepath.Join(store, "d/u/Mail")); err != nil {
+		t.Fatal(err)
+	}
+	p.inSync()
+	p.equal()
+	p.stopMir()
+	p.write("d/v/Maildir/new/while-away", "Subject: away\n\naway\n")
+	p.stopPrimary()
+	p.write("d/v/Maildir/new/while-down", "Subject: down\n\ndown\n")
+	p.start()
+	p.startMirror()
+	p.inSync()
+	p.equal()
+}
