@@ -69,7 +69,7 @@ func TestMirrorDiskFull(t *testing.T) {
 	primary, _ := stores(t)
 	disk := smallDisk(t, "8m")
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: filepath.Join(disk, "store")})
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	deliverTo(t, primary, "example.org/full", 300, 50_000)
 	inTrouble(t, p)
 	mount(t, "mount", "-o", "remount,size=64m", disk)
@@ -81,7 +81,7 @@ func TestMirrorReadOnly(t *testing.T) {
 	disk := smallDisk(t, "64m")
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: filepath.Join(disk, "store")})
 	deliverTo(t, primary, "example.org/before", 10, 5_000)
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	eventually(t, 10*time.Second, "the disk becomes read-only", func() bool {
 		return exec.Command("mount", "-o", "remount,ro", disk).Run() == nil
 	})
@@ -103,7 +103,7 @@ func TestPrimaryUnmounted(t *testing.T) {
 	t.Cleanup(func() { _ = exec.Command("umount", "-l", mountPoint).Run() }) // it may be unmounted
 	deliverTo(t, mountPoint, "example.org/ann", 200, 2_000)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: mountPoint, MirrorStore: mirror})
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	for _, whileDown := range []bool{false, true} {
 		if whileDown {
 			must(t, p.Primary.Stop())

@@ -49,7 +49,7 @@ func killAtRandom(t *testing.T, p *pair.Pair, count int, seed uint64) {
 		switch {
 		case i%10 == 9:
 			// Now and then they get to the end of their work first.
-			must(t, p.WaitInSync(t.Context()))
+			p.MustBeInSync(t, time.Minute)
 			killMirrorAndCheck(t, p)
 		case rng.IntN(2) == 0:
 			must(t, p.Primary.Kill())
@@ -115,14 +115,14 @@ func replay(journal []byte, acked uint64) (map[string]bool, error) {
 			continue
 		}
 		switch l.Kind {
-		case "remove", "remove-dir":
+		case "remove", "rmdir":
 			for path := range expected {
 				if path == l.Path || strings.HasPrefix(path, l.Path+"/") {
 					expected[path] = false
 				}
 			}
 			expected[l.Path] = false
-		case "move", "move-dir":
+		case "move", "mvdir":
 			for path, there := range expected {
 				if rest, ok := strings.CutPrefix(path, l.From+"/"); ok && there {
 					expected[filepath.Join(l.Path, rest)] = true
@@ -151,10 +151,10 @@ func forget(expected map[string]bool, path string) {
 }
 
 func TestReplay(t *testing.T) {
-	const journal = `{"sequence":1,"kind":"make-dir","path":"a"}
+	const journal = `{"sequence":1,"kind":"mkdir","path":"a"}
 {"sequence":2,"kind":"put","path":"a/1"}
 {"sequence":3,"kind":"put","path":"a/2"}
-{"sequence":4,"kind":"move-dir","path":"b","from":"a"}
+{"sequence":4,"kind":"mvdir","path":"b","from":"a"}
 {"sequence":5,"kind":"remove","path":"b/2"}
 {"sequence":6,"kind":"put","path":"b/3"}
 {"sequence":7,"kind":"remove","path":"b/1"}`
@@ -194,7 +194,7 @@ func TestClockOfTheStoreGoesBack(t *testing.T) {
 	load := start(t, primary, 2, 200)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
 	for range 3 {
-		must(t, p.WaitInSync(t.Context()))
+		p.MustBeInSync(t, time.Minute)
 		must(t, p.Primary.Stop())
 		after(t, 300*time.Millisecond)
 		setBack(t, primary, time.Hour)

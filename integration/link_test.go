@@ -58,7 +58,7 @@ func TestCorruptedFirstSync(t *testing.T) {
 func TestSilentPeer(t *testing.T) {
 	primary, mirror := stores(t)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	p.Link.Stall()
 	eventually(t, 10*time.Second, "the primary calls a silent mirror unknown", func() bool {
 		s, err := p.Primary.Status(t.Context())
@@ -78,7 +78,7 @@ func TestSilentPeer(t *testing.T) {
 func TestDeadPeer(t *testing.T) {
 	primary, mirror := stores(t)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	must(t, p.Mirror.Kill())
 	eventually(t, 10*time.Second, "the primary calls a dead mirror unknown", func() bool {
 		s, err := p.Primary.Status(t.Context())

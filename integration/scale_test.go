@@ -29,7 +29,7 @@ func TestQueueOverflow(t *testing.T) {
 	restore := func() { must(t, os.WriteFile(limit, before, 0o644)) }
 	t.Cleanup(restore)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	restore()
 	load := start(t, primary, 4, 0)
 	after(t, 4*time.Second)
@@ -62,7 +62,7 @@ func TestManyWhileAway(t *testing.T) {
 	}
 	primary, mirror := stores(t)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	must(t, p.Mirror.Kill())
 	const users = 20
 	delivered := &traffic{stop: func() {}}
@@ -90,7 +90,7 @@ func TestMessageLargerThanMemory(t *testing.T) {
 	must(t, err)
 	primary, mirror := stores(t)
 	p := pair.New(t, pair.Options{Binary: path, PrimaryStore: primary, MirrorStore: mirror, Wrap: limitMemory(t, limit)})
-	must(t, p.WaitInSync(t.Context()))
+	p.MustBeInSync(t, time.Minute)
 	box := filepath.Join(primary, "example.org/big/Maildir")
 	for _, sub := range []string{"cur", "new", "tmp"} {
 		must(t, os.MkdirAll(filepath.Join(box, sub), 0o700))

@@ -186,7 +186,7 @@ func eachStatus(r io.Reader, f func(Status) bool) error {
 
 // Log returns the last of what the daemon has logged.
 func (n *Node) Log() []byte {
-	const most = 16 << 10
+	const most = 8 << 10
 	data, err := os.ReadFile(n.log)
 	if err != nil {
 		return []byte(err.Error())

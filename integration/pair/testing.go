@@ -2,6 +2,7 @@ package pair
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 func New(t testing.TB, opt Options) *Pair {
 	t.Helper()
 	if opt.Dir == "" {
-		opt.Dir = t.TempDir()
+		opt.Dir = shortDir(t)
 	}
 	if opt.MirrorStore == "" {
 		opt.MirrorStore = filepath.Join(t.TempDir(), "mirror")
@@ -24,7 +25,7 @@ func New(t testing.TB, opt Options) *Pair {
 	if p != nil {
 		t.Cleanup(func() {
 			if t.Failed() {
-				t.Logf("%s\nlog of the primary:\n%s\nlog of the mirror:\n%s", p.describe(), p.Primary.Log(), p.Mirror.Log())
+				t.Logf("log of the primary:\n%s\nlog of the mirror:\n%s", p.Primary.Log(), p.Mirror.Log())
 			}
 			if err := p.Close(); err != nil {
 				t.Error(err)
@@ -37,17 +38,27 @@ func New(t testing.TB, opt Options) *Pair {
 	return p
 }
 
+// MustBeInSync waits until the pair is in sync, at most that long.
+func (p *Pair) MustBeInSync(t testing.TB, within time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	err := p.WaitInSync(ctx)
+	if err == nil {
+		return
+	}
+	// Whether it is the stores or only the word that fails is worth to know.
+	result, compareErr := compare.Trees(t.Context(), p.Primary.Store, p.Mirror.Store, compare.Options{})
+	t.Fatalf("%v; the stores: %v %v", err, result, compareErr)
+}
+
 // MustBeEqual waits until the pair is in sync, at most that long, and then
 // compares both stores in everything. A pair that says it is in sync has a
 // moment more to be so, for no watcher can know what the kernel has not told
 // it yet; a difference that stays is an error.
 func (p *Pair) MustBeEqual(t testing.TB, within time.Duration) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
-	defer cancel()
-	if err := p.WaitInSync(ctx); err != nil {
-		t.Fatal(err)
-	}
+	p.MustBeInSync(t, within)
 	const moment = 2 * time.Second
 	claimed := time.Now()
 	for {
@@ -67,4 +78,20 @@ func (p *Pair) MustBeEqual(t testing.TB, within time.Duration) {
 	if err != nil || len(doubled) != 0 {
 		t.Fatalf("doubled on the mirror: %q, %v", doubled, err)
 	}
+}
+
+// shortDir is a temporary directory whose path leaves room for that of a Unix
+// socket, which t.TempDir with its long names does not.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
