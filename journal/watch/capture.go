@@ -51,6 +51,10 @@ func (c *cycle) capture(l look, it catalog.Item, known bool) error {
 	if !ok {
 		return nil
 	}
+	if got.same && got.size < l.info.Facts.Size {
+		c.resolved(l.path) // somebody is writing to it: there will be more
+		return nil
+	}
 	if got.same {
 		return c.attributes(l, it, it.Facts.Content)
 	}
@@ -121,7 +125,7 @@ func (c *cycle) takeLarge(f *os.File, l look, it catalog.Item, known bool) (capt
 			}
 			tail = c.cfg.Rules.Complete(l.path, tail)
 			if len(tail) == 0 {
-				return captured{same: true}, true, nil
+				return captured{same: true, size: n}, true, nil
 			}
 			_, _ = c.hasher.blake.Write(tail)
 			held := &journal.Held{Base: it.Facts.Content, Keep: n, Data: tail}

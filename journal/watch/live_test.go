@@ -23,7 +23,11 @@ func TestLive(t *testing.T) {
 		{"move to a folder", func() { f.rename("u1/.A/cur/1.host:2,S", "u2/cur/1.host:2,S") },
 			[]string{"move u1/.A/cur/1.host:2,S > u2/cur/1.host:2,S"}},
 		{"chmod", func() { f.must(os.Chmod(f.path("u2/cur/1.host:2,S"), 0o640)) }, []string{"attr u2/cur/1.host:2,S"}},
-		{"lock", func() { f.write("u2/dovecot-uidlist.lock", "x"); f.remove("u2/dovecot-uidlist.lock"); f.write("u2/subscriptions", "A\n") },
+		{"lock", func() {
+			f.write("u2/dovecot-uidlist.lock", "x")
+			f.remove("u2/dovecot-uidlist.lock")
+			f.write("u2/subscriptions", "A\n")
+		},
 			[]string{"put u2/subscriptions +0 \"A\\n\""}},
 		{"append", func() { f.appendTo("u2/subscriptions", "B\n") }, []string{"put u2/subscriptions +2 \"B\\n\""}},
 		{"replace", func() { f.write("u2/x.tmp", "C\n"); f.rename("u2/x.tmp", "u2/subscriptions") }, []string{"put u2/subscriptions +0 \"C\\n\""}},

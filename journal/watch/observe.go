@@ -255,6 +255,7 @@ func (c *cycle) lstat(p journal.Path) (beneath.Info, error) {
 // later puts a name on the agenda again, with a delay that grows.
 func (w *Watcher) later(p journal.Path, why reason, first, last time.Duration) {
 	if w.agenda.put(p, why, w.now(), first, last) == nil {
+		w.deferred++
 		w.settler.touch(p.Dir(), w.now()) // it will be found by a listing
 	}
 }

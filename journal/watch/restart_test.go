@@ -1,0 +1,164 @@
+package watch_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/watch"
+)
+
+// TestBaseline puts what is there into the catalog, and nothing into the
+// journal.
+func TestBaseline(t *testing.T) {
+	f := newFixture(t)
+	for i := range 2000 {
+		f.write(fmt.Sprintf("u1/cur/%d.h:2,S", i), fmt.Sprint(i))
+	}
+	f.write("u1/dovecot-uidlist", header)
+	f.must(os.Link(f.path("u1/cur/1.h:2,S"), f.path("u2/cur/1.h:2,S")))
+	f.start()
+	f.settled()
+	f.noMore()
+	if s := f.watcher.Status(); s.FilesOpened != 0 || !s.Complete {
+		t.Errorf("status %+v", s)
+	}
+	items := f.items()
+	if it := items["u1/cur/1.h:2,S"]; it.Facts.Content.Known() || it.Link == 0 || it.Link != items["u2/cur/1.h:2,S"].Link {
+		t.Errorf("item %+v", it)
+	}
+	f.rename("u1/cur/7.h:2,S", "u1/cur/7.h:2,FS")
+	f.expect("move u1/cur/7.h:2,S > u1/cur/7.h:2,FS")
+	f.appendTo("u1/dovecot-uidlist", "1 :7.h\n")
+	f.expect(`put u1/dovecot-uidlist +0 "3 V1 N1 G1\n1 :7.h\n"`)
+}
+
+// TestRestartUnchanged lists no directory and opens no file.
+func TestRestartUnchanged(t *testing.T) {
+	f := newFixture(t)
+	for i := range 100 {
+		f.write(fmt.Sprintf("u1/cur/%d.h:2,S", i), fmt.Sprint(i))
+	}
+	f.start()
+	f.settled()
+	f.deliver("u1/new/1.h", "one")
+	f.write("u1/subscriptions", "A\n")
+	f.mailbox("u1/.New")
+	f.settled()
+	f.restart()
+	f.settled()
+	f.noMore()
+	if s := f.watcher.Status(); s.DirectoriesListed != 0 || s.FilesOpened != 0 || s.Watches == 0 {
+		t.Errorf("%d directories listed, %d files opened, %d watches", s.DirectoriesListed, s.FilesOpened, s.Watches)
+	}
+}
+
+// TestRestartChanged finds exactly what was done meanwhile.
+func TestRestartChanged(t *testing.T) {
+	f := newFixture(t)
+	for i := range 10 {
+		f.write(fmt.Sprintf("u1/cur/%d.h:2,S", i), fmt.Sprint(i))
+	}
+	f.write("u1/.A/cur/a.h:2,", "in A")
+	f.mailbox("u2/.Z")
+	f.start()
+	f.settled()
+	f.write("u1/subscriptions", "A\n")
+	f.expect(`put u1/subscriptions +0 "A\n"`)
+	f.close()
+
+	f.rename("u1/cur/1.h:2,S", "u1/cur/1.h:2,FS")     // a flag
+	f.rename("u1/cur/2.h:2,S", "u2/cur/2.h:2,S")      // to a mailbox that is scanned later
+	f.rename("u1/.A", "u2/.B")                        // a folder
+	f.rename("u2/.B/cur/a.h:2,", "u2/.B/cur/a.h:2,S") // in it
+	f.remove("u1/cur/3.h:2,S")
+	f.deliver("u1/new/new.h", "new")
+	f.appendTo("u1/subscriptions", "B\n")
+	f.remove("u2/.Z")
+	f.start()
+	f.settled()
+	var got []string
+	for _, e := range f.rest() {
+		got = append(got, show(e))
+	}
+	slices.Sort(got)
+	want := []string{
+		"move u1/cur/1.h:2,S > u1/cur/1.h:2,FS",
+		"move u1/cur/2.h:2,S > u2/cur/2.h:2,S",
+		"move u2/.B/cur/a.h:2, > u2/.B/cur/a.h:2,S",
+		"mvdir u1/.A > u2/.B",
+		"put u1/new/new.h",
+		`put u1/subscriptions +2 "B\n"`,
+		"remove u1/cur/3.h:2,S",
+		"rmdir u2/.Z",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+// TestReplay gives the observer a catalog that missed the end of the journal.
+func TestReplay(t *testing.T) {
+	f := started(t)
+	f.close()
+	old := filepath.Join(t.TempDir(), "catalog")
+	f.must(os.CopyFS(old, os.DirFS(filepath.Join(f.state, "catalog"))))
+	f.start()
+	f.settled()
+	f.deliver("u1/new/1.h", "one")
+	f.deliver("u1/new/2.h", "two")
+	f.rename("u1/.A", "u1/.B")
+	f.settled()
+	f.rename("u1/new/1.h", "u1/cur/1.h:2,S")
+	f.remove("u1/new/2.h")
+	f.settled()
+	f.close()
+	f.must(os.RemoveAll(filepath.Join(f.state, "catalog")))
+	f.must(os.Rename(old, filepath.Join(f.state, "catalog")))
+	f.start()
+	f.settled()
+	f.noMore()
+}
+
+// TestInterruptedBaseline stops it in the middle; it goes on where it was.
+func TestInterruptedBaseline(t *testing.T) {
+	f := newFixture(t)
+	for u := range 20 {
+		f.mailbox(fmt.Sprintf("domain/u%02d", u))
+		f.write(fmt.Sprintf("domain/u%02d/cur/1.h:2,S", u), fmt.Sprint(u))
+	}
+	f.cfg.Timing.Racy = 1
+	h := filtered(f.store, nil)
+	f.cfg.Hints = stopping{testHints: h, at: "domain/u10/cur", stop: func() { f.stop() }}
+	f.start()
+	<-f.ctx.Done()
+	f.close()
+	f.cfg.Hints = nil
+	f.start()
+	f.settled()
+	f.noMore()
+	s := f.watcher.Status()
+	if s.DirectoriesListed >= 60 || s.DirectoriesListed < 20 {
+		t.Errorf("%d directories were listed", s.DirectoriesListed)
+	}
+	if !s.Complete || s.Phase != watch.PhaseWatching {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// stopping calls stop when a directory is added.
+type stopping struct {
+	*testHints
+	at   journal.Path
+	stop func()
+}
+
+func (s stopping) Add(dir journal.Path) error {
+	if dir == s.at {
+		s.stop()
+	}
+	return s.testHints.Add(dir)
+}
