@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -115,6 +116,7 @@ func TestGroupCommit(t *testing.T) {
 		l.queueMu.Lock()
 		queued = len(l.queue)
 		l.queueMu.Unlock()
+		runtime.Gosched()
 	}
 	close(release)
 	group.Wait()

@@ -10,9 +10,10 @@
 //     tried again. Only a crash before that may leave the call's records, or
 //     the first few of them, in the journal.
 //   - Readers see durable records and nothing else.
-//   - The end of the journal that no call was acknowledged for is cut off by
-//     [Open] (see [Log.Repaired]). Damage of anything else is [ErrCorrupt],
-//     never a shorter journal. Open finds damage in the last segment, in any
+//   - What was written without being acknowledged is kept by [Open] as far as
+//     it is whole; the rest, at the end of the journal, is cut off (see
+//     [Log.Repaired]). Damage of anything else is [ErrCorrupt], never a shorter
+//     journal. Open finds damage in the last segment, in any
 //     header, and missing segments; damage within an older segment is found
 //     when it is read, or by [Log.Check].
 //   - A file of a newer format is [ErrNewer], never ErrCorrupt.
