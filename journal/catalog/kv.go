@@ -51,7 +51,7 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 		Cache:                       cache,
 		FormatMajorVersion:          storeFormat,
 		MemTableSize:                memTableSize,
-		MemTableStopWritesThreshold: 3,
+		MemTableStopWritesThreshold: 2,
 		MaxOpenFiles:                openFiles,
 		L0CompactionThreshold:       4,
 		LBaseMaxBytes:               16 << 20,
