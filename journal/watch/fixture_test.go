@@ -20,6 +20,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/vfs"
+	"github.com/mailtwin/mailtwin/journal/vfs/crashfs"
 	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
@@ -37,6 +38,7 @@ type fixture struct {
 	t       *testing.T
 	store   string
 	state   string
+	disk    vfs.FS // of the journal
 	cfg     watch.Config
 	root    *beneath.Root
 	catalog *catalog.Catalog
@@ -46,6 +48,7 @@ type fixture struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	done    chan error
+	run     func(func())
 }
 
 // mailboxes are made in each new store.
@@ -54,7 +57,7 @@ var mailboxes = []string{"u1", "u1/.A", "u2"}
 // newFixture makes a store with some mailboxes; its observer is not started.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, store: filepath.Join(t.TempDir(), "store"), state: t.TempDir()}
+	f := &fixture{t: t, store: filepath.Join(t.TempDir(), "store"), state: t.TempDir(), disk: crashfs.New(), run: func(run func()) { run() }}
 	for _, m := range mailboxes {
 		f.mailbox(m)
 	}
@@ -99,7 +102,7 @@ func (f *fixture) start() {
 	f.catalog, err = catalog.Open(filepath.Join(f.state, "catalog"), catalog.Options{})
 	f.must(err)
 	f.must(os.MkdirAll(filepath.Join(f.state, "journal"), 0o700))
-	f.log, err = journal.Open(vfs.OS(), filepath.Join(f.state, "journal"), journal.Options{Now: time.Now, Epoch: 1})
+	f.log, err = journal.Open(f.disk, filepath.Join(f.state, "journal"), journal.Options{Now: time.Now, Epoch: 1})
 	f.must(err)
 	f.cfg.Root, f.cfg.Catalog, f.cfg.Journal = f.root, f.catalog, f.log
 	f.watcher, err = watch.New(f.cfg)
@@ -110,7 +113,8 @@ func (f *fixture) start() {
 	f.done = make(chan error, 1)
 	w, ctx := f.watcher, f.ctx
 	done := f.done
-	go func() { done <- w.Run(ctx) }()
+	run := f.run
+	go run(func() { done <- w.Run(ctx) })
 }
 
 // close stops the observer and closes everything.

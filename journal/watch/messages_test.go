@@ -183,7 +183,7 @@ func renameFlags(t *testing.T, mailbox string, messages int) {
 	for m := range names {
 		names[m] = fmt.Sprintf("cur/%d.h:2,", m)
 	}
-	for until := time.Now().Add(time.Second); time.Now().Before(until); {
+	for until := time.Now().Add(2 * time.Second); time.Now().Before(until); {
 		m := rand.IntN(messages)
 		to := fmt.Sprintf("%s/%d.h:2,%s", []string{"cur", "new"}[rand.IntN(2)], m, strings.Repeat("S", rand.IntN(5)))
 		if err := os.Rename(filepath.Join(mailbox, names[m]), filepath.Join(mailbox, to)); err != nil {

@@ -213,7 +213,9 @@ func (w *Watcher) findBases(dirs []journal.Path, bases map[string]struct{}) (fou
 					seen[base] = struct{}{}
 					missing--
 				}
-				found = append(found, dir.Join(name.Name))
+				if p := dir.Join(name.Name); !slices.Contains(found, p) {
+					found = append(found, p)
+				}
 			})
 			if err != nil {
 				return nil, false, err
@@ -223,9 +225,7 @@ func (w *Watcher) findBases(dirs []journal.Path, bases map[string]struct{}) (fou
 		if stable || missing == 0 {
 			return found, true, nil
 		}
-		found = found[:0]
-		clear(seen)
-		missing = len(bases)
+		// What was found once is alive, even if the next listing misses it.
 	}
 	return found, false, nil
 }

@@ -1,0 +1,188 @@
+package watch_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/vfs/crashfs"
+	"github.com/mailtwin/mailtwin/journal/watch"
+)
+
+// TestUnreadable takes the right to read from the observer: of nothing that it
+// cannot read anything is journaled, least of all a removal.
+func TestUnreadable(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs another user's files")
+	}
+	const nobody = 65534
+	f := newFixture(t)
+	for i := range 10 {
+		f.write(fmt.Sprintf("u1/cur/%d.h:2,S", i), "x")
+	}
+	f.write("u1/subscriptions", "A\n")
+	f.must(os.Chmod(filepath.Dir(f.store), 0o755)) //nolint:gosec // the observer is somebody else
+	f.must(os.Chmod(filepath.Dir(filepath.Dir(f.store)), 0o755))
+	f.must(filepath.Walk(f.store, func(p string, _ os.FileInfo, err error) error {
+		return errors.Join(err, os.Lchown(p, nobody, nobody))
+	}))
+	f.cfg.Timing.Rescan = 50 * time.Millisecond
+	f.startAs(nobody)
+	f.eventually()
+
+	f.must(os.Lchown(f.path("u1/subscriptions"), 0, 0))
+	f.wait("control file", func() bool { return f.watcher.Status().UnreadableCount == 1 })
+	f.appendTo("u1/subscriptions", "B\n")
+	f.must(os.Lchown(f.path("u1/cur"), 0, 0)) // a directory that cannot be opened
+	f.must(os.Rename(f.path("u1/cur/3.h:2,S"), f.path("u1/cur/3.h:2,FS")))
+	f.wait("directory", func() bool {
+		s := f.watcher.Status()
+		return s.UnreadableCount >= 2 && len(s.Unreadable) == s.UnreadableCount
+	})
+	scanned := f.watcher.Status().LastScanEnded
+	f.wait("scans", func() bool { return f.watcher.Status().LastScanEnded.Sub(scanned) > 200*time.Millisecond })
+	for _, e := range f.rest() {
+		t.Errorf("journaled: %s", show(e))
+	}
+	for _, p := range []string{"u1/subscriptions", "u1/cur"} {
+		f.must(os.Lchown(f.path(p), nobody, nobody))
+	}
+	f.wait("readable", func() bool { return f.watcher.Status().UnreadableCount == 0 && len(f.differences()) == 0 })
+	for _, e := range f.rest() {
+		if e.Kind == journal.KindRemove || e.Kind == journal.KindRemoveDir {
+			t.Errorf("journaled: %s", show(e))
+		}
+	}
+}
+
+// startAs runs the observer with the file rights of a user.
+func (f *fixture) startAs(uid int) {
+	f.run = func(run func()) {
+		runtime.LockOSThread() // and never back: the thread ends with its rights
+		_, _, _ = syscall.RawSyscall(syscall.SYS_SETFSUID, uintptr(uid), 0, 0)
+		run()
+	}
+	f.start()
+}
+
+// TestJournalFails makes the journal's disk fail: nothing is lost, and it goes
+// on when the disk is well.
+func TestJournalFails(t *testing.T) {
+	f := newFixture(t)
+	disk := crashfs.New()
+	f.disk = disk
+	f.start()
+	f.settled()
+	var mu sync.Mutex
+	broken := true
+	disk.Before(func(op crashfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if broken && op.Kind.Changes() {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	f.deliver("u1/new/1.h", "one")
+	f.rename("u1/.A", "u1/.B")
+	f.wait("failure", func() bool { return f.watcher.Status().JournalError != "" })
+	f.rename("u1/new/1.h", "u1/cur/1.h:2,S")
+	if bad := f.differences(); len(bad) == 0 {
+		t.Error("the catalog is ahead of the journal")
+	}
+	mu.Lock()
+	broken = false
+	mu.Unlock()
+	f.settled()
+	if s := f.watcher.Status(); s.JournalError != "" {
+		t.Errorf("still %s", s.JournalError)
+	}
+}
+
+// jumpingClock is the real time and an offset.
+type jumpingClock struct {
+	systemClock
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *jumpingClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Round(0).Add(c.offset) // without the monotonic clock's help
+}
+
+func (c *jumpingClock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+// TestClockJumps sets the clock back and forth by an hour.
+func TestClockJumps(t *testing.T) {
+	f := newFixture(t)
+	clock := new(jumpingClock)
+	f.cfg.Clock = clock
+	f.start()
+	f.settled()
+	for i, d := range []time.Duration{-time.Hour, 2 * time.Hour, -90 * time.Minute} {
+		name := fmt.Sprintf("u1/new/%d.h", i)
+		f.deliver(name, name)
+		clock.jump(d)
+		f.eventually()
+		f.remove(name)
+		f.eventually()
+		clock.jump(d / 3)
+		f.write("u1/subscriptions", name)
+		f.eventually()
+	}
+}
+
+// TestRealWatchLimit runs another process in a user namespace of its own with
+// a low limit of watches.
+func TestRealWatchLimit(t *testing.T) {
+	if os.Getenv("WATCH_LIMIT_TEST") != "" {
+		testWithLimit(t)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRealWatchLimit$", "-test.v")
+	cmd.Env = append(os.Environ(), "WATCH_LIMIT_TEST=1")
+	id := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+	gid := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: id, GidMappings: gid}
+	out, err := cmd.CombinedOutput()
+	if err != nil && len(out) == 0 {
+		t.Skipf("no user namespace: %v", err)
+	}
+	if err != nil || bytes.Contains(out, []byte("SKIP")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func testWithLimit(t *testing.T) {
+	if err := os.WriteFile("/proc/sys/user/max_inotify_watches", []byte("5"), 0o600); err != nil {
+		t.Skip(err)
+	}
+	f := newFixture(t)
+	f.start()
+	f.wait("polling", func() bool {
+		s := f.watcher.Status()
+		return s.Mode == watch.ModePolling && strings.Contains(s.ModeReason, "max_user_watches") && s.Watches == 5
+	})
+	f.manyChanges()
+	f.must(os.WriteFile("/proc/sys/user/max_inotify_watches", []byte("1000"), 0o600))
+	f.wait("watching", func() bool { s := f.watcher.Status(); return s.Mode == watch.ModeEvents && s.Complete })
+	f.settled()
+}
