@@ -27,12 +27,12 @@ func (systemClock) After(d time.Duration) <-chan time.Time { return time.After(d
 
 // testPair is a pair in one process.
 type testPair struct {
-	t                    *testing.T
-	primary, mirror      config.Config
-	stopPrimary, stopMir func()
+	t                       testing.TB
+	primary, mirror         config.Config
+	stopPrimary, stopMirror func()
 }
 
-func newPair(t *testing.T) *testPair {
+func newPair(t testing.TB) *testPair {
 	t.Helper()
 	dir := t.TempDir()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,7 +95,7 @@ func (p *testPair) run(cfg config.Config) func() {
 	ready := make(chan struct{})
 	go func() {
 		done <- replicator.Run(ctx, cfg, replicator.Options{
-			Log:   hclog.New(&hclog.LoggerOptions{Name: cfg.Node.Name, Level: hclog.Debug, Output: p.t.Output()}),
+			Log:   hclog.New(&hclog.LoggerOptions{Name: cfg.Node.Name, Level: hclog.Info, Output: p.t.Output()}),
 			Clock: systemClock{}, Ready: func() { close(ready) },
 		})
 	}()
@@ -123,7 +123,7 @@ func (p *testPair) run(cfg config.Config) func() {
 }
 
 func (p *testPair) start()       { p.stopPrimary = p.run(p.primary) }
-func (p *testPair) startMirror() { p.stopMir = p.run(p.mirror) }
+func (p *testPair) startMirror() { p.stopMirror = p.run(p.mirror) }
 
 // inSync waits until the primary says that the mirror has everything.
 func (p *testPair) inSync() status.Document {
@@ -202,7 +202,7 @@ func TestPairFirstSyncAndLive(t *testing.T) {
 	}
 	p.inSync()
 	p.equal()
-	p.stopMir()
+	p.stopMirror()
 	p.write("d/v/Maildir/new/while-away", "Subject: away\n\naway\n")
 	p.stopPrimary()
 	p.write("d/v/Maildir/new/while-down", "Subject: down\n\ndown\n")
