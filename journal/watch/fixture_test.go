@@ -35,7 +35,7 @@ func (systemClock) After(d time.Duration) <-chan time.Time { return time.After(d
 
 // fixture is a store with its observer.
 type fixture struct {
-	t       *testing.T
+	t       testing.TB
 	store   string
 	state   string
 	disk    vfs.FS // of the journal
@@ -55,7 +55,7 @@ type fixture struct {
 var mailboxes = []string{"u1", "u1/.A", "u2"}
 
 // newFixture makes a store with some mailboxes; its observer is not started.
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, store: filepath.Join(t.TempDir(), "store"), state: t.TempDir(), disk: crashfs.New(), run: func(run func()) { run() }}
 	for _, m := range mailboxes {
