@@ -211,3 +211,27 @@ func TestPairFirstSyncAndLive(t *testing.T) {
 	p.inSync()
 	p.equal()
 }
+
+// TestMirrorStoreThatIsNotEmpty: an old copy is used, and what the primary
+// does not have goes.
+func TestMirrorStoreThatIsNotEmpty(t *testing.T) {
+	p := newPair(t)
+	for i := range 100 {
+		name, content := fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i), fmt.Sprintf("Subject: %d\n\nbody\n", i)
+		p.write(name, content)
+		old := filepath.Join(p.mirror.Store.Path, name)
+		if err := os.MkdirAll(filepath.Dir(old), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(old+"S", []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stale := filepath.Join(p.mirror.Store.Path, "d/u/Maildir/cur/expunged.M1P1.host:2,")
+	if err := os.WriteFile(stale, []byte("expunged long ago"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.startMirror()
+	p.inSync()
+	p.equal()
+}

@@ -261,6 +261,8 @@ func (k *committer) commit() error {
 // record makes one change in the catalog.
 func (k *committer) record(t *catalog.Tx, c *change) error {
 	switch {
+	case c.sequence == 0 && c.Kind == journal.KindRemoveDir:
+		return t.Remove(c.Path) // whatever it was
 	case c.settle:
 		return t.Put(c.Path, catalog.Item{Facts: c.Facts, Stamp: c.stamp, Link: c.link})
 	case c.missing && c.Kind == journal.KindPut && c.Outcome == wire.Unreadable && c.sequence == 0:

@@ -119,7 +119,10 @@ func (m *Mirror) Run(ctx context.Context) error {
 	lastLogged := ""
 	for {
 		began := m.cfg.Now()
-		err := m.connect(ctx)
+		err := m.adopt(ctx)
+		if err == nil {
+			err = m.connect(ctx)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -64,8 +64,8 @@ type resync struct {
 	transfer uint64
 	progress Progress
 	mark     *wire.Mark // the last one, if it was not looked at yet
-	ended    time.Time // of the last comparison
-	failures int       // comparisons in a row after which the digests still differed
+	ended    time.Time  // of the last comparison
+	failures int        // comparisons in a row after which the digests still differed
 }
 
 func newResync(k *committer, why string) *resync {
@@ -135,6 +135,9 @@ func (r *resync) pump() error {
 		}
 	}
 	if err := r.checkMark(); err != nil {
+		return err
+	}
+	if err := r.sendCompares(); err != nil { // if the mark called for it
 		return err
 	}
 	progress := r.progress
