@@ -37,7 +37,8 @@ func (quiet) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf(format, args...))
 }
 
-// openPebble has the settings of journal/catalog.
+// openPebble has the settings of journal/catalog, but for a larger cache and
+// one memtable more.
 func openPebble(dir string) (store, error) {
 	cache := pebble.NewCache(16 << 20)
 	defer cache.Unref()
