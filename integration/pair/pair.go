@@ -45,6 +45,10 @@ type Options struct {
 	// Direct lets the mirror dial the primary itself: the Link has nothing to
 	// pass on, and costs nothing.
 	Direct bool
+	// Unseen is how long after both nodes have said that they are in sync a
+	// change may still be unseen; 0 means 2 s. A primary that has no watches
+	// sees changes when it scans.
+	Unseen time.Duration
 	// Wrap and Env are for the daemons; see Node.
 	Wrap []string
 	Env  []string
@@ -54,6 +58,7 @@ type Options struct {
 type Pair struct {
 	Primary, Mirror *Node
 	Link            *proxy.Proxy
+	unseen          time.Duration
 	probes          atomic.Int64
 }
 
@@ -65,6 +70,7 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 		return nil, err
 	}
 	p := &Pair{
+		unseen:  max(opt.Unseen, 2*time.Second),
 		Primary: newNode(opt.Binary, opt.Dir, "primary", opt.PrimaryStore, addrs[0]),
 		Mirror:  newNode(opt.Binary, opt.Dir, "mirror", opt.MirrorStore, addrs[1]),
 	}

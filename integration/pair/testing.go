@@ -59,18 +59,15 @@ func (p *Pair) MustBeInSync(t testing.TB, within time.Duration) {
 func (p *Pair) MustBeEqual(t testing.TB, within time.Duration) {
 	t.Helper()
 	p.MustBeInSync(t, within)
-	const moment = 2 * time.Second
 	claimed := time.Now()
 	for {
 		began := time.Now()
 		result, err := compare.Trees(t.Context(), p.Primary.Store, p.Mirror.Store, compare.Options{})
 		if err == nil && result.Equal() {
-			if late := began.Sub(claimed); late > 0 {
-				t.Logf("equal %v after both nodes said so: %s", late.Round(time.Millisecond), result)
-			}
+			t.Logf("%v after both nodes said so %s", began.Sub(claimed).Round(time.Millisecond), result)
 			break
 		}
-		if began.Sub(claimed) > moment {
+		if began.Sub(claimed) > p.unseen {
 			t.Fatalf("both nodes say that they are in sync, but %v %v", result, err)
 		}
 	}
