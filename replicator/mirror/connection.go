@@ -36,6 +36,7 @@ type connection struct {
 	stream grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse]
 	stage  *stage
 	steps  chan step
+	cancel context.CancelFunc // ends the stream, and whatever waits in it
 
 	sendMu sync.Mutex
 
@@ -66,7 +67,7 @@ func (m *Mirror) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach the primary: %w", err)
 	}
-	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), lastHeard: m.cfg.Now()}
+	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), cancel: cancel, lastHeard: m.cfg.Now()}
 	welcome, err := c.greet()
 	if err != nil {
 		return err
@@ -152,25 +153,12 @@ func (c *connection) run(ctx context.Context, w wire.WelcomeMessage) error {
 	})
 	group.Go(func() error { return committer.run(ctx) })
 	group.Go(func() error { return c.report(ctx) })
-	// A Recv or Send that hangs ends with the stream's context, which the
-	// caller cancels; so the first failure is taken as it comes.
-	failed := make(chan error, 1)
-	go func() { failed <- group.Wait() }()
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-		c.closeStream()
-		err = <-failed
-	}
-	return err
-}
-
-// closeStream ends the stream in both directions, so that whatever hangs in it
-// returns.
-func (c *connection) closeStream() {
-	c.sendMu.Lock()
-	defer c.sendMu.Unlock()
-	_ = c.stream.CloseSend()
+	group.Go(func() error { return c.watchSilence(ctx) })
+	// Recv and Send know nothing of the group's context: the first failure ends
+	// the stream under them.
+	stop := context.AfterFunc(ctx, c.cancel)
+	defer stop()
+	return group.Wait()
 }
 
 // send sends one message; it may be called concurrently.
@@ -214,10 +202,25 @@ func (c *connection) heard() {
 	c.mu.Unlock()
 }
 
-// report tells the primary once a second how the mirror is, and ends a stream
-// on which the primary says nothing.
+// report tells the primary once a second how the mirror is.
 func (c *connection) report(ctx context.Context) error {
 	tick := time.NewTicker(wire.HeartbeatInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if err := c.send(wire.ReportMessage(reportOf(c.m.Status()))); err != nil {
+			return err
+		}
+	}
+}
+
+// watchSilence ends a stream on which the primary says nothing.
+func (c *connection) watchSilence(ctx context.Context) error {
+	tick := time.NewTicker(wire.HeartbeatInterval / 2)
 	defer tick.Stop()
 	for {
 		select {
@@ -232,9 +235,6 @@ func (c *connection) report(ctx context.Context) error {
 			return errSilent
 		}
 		c.m.update(func(s *Status) { s.LastHeard = heard })
-		if err := c.send(wire.ReportMessage(reportOf(c.m.Status()))); err != nil {
-			return err
-		}
 	}
 }
 

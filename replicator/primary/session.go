@@ -264,7 +264,7 @@ func (s *session) acknowledge(seq journal.Sequence) error {
 
 // watchSilence ends the stream of a mirror that says nothing any more.
 func (s *session) watchSilence(ctx context.Context) error {
-	tick := time.NewTicker(wire.HeartbeatInterval)
+	tick := time.NewTicker(wire.HeartbeatInterval / 2)
 	defer tick.Stop()
 	for {
 		select {

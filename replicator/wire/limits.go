@@ -30,7 +30,7 @@ const (
 const (
 	HeartbeatInterval = time.Second
 	// SilenceLimit is how long a peer may say nothing before its state is unknown.
-	SilenceLimit = 8 * time.Second
+	SilenceLimit = 5 * time.Second
 )
 
 // ErrProtocol says that a peer broke the contract. The stream ends; what was
