@@ -285,7 +285,11 @@ func (s *session) watchSilence(ctx context.Context) error {
 func (s *session) describe(m *MirrorState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m.Connected, m.Since, m.LastHeard = true, s.since, s.lastHeard
+	m.Since, m.LastHeard = s.since, s.lastHeard
+	// A sender that hangs keeps the session for a while after its peer is dead.
+	if m.Connected = s.server.cfg.Now().Sub(s.lastHeard) <= wire.SilenceLimit; !m.Connected {
+		m.LastError = errSilent.Error()
+	}
 	m.Acked, m.Resync = s.acked, s.reason
 	m.SentBytes, m.SentFiles, m.RawBytes = s.sent.bytes, s.sent.files, s.sent.raw
 	r := s.report
