@@ -245,21 +245,19 @@ func show(e journal.Entry) string {
 	return s
 }
 
-// wait waits until a condition holds, looking again whenever the status changes.
+// wait waits until a condition holds.
 func (f *fixture) wait(what string, ok func() bool) {
 	f.t.Helper()
 	deadline := time.After(patience)
 	for {
-		changed := f.watcher.Changed()
 		if ok() {
 			return
 		}
 		select {
-		case <-changed:
 		case err := <-f.done:
 			f.done <- err
 			f.t.Fatalf("%s: the observer ended: %v", what, err)
-		case <-time.After(20 * time.Millisecond): // what changes in the tree changes no status
+		case <-time.After(20 * time.Millisecond):
 		case <-deadline:
 			f.t.Fatalf("%s: not in time; status %+v\ndifferences: %v", what, f.watcher.Status(), f.differences())
 		}

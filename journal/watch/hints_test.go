@@ -135,7 +135,7 @@ func TestRealOverflow(t *testing.T) {
 	})
 	f.start()
 	f.settled()
-	for i := range 3000 {
+	for i := range 1000 {
 		f.write(fmt.Sprintf("u1/new/%d.h", i), "x")
 		if i%2 == 0 {
 			f.rename(fmt.Sprintf("u1/new/%d.h", i), fmt.Sprintf("u1/cur/%d.h:2,S", i))
@@ -145,8 +145,8 @@ func TestRealOverflow(t *testing.T) {
 	if s := f.watcher.Status(); s.Overflows == 0 {
 		t.Skip("the queue did not overflow")
 	}
-	if puts := count(f.rest(), journal.KindPut); puts != 3000 {
-		t.Errorf("%d messages were put, not 3000", puts)
+	if puts := count(f.rest(), journal.KindPut); puts != 1000 {
+		t.Errorf("%d messages were put, not 1000", puts)
 	}
 }
 
@@ -195,13 +195,13 @@ func TestBoundedDirt(t *testing.T) {
 	f.cfg.Timing.Rescan = 300 * time.Millisecond
 	f.start()
 	f.eventually()
-	for i := range 200 {
+	for i := range 50 {
 		for _, m := range mailboxes {
 			f.deliver(fmt.Sprintf("%s/new/%d.h", m, i), "x")
 		}
 	}
 	f.eventually()
-	for i := range 200 {
+	for i := range 50 {
 		for _, m := range mailboxes {
 			f.rename(fmt.Sprintf("%s/new/%d.h", m, i), fmt.Sprintf("%s/cur/%d.h:2,S", m, i))
 		}

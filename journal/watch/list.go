@@ -16,8 +16,8 @@ import (
 type listing struct {
 	*Watcher
 	path   journal.Path
-	dir    *beneath.Dir
 	scan   bool // part of a walk
+	fresh  bool // the catalog has nothing in it yet
 	seen   []uint64
 	unsure bool // something in it is left to be looked at again
 }
@@ -40,7 +40,12 @@ func (w *Watcher) list(p journal.Path, scan bool) error {
 		return w.listFailed(p, err)
 	}
 	w.listed++
-	l := &listing{Watcher: w, path: p, dir: d, scan: scan}
+	l := &listing{Watcher: w, path: p, scan: scan}
+	if w.baseline && scan {
+		if l.fresh, err = w.nothingKnown(p); err != nil {
+			return err
+		}
+	}
 	var own error // as opposed to one of the store
 	err = d.Each(func(names []beneath.Name) error {
 		own = l.piece(names)
@@ -136,6 +141,10 @@ func (l *listing) piece(names []beneath.Name) error {
 				continue
 			}
 			l.seen = append(l.seen, maphash.String(l.seed, n.Name))
+			if l.fresh {
+				found = append(found, p) // it will be looked up when it is put
+				continue
+			}
 			it, err := tx.Lookup(p)
 			switch {
 			case errors.Is(err, catalog.ErrNotFound):
@@ -216,6 +225,17 @@ func (l *listing) missing() error {
 		}
 		from = last + "\x00"
 	}
+}
+
+// nothingKnown reports whether the catalog has nothing in a directory.
+func (w *Watcher) nothingKnown(p journal.Path) (bool, error) {
+	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		return tx.List(p, "", func(string, catalog.Item) error { return errEnough })
+	})
+	if errors.Is(err, errEnough) || errors.Is(err, catalog.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // anyName reports whether there is anything in a directory.

@@ -40,6 +40,10 @@ func (c *cycle) file(l look, it catalog.Item, known bool) error {
 // name, if that is so. It returns false if there is no such name.
 func (c *cycle) renamed(l look) (bool, error) {
 	from, was, moved, err := c.otherName(l)
+	if errors.Is(err, errChanged) {
+		c.putBack(l.path)
+		return true, nil
+	}
 	if err != nil || from == "" {
 		return false, err
 	}
@@ -87,8 +91,12 @@ func (c *cycle) otherName(l look) (from journal.Path, was catalog.Item, moved bo
 		switch {
 		case errors.Is(err, fs.ErrNotExist), err == nil && !c.same(info.Stamp, l.info.Stamp):
 			return p, it, true, nil
-		case err == nil && from == "" && l.info.Facts.Type == journal.TypeFile:
-			from, was = p, it
+		case err == nil && l.info.Facts.Type == journal.TypeFile && l.info.Links > 1 && info.Links > 1:
+			if from == "" {
+				from, was = p, it
+			}
+		case err == nil && info.Links == 1:
+			return "", was, false, errChanged // it has got that name back since
 		}
 	}
 	return from, was, false, nil
