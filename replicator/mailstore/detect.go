@@ -1,0 +1,58 @@
+package mailstore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+)
+
+// ErrLayout says that a store keeps its mail in a way that is not supported.
+var ErrLayout = errors.New("a mailstore of another format")
+
+// detectDirectories bounds the directories that Detect looks into.
+const detectDirectories = 500
+
+// errFound ends a walk.
+var errFound = errors.New("found")
+
+// Detect looks into the first directories of a store, breadth first, and
+// returns ErrLayout if mail lies in them as Dovecot's dbox formats keep it:
+// there the index is the truth, and copying files as if they were Maildir
+// would make a mirror that looks complete and is not. A store in which nothing
+// is found, such as an empty one, is taken for Maildir.
+func Detect(root *beneath.Root) error {
+	queue := []journal.Path{journal.Root}
+	for looked := 0; len(queue) > 0 && looked < detectDirectories; looked++ {
+		p := queue[0]
+		queue = queue[1:]
+		dir, err := root.Dir(p)
+		if err != nil {
+			continue // what cannot be read now is reported by who watches it
+		}
+		kinds := make(map[string]bool)
+		var below []journal.Path
+		err = dir.Each(func(names []beneath.Name) error {
+			for _, n := range names {
+				kinds[n.Name] = true
+				if n.Type == journal.TypeDirectory && len(queue)+len(below) < detectDirectories {
+					below = append(below, p.Join(n.Name))
+				}
+			}
+			if kinds["cur"] && kinds["new"] {
+				return errFound
+			}
+			return nil
+		})
+		_ = dir.Close()
+		switch {
+		case errors.Is(err, errFound):
+			return nil
+		case kinds["dovecot.map.index"] || kinds["dbox-Mails"]:
+			return fmt.Errorf("%w: %q is of Dovecot's dbox (sdbox or mdbox); only Maildir can be replicated", ErrLayout, string(p))
+		}
+		queue = append(queue, below...)
+	}
+	return nil
+}
