@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -103,30 +104,48 @@ func (t *transport) Clone() credentials.TransportCredentials {
 // always ServerName.
 func (t *transport) OverrideServerName(string) error { return nil }
 
-// untilRead reports a failure to read from a connection that nothing was read
-// from yet: that is how a server refuses a client's certificate.
+// untilRead reports a failure of a connection that nothing was read from yet:
+// that is how a server refuses a client's certificate.
 type untilRead struct {
 	net.Conn
 	report Report
-	done   atomic.Bool
+	read   atomic.Bool
+	reason atomic.Pointer[error] // what was reported
 }
 
 // Read implements net.Conn.
 func (c *untilRead) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.done.Load() {
-		return n, err
-	}
 	if n > 0 {
-		c.done.Store(true)
-		return n, err
+		c.read.Store(true)
 	}
-	if err != nil && !errors.Is(err, net.ErrClosed) && !c.done.Swap(true) {
-		explanation := Explain(err)
-		c.report(c.RemoteAddr(), explanation)
-		if !errors.Is(err, io.EOF) { // which gRPC has to see as it is
-			err = explanation
+	return n, c.explain(err)
+}
+
+// Write implements net.Conn. A server that refuses closes the connection at
+// once: then writing may fail before anybody has read why.
+func (c *untilRead) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if !c.read.Load() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
+		if _, reason := c.Conn.Read(make([]byte, 1)); reason != nil && !errors.Is(reason, io.EOF) {
+			err = reason
 		}
 	}
-	return n, err
+	return n, c.explain(err)
+}
+
+// explain reports the first error if nothing was read before it, and returns
+// it in words, also for those that follow from it.
+func (c *untilRead) explain(err error) error {
+	if err == nil || c.read.Load() || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	reason := Explain(err)
+	if c.reason.CompareAndSwap(nil, &reason) {
+		c.report(c.RemoteAddr(), reason)
+	}
+	if errors.Is(err, io.EOF) { // which gRPC has to see as it is
+		return err
+	}
+	return *c.reason.Load()
 }
