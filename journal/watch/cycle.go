@@ -43,6 +43,7 @@ type cycle struct {
 	entries []journal.Entry
 	held    int64    // bytes of content in entries
 	read    int64    // bytes that were read
+	changed bool     // the catalog, beside what the entries change
 	after   []func() // to be done when the entries are in the journal and the catalog
 }
 
@@ -51,6 +52,10 @@ type openDir struct {
 	*beneath.Dir
 	err error
 }
+
+// errNothing says that a cycle has changed nothing, so that the catalog need
+// not be written.
+var errNothing = errors.New("nothing has changed")
 
 // errJournal says that an append failed. The catalog was not changed.
 var errJournal = errors.New("journal cannot be written")
@@ -61,6 +66,7 @@ func (w *Watcher) observe(names []journal.Path) error { return w.observeAs(names
 // observeAs is observe; scan says that the names come from a scan, so that what
 // is gone may still be found elsewhere by it.
 func (w *Watcher) observeAs(names []journal.Path, scan bool) error {
+	names = slices.DeleteFunc(names, w.meaningless)
 	if len(names) == 0 {
 		return nil
 	}
@@ -100,8 +106,14 @@ func (w *Watcher) cycle(names []journal.Path, f func(*cycle) error) error {
 		if err := f(c); err != nil {
 			return err
 		}
+		if len(c.entries) == 0 && !c.changed {
+			return errNothing
+		}
 		return c.append()
 	})
+	if errors.Is(err, errNothing) {
+		err = nil
+	}
 	if errors.Is(err, errJournal) && !errors.Is(err, journal.ErrClosed) {
 		for _, p := range names {
 			w.putBack(p)
@@ -134,6 +146,10 @@ func (c *cycle) append() error {
 
 // emit applies an entry to the catalog, and leaves it to be appended.
 func (c *cycle) emit(e journal.Entry) error {
+	if err := e.Check(); err != nil {
+		c.unreadable(e.Path, err) // no journal can say it
+		return nil
+	}
 	if err := c.tx.Apply(&e); err != nil {
 		return fmt.Errorf("apply an entry of kind %d: %w", e.Kind, err)
 	}
@@ -172,9 +188,8 @@ func (c *cycle) look(p journal.Path) (look, bool) {
 		c.checkSoon()
 		return look{}, false
 	}
-	file := c.cfg.Rules.Classify(p, journal.TypeFile)
-	if file == ClassIgnored && c.cfg.Rules.Classify(p, journal.TypeDirectory) == ClassIgnored &&
-		c.cfg.Rules.Classify(p, journal.TypeSymlink) == ClassIgnored {
+	if len(p) > journal.MaxPath {
+		c.unreadable(p, journal.ErrPath)
 		return look{}, false
 	}
 	d := c.dir(p.Dir())
@@ -202,6 +217,14 @@ func (c *cycle) look(p journal.Path) (look, bool) {
 	l := look{path: p, info: info, class: class}
 	l.order = c.orderOf(l)
 	return l, true
+}
+
+// meaningless reports whether a name means nothing, whatever has it.
+func (w *Watcher) meaningless(p journal.Path) bool {
+	return p != journal.Root &&
+		w.cfg.Rules.Classify(p, journal.TypeFile) == ClassIgnored &&
+		w.cfg.Rules.Classify(p, journal.TypeDirectory) == ClassIgnored &&
+		w.cfg.Rules.Classify(p, journal.TypeSymlink) == ClassIgnored
 }
 
 func (c *cycle) orderOf(l look) int {

@@ -37,12 +37,26 @@ func (c *cycle) directory(l look, it catalog.Item, known bool) error {
 			c.resolved(from)
 			c.resolved(l.path)
 			c.after = append(c.after, func() { c.follow(from, l.path) })
-			return c.emit(journal.Entry{Kind: journal.KindMoveDir, Path: l.path, From: from, Facts: facts, Stamp: l.info.Stamp})
+			return c.moveDirectory(l, from, facts)
 		}
 	}
 	c.resolved(l.path)
 	c.after = append(c.after, func() { c.enter(l.path) })
 	return c.emit(journal.Entry{Kind: journal.KindMakeDir, Path: l.path, Facts: facts, Stamp: l.info.Stamp})
+}
+
+// moveDirectory journals that a directory has another name, and then, if they
+// have changed too, its attributes: the move itself changes nothing but names.
+func (c *cycle) moveDirectory(l look, from journal.Path, facts journal.Facts) error {
+	was, err := c.tx.Lookup(from)
+	if err != nil {
+		return err
+	}
+	e := journal.Entry{Kind: journal.KindMoveDir, Path: l.path, From: from, Facts: was.Facts, Stamp: l.info.Stamp}
+	if err := c.emit(e); err != nil || sameAttributes(facts.Attr, was.Facts.Attr) {
+		return err
+	}
+	return c.emit(journal.Entry{Kind: journal.KindSetAttributes, Path: l.path, Facts: facts, Stamp: l.info.Stamp})
 }
 
 // formerName finds the name that the catalog has for a directory which was
@@ -105,6 +119,7 @@ func (c *cycle) adopt(l look, it catalog.Item) error {
 	})
 	same := sameAttributes(facts.Attr, it.Facts.Attr)
 	it.Facts, it.Stamp, it.Observed = facts, l.info.Stamp, 0
+	c.changed = true
 	if err := c.tx.Put(l.path, it); err != nil || same {
 		return err
 	}
@@ -231,7 +246,7 @@ func (w *Watcher) eachDirectory(top journal.Path, f func(journal.Path) error) er
 // watch watches a directory; if that is not to be had, changes in it are found
 // by polling.
 func (w *Watcher) watch(p journal.Path) {
-	if w.full && !w.retryFull {
+	if _, ok := w.watched[w.hash(p)]; w.full && !w.retryFull && !ok {
 		w.uncovered++
 		return
 	}
@@ -241,6 +256,8 @@ func (w *Watcher) watch(p journal.Path) {
 		w.watched[w.hash(p)] = struct{}{}
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		w.dirty.name(p) // it vanished; that will be observed
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		w.unlisted(p, err) // and so listed now and then
 	default:
 		w.uncovered++
 		w.unwatched(err)

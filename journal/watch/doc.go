@@ -43,8 +43,9 @@
 // the end of the scan, so that a file which moved is met first). Then its
 // directory must be the one that the catalog knows, and the store must be the
 // one it was. For a message, the directories of its mailbox are listed and the
-// same base name is looked for; a listing during which the directory changed
-// counts only after three of them agree. Only then is the removal journaled.
+// same base name is looked for; where the directory changed during the listing,
+// so that it may have missed a name, thirty of them in ten rounds must agree.
+// Only then is the removal journaled.
 // These listings never take more than a tenth of the time that passes.
 //
 // # The health of the store

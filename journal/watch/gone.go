@@ -74,6 +74,13 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 		if err := c.checkNow(); err != nil {
 			return err
 		}
+		if dir == journal.Root {
+			if some, err := c.hasContent(d.Dir); err != nil {
+				return err
+			} else if !some && !c.doubts.adopted(journal.Root) {
+				return c.suspend("%s is empty now, but was not before", c.cfg.Root.Path())
+			}
+		}
 		for _, g := range gone {
 			if err := c.remove(g); err != nil {
 				return err
@@ -173,7 +180,12 @@ func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error
 	return kept, nil
 }
 
-// unstableEnough counts listings during which the directory changed, and
+// maxUnstable is how many confirmations in vain are needed where the directory
+// changes during each, with maxListings listings each. One listing may well
+// miss a message that is being renamed, but not all of them.
+const maxUnstable = 10
+
+// unstableEnough counts confirmations during which the directory changed, and
 // reports whether there were enough of them.
 func (c *cycle) unstableEnough(p journal.Path) bool {
 	w := c.agenda.get(p)
@@ -181,7 +193,7 @@ func (c *cycle) unstableEnough(p journal.Path) bool {
 		return false
 	}
 	w.looks++
-	if w.looks >= maxListings {
+	if w.looks >= maxUnstable {
 		return true
 	}
 	c.again(p)

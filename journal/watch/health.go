@@ -81,21 +81,9 @@ func (w *Watcher) checkContent() error {
 		return w.suspend("the store cannot be opened: %v", err)
 	}
 	defer d.Close()
-	some := false
-	err = d.Each(func(names []beneath.Name) error {
-		for _, n := range names {
-			some = some || w.cfg.Rules.Classify(journal.Path(n.Name), n.Type) != ClassIgnored
-		}
-		if some {
-			return errEnough
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return w.suspend("the store cannot be listed: %v", err)
-	}
-	if some {
-		return nil
+	some, err := w.hasContent(d)
+	if some || err != nil {
+		return err
 	}
 	known := uint64(0)
 	err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
@@ -107,6 +95,26 @@ func (w *Watcher) checkContent() error {
 		err = w.suspend("%s is empty, but %d files and directories are known to be in it", w.cfg.Root.Path(), known)
 	}
 	return err
+}
+
+// hasContent reports whether there is anything in the root that means
+// something.
+func (w *Watcher) hasContent(root *beneath.Dir) (bool, error) {
+	err := root.Each(func(names []beneath.Name) error {
+		for _, n := range names {
+			if w.cfg.Rules.Classify(journal.Path(n.Name), n.Type) != ClassIgnored {
+				return errEnough
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errEnough):
+		return true, nil
+	case err != nil:
+		return false, w.suspend("the store cannot be listed: %v", err)
+	}
+	return false, nil
 }
 
 // identify loads which store the catalog is of, or records it.
@@ -151,7 +159,8 @@ func (w *Watcher) remember(id beneath.Identity) error {
 // one that it was, everything is scanned.
 func (w *Watcher) recover() error {
 	id, err := w.cfg.Root.Identity()
-	if err == nil && w.accept.Swap(false) {
+	accepted := err == nil && w.accept.Swap(false)
+	if accepted {
 		w.doubts.adopt(journal.Root)
 		w.lookAgain()
 		clear(w.doubts.dirs)
@@ -169,7 +178,7 @@ func (w *Watcher) recover() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return w.suspend("the store cannot be opened: %v", err)
 	}
-	if err := w.checkNow(); err != nil {
+	if err := w.checkNow(); err != nil || accepted {
 		return err
 	}
 	return w.checkContent()

@@ -290,6 +290,7 @@ func (c *cycle) putUnread(p journal.Path) error {
 	if err != nil {
 		return c.failed(l, err)
 	}
+	c.changed = true
 	it := catalog.Item{Facts: facts, Stamp: l.info.Stamp}
 	if facts.Type == journal.TypeFile && l.info.Links > 1 {
 		it.Link = l.info.Stamp.Inode // as the catalog names the groups that links make

@@ -52,13 +52,18 @@ func (c *cycle) renamed(l look) (bool, error) {
 	if facts.Attr.Xattrs, err = c.xattrs(l); err != nil {
 		return true, c.failed(l, err)
 	}
-	e := journal.Entry{Kind: journal.KindLink, Path: l.path, From: from, Facts: facts, Stamp: l.info.Stamp}
+	// A move or a link changes nothing but names: who follows the journal has
+	// the facts under the other name. What else has changed is told by itself.
+	e := journal.Entry{Kind: journal.KindLink, Path: l.path, From: from, Facts: was.Facts, Stamp: l.info.Stamp}
 	if moved {
 		e.Kind = journal.KindMove
 		c.resolved(from)
 	}
 	c.resolved(l.path)
-	return true, c.emit(e)
+	if err := c.emit(e); err != nil || sameAttributes(facts.Attr, was.Facts.Attr) {
+		return true, err
+	}
+	return true, c.emit(journal.Entry{Kind: journal.KindSetAttributes, Path: l.path, Facts: facts, Stamp: l.info.Stamp})
 }
 
 // otherName finds a name that the catalog has for this very file; moved says
@@ -205,6 +210,7 @@ func (c *cycle) attributes(l look, it catalog.Item, id journal.ContentID) error 
 			return nil
 		}
 		it.Stamp = l.info.Stamp
+		c.changed = true
 		return c.tx.Put(l.path, it)
 	}
 	if it.Link != 0 {

@@ -160,12 +160,6 @@ func (w *Watcher) ended(ctx context.Context, err error) error {
 
 // begin brings the catalog up to the journal, and gets hints.
 func (w *Watcher) begin() error {
-	if err := w.replay(); err != nil {
-		return err
-	}
-	if err := w.identify(); err != nil {
-		return err
-	}
 	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
 		_, err := tx.Meta(metaBaseline)
 		w.baseline = errors.Is(err, catalog.ErrNotFound)
@@ -175,6 +169,12 @@ func (w *Watcher) begin() error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := w.replay(); err != nil {
+		return err
+	}
+	if err := w.identify(); err != nil {
 		return err
 	}
 	w.network = networkFS(w.store.Identity.FSType)
@@ -196,6 +196,16 @@ func (w *Watcher) replay() error {
 	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error { at = tx.Position(); return nil })
 	if err != nil {
 		return err
+	}
+	if start := w.cfg.Journal.Start(); at.Sequence < start.Sequence && w.baseline {
+		// A new catalog beside an old journal: the scan finds everything.
+		head := w.cfg.Journal.Head()
+		return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { tx.SetPosition(head); return nil })
+	}
+	if at.Sequence > 0 {
+		if err := w.cfg.Journal.Contains(at); err != nil {
+			return fmt.Errorf("bring the catalog up to the journal: %w", err)
+		}
 	}
 	r, err := w.cfg.Journal.Read(at.Sequence)
 	if err != nil {
@@ -410,7 +420,7 @@ func (w *Watcher) suspended() error {
 func (w *Watcher) unwatched(err error) {
 	reason := err.Error()
 	if errors.Is(err, syscall.ENOSPC) {
-		w.full = true
+		w.full, w.retryFull = true, false
 		reason = fmt.Sprintf("the limit of watches is reached at %d directories (raise fs.inotify.max_user_watches)", len(w.watched))
 	}
 	if w.status.ModeReason == "" {
