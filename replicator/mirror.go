@@ -85,9 +85,7 @@ func (p *mirrorPart) run(ctx context.Context) error {
 	p.n.opt.Log.Info("mirror", "store", p.n.cfg.Store.Path, "primary", p.n.cfg.Node.Peer)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.mirror.Run(ctx) })
-	if p.n.opt.Ready != nil {
-		p.n.opt.Ready()
-	}
+	p.n.ready()
 	return group.Wait()
 }
 

@@ -38,7 +38,8 @@ type Clock interface {
 type Options struct {
 	Log   hclog.Logger
 	Clock Clock
-	// Ready is called once the node serves; nil: nobody is told.
+	// Ready is called once: when the node plays its part, or waits for a store
+	// that is not there and can be asked why. nil: nobody is told.
 	Ready func()
 }
 
@@ -60,6 +61,7 @@ type node struct {
 	state   identity.State
 	catalog *catalog.Catalog
 	server  *operator.Server
+	ready   func()
 
 	mu        sync.Mutex
 	part      part // nil until the store is there
@@ -86,6 +88,11 @@ func Run(ctx context.Context, cfg config.Config, opt Options) error {
 	}
 	n := &node{cfg: cfg, opt: opt, id: id, state: state, catalog: cat, waiting: "starting"}
 	n.server = operator.NewServer(n)
+	n.ready = sync.OnceFunc(func() {
+		if opt.Ready != nil {
+			opt.Ready()
+		}
+	})
 	err = n.run(ctx)
 	if cerr := cat.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close the catalog: %w", cerr)
@@ -150,6 +157,7 @@ func (n *node) openStore(ctx context.Context) (*beneath.Root, error) {
 		n.mu.Unlock()
 		if text != logged {
 			n.opt.Log.Error("waiting for the store", "error", err)
+			n.ready()
 			logged = text
 			n.server.Changed()
 		}

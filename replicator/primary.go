@@ -112,9 +112,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.serve(ctx, listener) })
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
-	if p.n.opt.Ready != nil {
-		p.n.opt.Ready()
-	}
+	p.n.ready()
 	return group.Wait()
 }
 
@@ -129,9 +127,9 @@ func (p *primaryPart) serve(ctx context.Context, listener net.Listener) error {
 	)
 	pb.RegisterReplicationServiceServer(server, p.server)
 	if p.n.id.CanInvite() {
-		pb.RegisterEnrolmentServiceServer(server, identity.NewEnrolmentServer(p.n.id, func(name, _ string) {
+		identity.NewEnrolmentServer(p.n.id, func(name, _ string) {
 			p.n.opt.Log.Info("a node has joined the pair", "name", name)
-		}))
+		}).Register(server)
 	}
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
