@@ -17,6 +17,7 @@ type Encoder struct {
 	comp    *Compressor
 	chunker *Chunker
 	hasher  *blake3.Hasher
+	out     emitter
 }
 
 // NewEncoder returns an Encoder of the stream that sent belongs to.
@@ -42,6 +43,12 @@ func (e *Encoder) Encode(r io.Reader, emit func(Piece) error) (Result, error) {
 	return e.encode(r, true, emit)
 }
 
+// Flush emits the references that are held back to be one Run. The reader may
+// call it from within Read, and nobody else: then another Encoder of the same
+// stream may be used before Read returns, for all chunks that have a number were
+// emitted.
+func (e *Encoder) Flush() error { return e.out.flush() }
+
 // EncodePlain is Encode without references, for a mirror that has lost a chunk.
 func (e *Encoder) EncodePlain(r io.Reader, emit func(Piece) error) (Result, error) {
 	return e.encode(r, false, emit)
@@ -53,7 +60,8 @@ func (e *Encoder) encode(r io.Reader, refer bool, emit func(Piece) error) (Resul
 	e.hasher.Reset()
 	e.comp.begin()
 	var res Result
-	out := emitter{emit: emit}
+	e.out = emitter{emit: emit}
+	out := &e.out
 	for {
 		chunk, err := e.chunker.Next()
 		if err != nil {

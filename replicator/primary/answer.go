@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/zeebo/blake3"
@@ -22,15 +23,18 @@ const (
 	// prefetchSize is the largest file that is read ahead as a whole; larger
 	// ones are read while they are sent.
 	prefetchSize = 1 << 20
+	// maxPage is the bytes of a listing after which another page begins.
+	maxPage = 256 << 10
 )
 
 // answer is what was prepared for one request.
 type answer struct {
 	request
 	item catalog.Item
-	src  *source
-	data []byte // all of the content, if it was read ahead
-	err  error  // why there is none
+	src  *source           // if the content was read ahead; closed
+	data []byte            // that content
+	have journal.ContentID // the mirror has the very content, which this is
+	err  error             // why there is none
 }
 
 // prefetch prepares answers, several at a time, and hands them over in the
@@ -57,7 +61,7 @@ func prefetch(ctx context.Context, s *session, out chan<- chan *answer) error {
 				continue
 			}
 			group.Go(func() error {
-				promise <- s.server.prepare(req)
+				promise <- s.server.prepare(ctx, req)
 				return nil
 			})
 		}
@@ -65,35 +69,91 @@ func prefetch(ctx context.Context, s *session, out chan<- chan *answer) error {
 	return group.Wait()
 }
 
-// prepare looks a file up and reads it.
-func (s *Server) prepare(req request) *answer {
+// prepare looks a file up and reads it, unless it is too large for that. No
+// file is open when it returns.
+func (s *Server) prepare(ctx context.Context, req request) *answer {
 	a := &answer{request: req}
 	a.err = s.cfg.Catalog.View(func(t *catalog.Tx) error {
 		var err error
 		a.item, err = t.Lookup(req.fetch.Path)
 		return err
 	})
+	facts, have := &a.item.Facts, req.fetch.Have
 	switch {
 	case errors.Is(a.err, catalog.ErrNotFound):
 		a.err = errGone
-	case a.err == nil && a.item.Facts.Type != journal.TypeFile:
+	case a.err != nil:
+	case facts.Type != journal.TypeFile:
 		a.err = errChanged
-	}
-	if a.err != nil {
-		return a
-	}
-	if a.src, a.err = s.openItem(req.fetch.Path, a.item); a.err != nil {
-		return a
-	}
-	if a.item.Facts.Size <= prefetchSize {
-		a.data, a.err = io.ReadAll(a.src.reader())
+	case have.Known() && have == facts.Content:
+		a.have = have
+	case facts.Size <= prefetchSize || have.Known() && !facts.Content.Known():
+		a.err = s.readAhead(ctx, a)
 	}
 	return a
+}
+
+// readAhead reads a content, keeps it if it is not too large, and compares it
+// with the one that the mirror has.
+func (s *Server) readAhead(ctx context.Context, a *answer) error {
+	src, err := s.openItem(a.fetch.Path, a.item)
+	if err != nil {
+		return err
+	}
+	defer src.settle()
+	var data bytes.Buffer
+	hasher := blake3.New()
+	to := io.Writer(&data)
+	switch {
+	case a.item.Facts.Size > prefetchSize:
+		to = hasher
+	case a.fetch.Have.Known():
+		to = io.MultiWriter(&data, hasher)
+	}
+	size, err := io.Copy(to, &stoppable{ctx, src.reader()})
+	if err != nil {
+		return fmt.Errorf("read %q: %w", string(a.fetch.Path), err)
+	}
+	if a.fetch.Have.Known() {
+		var id journal.ContentID
+		hasher.Sum(id[:0])
+		if id == a.fetch.Have && src.check(id, size) == nil {
+			a.have = id
+			return nil
+		}
+	}
+	if a.item.Facts.Size <= prefetchSize {
+		a.src, a.data = src, data.Bytes()
+	}
+	return nil
+}
+
+// stoppable is a reader that ends with a context, so that a session that is
+// over does not go on reading.
+type stoppable struct {
+	ctx context.Context //nolint:containedctx // it is used for one copy
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (s *stoppable) Read(b []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.r.Read(b)
 }
 
 // answer waits for one answer and sends it; entries that come up meanwhile
 // go first.
 func (s *sender) answer(promise chan *answer) error {
+	select {
+	case a := <-promise:
+		return s.give(a)
+	default: // it takes a while: what is ready need not wait for it
+	}
+	if err := s.flush(nil); err != nil {
+		return err
+	}
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -103,16 +163,22 @@ func (s *sender) answer(promise chan *answer) error {
 			if err := s.sendWaiting(); err != nil {
 				return err
 			}
+		case <-s.tick.C:
+			if err := s.heartbeat(); err != nil {
+				return err
+			}
 		case a := <-promise:
-			if a.src != nil {
-				defer a.src.close()
-			}
-			if a.compare != nil {
-				return s.answerCompare(a.compare)
-			}
-			return s.answerFetch(a)
+			return s.give(a)
 		}
 	}
+}
+
+// give sends an answer.
+func (s *sender) give(a *answer) error {
+	if a.compare != nil {
+		return s.answerCompare(a.compare)
+	}
+	return s.answerFetch(a)
 }
 
 // errPageFull ends the walk of a directory at the end of a page.
@@ -129,20 +195,13 @@ func (s *sender) answerCompare(c *wire.CompareItem) error {
 	if err := s.saveLearned(); err != nil {
 		return err
 	}
-	from := ""
-	for {
-		page, at, err := s.server.page(c, from)
-		if err != nil {
+	if err := s.flush(nil); err != nil { // the answers before this one
+		return err
+	}
+	for from := ""; ; {
+		page, err := s.sendPage(c, from)
+		if err != nil || page.Last {
 			return err
-		}
-		if err := s.sendUpTo(at); err != nil {
-			return err
-		}
-		if err := s.send(wire.ListingMessage(page)); err != nil {
-			return err
-		}
-		if page.Last {
-			return nil
 		}
 		from = page.Items[len(page.Items)-1].Name + "\x00"
 		if err := s.sendWaiting(); err != nil {
@@ -151,56 +210,63 @@ func (s *sender) answerCompare(c *wire.CompareItem) error {
 	}
 }
 
-// page makes one page of a listing, of the names from from on, and says at
-// which place in the journal it is right.
-func (s *Server) page(c *wire.CompareItem, from string) (wire.Listing, journal.Sequence, error) {
+// sendPage sends one page of a listing.
+func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error) {
+	var page wire.Listing
+	at, err := s.snapshot(func(t *catalog.Tx) error {
+		var err error
+		page, err = pageOf(t, c, from)
+		return err
+	})
+	if err != nil {
+		return page, fmt.Errorf("list %q: %w", string(c.Path), err)
+	}
+	if err := s.sendUpTo(at); err != nil {
+		return page, err
+	}
+	return page, s.send(wire.ListingMessage(page))
+}
+
+// pageOf makes one page of a listing, of the names from from on.
+func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
 	l := wire.Listing{Path: c.Path, Outcome: wire.OK, Last: true}
-	var at journal.Sequence
-	err := s.cfg.Catalog.View(func(t *catalog.Tx) error {
-		at = t.Position().Sequence
-		item, err := t.Lookup(c.Path)
-		switch {
-		case errors.Is(err, catalog.ErrNotFound), err == nil && item.Facts.Type != journal.TypeDirectory:
-			l.Outcome = wire.Gone
-			return nil
-		case err != nil:
-			return err
-		case from == "" && item.Digest == c.Digest:
-			l.Outcome = wire.Same
-			return nil
+	item, err := t.Lookup(c.Path)
+	switch {
+	case errors.Is(err, catalog.ErrNotFound), err == nil && item.Facts.Type != journal.TypeDirectory:
+		l.Outcome = wire.Gone
+		return l, nil
+	case err != nil:
+		return l, err
+	case from == "" && item.Digest == c.Digest:
+		l.Outcome = wire.Same
+		return l, nil
+	}
+	l.Facts = item.Facts
+	size := 0
+	err = t.List(c.Path, from, func(name string, it catalog.Item) error {
+		if len(l.Items) == wire.MaxListingItems || size >= maxPage {
+			l.Last = false
+			return errPageFull
 		}
-		l.Facts = item.Facts
-		return t.List(c.Path, from, func(name string, it catalog.Item) error {
-			if len(l.Items) == wire.MaxListingItems {
-				l.Last = false
-				return errPageFull
-			}
-			l.Items = append(l.Items, wire.Item{Name: name, Facts: it.Facts, Digest: it.Digest, Link: it.Link})
-			return nil
-		})
+		size += fixedSize + len(name) + factsSize(&it.Facts)
+		l.Items = append(l.Items, wire.Item{Name: name, Facts: it.Facts, Digest: it.Digest, Link: it.Link})
+		return nil
 	})
 	if errors.Is(err, errPageFull) {
 		err = nil
 	}
-	return l, at, err
+	return l, err
 }
 
 // waitComplete waits until the store was looked at as a whole once: before,
 // what is not in the catalog is not known to be absent.
 func (s *sender) waitComplete() error {
 	for !s.server.cfg.Store().Complete {
-		select {
-		case <-s.ctx.Done():
-			return s.ctx.Err()
-		case rec := <-s.records:
-			s.next = &rec
-			if err := s.sendWaiting(); err != nil {
-				return err
-			}
-		case <-s.tick.C:
-			if err := s.heartbeat(); err != nil {
-				return err
-			}
+		if err := s.wait(nil); err != nil {
+			return err
+		}
+		if err := s.sendWaiting(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -209,75 +275,73 @@ func (s *sender) waitComplete() error {
 // answerFetch sends a content, if the catalog still knows the file as it was
 // when it was read.
 func (s *sender) answerFetch(a *answer) error {
-	f := a.fetch
-	end := wire.ContentEnd{Outcome: wire.OK, Facts: a.item.Facts, Link: a.item.Link}
-	if a.err == nil && a.data != nil && f.Have.Known() {
-		if id := journal.ContentID(blake3.Sum256(a.data)); id == f.Have && a.src.check(id, int64(len(a.data))) == nil {
-			end.Outcome, end.Facts.Content = wire.Same, id
-			s.learn(a, id)
-		}
+	end := wire.ContentEnd{Outcome: wire.OK}
+	var err error
+	switch {
+	case a.err != nil:
+		end.Outcome = s.failed(a.fetch.Path, a.err)
+	case a.have.Known():
+		end.Outcome, end.Facts.Content = wire.Same, a.have
+		s.server.damaged.remove(a.fetch.Path)
+		err = s.learn(a.fetch.Path, a.item, a.have)
+	case a.src != nil:
+		end.Facts.Content, end.Outcome, err = s.transfer(s.bulk, a.fetch.Transfer, a.src, bytes.NewReader(a.data), a.fetch.Plain)
+	default:
+		end.Facts.Content, end.Outcome, err = s.sendLarge(a)
 	}
-	if a.err == nil && end.Outcome == wire.OK {
-		var err error
-		if end.Facts.Content, end.Outcome, err = s.sendFetched(a); err != nil {
-			return err
-		}
-	}
-	if a.err != nil {
-		end.Outcome = s.failed(f.Path, a.err)
+	if err != nil {
+		return err
 	}
 	return s.closeFetch(a, end)
 }
 
-// sendFetched sends the bytes; entries go between the pieces of a large one.
-func (s *sender) sendFetched(a *answer) (journal.ContentID, wire.Outcome, error) {
-	r := a.src.reader()
-	if a.data != nil {
-		r = bytes.NewReader(a.data)
+// sendLarge sends a content while it is read; entries go between its pieces.
+func (s *sender) sendLarge(a *answer) (journal.ContentID, wire.Outcome, error) {
+	var src *source
+	var failure error
+	if err := s.await(func() { src, failure = s.server.openItem(a.fetch.Path, a.item) }); err != nil {
+		return journal.ContentID{}, 0, err
 	}
-	return s.transfer(s.bulk, a.fetch.Transfer, a.src, r, a.fetch.Plain, s.sendWaiting)
-}
-
-// learn notes the id of a content that the catalog did not know yet.
-func (s *sender) learn(a *answer, id journal.ContentID) {
-	if !a.item.Facts.Content.Known() {
-		s.learned = append(s.learned, identified{a.src.path, a.item.Stamp, id})
+	if failure != nil {
+		return journal.ContentID{}, s.failed(a.fetch.Path, failure), nil
 	}
+	defer src.settle()
+	r := &patientReader{s: s, r: src.reader(), between: s.bulk}
+	return s.transfer(s.bulk, a.fetch.Transfer, src, r, a.fetch.Plain)
 }
 
 // closeFetch ends a transfer at a place in the stream where the catalog says
 // of the file what it said when it was read; else the file has changed, and
 // the entries that say how are on their way.
 func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
-	var at journal.Sequence
 	var now catalog.Item
-	err := s.server.cfg.Catalog.View(func(t *catalog.Tx) error {
-		at = t.Position().Sequence
+	found := true
+	at, err := s.snapshot(func(t *catalog.Tx) error {
 		var err error
 		now, err = t.Lookup(a.fetch.Path)
+		if found = !errors.Is(err, catalog.ErrNotFound); !found {
+			return nil
+		}
 		return err
 	})
+	good := end.Outcome == wire.OK || end.Outcome == wire.Same
 	switch {
-	case errors.Is(err, catalog.ErrNotFound):
-		end = wire.ContentEnd{Outcome: wire.Gone}
 	case err != nil:
-		return err
-	case end.Outcome == wire.OK || end.Outcome == wire.Same:
-		if !still(now, a.item, end.Facts.Content) {
-			end = wire.ContentEnd{Outcome: wire.Changed}
-			break
-		}
+		return fmt.Errorf("look up %q: %w", string(a.fetch.Path), err)
+	case !found:
+		end = wire.ContentEnd{Outcome: wire.Gone}
+	case good && !still(now, a.item, end.Facts.Content):
+		end = wire.ContentEnd{Outcome: wire.Changed}
+	case good:
 		id := end.Facts.Content
 		end.Facts, end.Link = now.Facts, now.Link
 		end.Facts.Content = id
 	}
-	if s.last.Sequence < at {
-		if err := s.sendUpTo(at); err != nil {
-			return err
-		}
+	if err := s.sendUpTo(at); err != nil {
+		return err
 	}
 	s.endTransfer(a.fetch.Transfer, end)
-	if s.batch.full() || len(s.answers) == 0 {
+	if s.batch.full() {
 		return s.flush(nil)
 	}
 	return nil

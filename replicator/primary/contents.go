@@ -21,14 +21,19 @@ func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
 	if err != nil || has {
 		return err
 	}
-	src, err := s.server.openEntry(&e.Entry)
-	if err != nil {
-		e.Outcome = s.failed(e.Path, err)
+	var src *source
+	var failure error
+	if err := s.await(func() { src, failure = s.server.openEntry(&e.Entry) }); err != nil {
+		return err
+	}
+	if failure != nil {
+		e.Outcome = s.failed(e.Path, failure)
 		return nil
 	}
-	defer src.close()
+	defer src.settle()
 	transfer := wire.PrimaryTransfer | uint64(seq)
-	id, outcome, err := s.transfer(s.live, transfer, src, src.reader(), false, nil)
+	r := &patientReader{s: s, r: src.reader()}
+	id, outcome, err := s.transfer(s.live, transfer, src, r, false)
 	if err != nil {
 		return err
 	}
@@ -40,6 +45,59 @@ func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
 	e.Transfer, e.Facts.Content = transfer, id
 	s.endTransfer(transfer, wire.ContentEnd{Outcome: wire.OK, Facts: e.Facts})
 	return nil
+}
+
+// patientReader reads in a goroutine of its own, so that the mirror goes on
+// hearing of this primary when reading hangs.
+type patientReader struct {
+	s       *sender
+	r       io.Reader
+	between *content.Encoder // not nil: entries go between what this one encodes
+	over    error            // why the sender has to end
+}
+
+// Read implements io.Reader.
+func (p *patientReader) Read(b []byte) (int, error) {
+	var n int
+	var err error
+	done := make(chan struct{})
+	go func() {
+		n, err = p.r.Read(b)
+		close(done)
+	}()
+	if p.over = p.wait(done); p.over != nil {
+		return 0, p.over
+	}
+	return n, err
+}
+
+// wait waits for the read, and sends the entries that come up.
+func (p *patientReader) wait(done <-chan struct{}) error {
+	if p.between == nil {
+		return p.s.wait(done)
+	}
+	for {
+		select {
+		case rec := <-p.s.records:
+			// Live contents take numbers of their own: the references that
+			// are held back go before them.
+			if err := p.between.Flush(); err != nil {
+				return err
+			}
+			p.s.next = &rec
+			if err := p.s.sendWaiting(); err != nil {
+				return err
+			}
+		case <-p.s.tick.C:
+			if err := p.s.heartbeat(); err != nil {
+				return err
+			}
+		case <-p.s.ctx.Done():
+			return p.s.ctx.Err()
+		case <-done:
+			return nil
+		}
+	}
 }
 
 // mirrorHas reports whether the content of a new file is one that the store
@@ -75,25 +133,22 @@ func (s *sender) mirrorHas(e *journal.Entry) (bool, error) {
 }
 
 // transfer sends the bytes of a content as pieces and checks them against
-// what the catalog says. Every now and then between calls it.
-func (s *sender) transfer(enc *content.Encoder, number uint64, src *source, r io.Reader, plain bool, between func() error) (journal.ContentID, wire.Outcome, error) {
+// what the catalog says.
+func (s *sender) transfer(enc *content.Encoder, number uint64, src *source, r io.Reader, plain bool) (journal.ContentID, wire.Outcome, error) {
 	encode := enc.Encode
 	if plain {
 		encode = enc.EncodePlain
 	}
 	res, err := encode(r, func(p content.Piece) error {
 		s.addPiece(number, p)
-		if !s.batch.full() {
-			return nil
-		}
-		if err := s.flush(nil); err != nil {
-			return err
-		}
-		if between != nil {
-			return between()
+		if s.batch.full() {
+			return s.flush(nil)
 		}
 		return nil
 	})
+	if patient, ok := r.(*patientReader); ok && patient.over != nil {
+		return journal.ContentID{}, 0, patient.over
+	}
 	if err != nil && !errors.Is(err, content.ErrRead) {
 		return journal.ContentID{}, 0, err
 	}
@@ -105,15 +160,7 @@ func (s *sender) transfer(enc *content.Encoder, number uint64, src *source, r io
 	}
 	s.session.countFile(res.Size)
 	s.server.damaged.remove(src.path)
-	if !src.item.Facts.Content.Known() {
-		s.learned = append(s.learned, identified{src.path, src.item.Stamp, res.ID})
-		if len(s.learned) >= maxLearned {
-			if err := s.saveLearned(); err != nil {
-				return journal.ContentID{}, 0, err
-			}
-		}
-	}
-	return res.ID, wire.OK, nil
+	return res.ID, wire.OK, s.learn(src.path, src.item, res.ID)
 }
 
 // failed finds the outcome for an error, and remembers files that cannot be
@@ -130,16 +177,20 @@ func (s *sender) failed(p journal.Path, err error) wire.Outcome {
 	return wire.Unreadable
 }
 
+// pieceSize is what a piece takes beside its bytes, at most.
+const pieceSize = 48
+
 // addPiece puts a piece into the batch.
 func (s *sender) addPiece(transfer uint64, p content.Piece) {
 	c := s.contentOf(transfer)
 	c.Pieces = append(c.Pieces, wire.Piece(p))
-	s.batch.bytes += p.Size()
+	s.batch.bytes += p.Size() + pieceSize
 }
 
 // endTransfer closes a transfer in the batch.
 func (s *sender) endTransfer(transfer uint64, end wire.ContentEnd) {
 	s.contentOf(transfer).End = wire.ContentEndMessage(end)
+	s.batch.bytes += factsSize(&end.Facts)
 }
 
 // contentOf returns the part of the batch for a transfer.
@@ -152,13 +203,7 @@ func (s *sender) contentOf(transfer uint64) *pb.Content {
 	return c
 }
 
-// count adds to what this connection has carried.
-func (s *session) count(bytes int64) {
-	s.mu.Lock()
-	s.sent.bytes += uint64(bytes)
-	s.mu.Unlock()
-}
-
+// countFile notes a content that was sent.
 func (s *session) countFile(size int64) {
 	s.mu.Lock()
 	s.sent.files++

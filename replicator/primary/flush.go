@@ -9,10 +9,13 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
-// batch is what will be sent next: contents, and behind them entries.
+// batch is what will be sent next: contents, and behind them entries. A batch
+// is sent when it has MaxBatchBytes, and the largest entry that one can hold
+// goes over that by less than MaxHeld, MaxXattrSize and three paths; so neither
+// MaxEntriesSize nor MaxMessage is ever reached.
 type batch struct {
 	contents []*pb.Content
-	bytes    int
+	bytes    int // no less than it takes on the wire, save what frames cost
 	entries  []wire.Entry
 	first    journal.Sequence
 }
@@ -20,6 +23,38 @@ type batch struct {
 // full reports whether the batch should be sent now.
 func (b *batch) full() bool {
 	return b.bytes >= wire.MaxBatchBytes || len(b.entries) >= wire.MaxBatchEntries || len(b.contents) >= wire.MaxBatchContents
+}
+
+// The bytes of an entry, or of other facts, beside what is of variable length.
+const (
+	fixedSize      = 128
+	fixedXattrSize = 16
+)
+
+// entrySize returns what an entry adds to a batch, at most.
+func entrySize(e *journal.Entry) int {
+	n := fixedSize + len(e.Path) + len(e.From) + factsSize(&e.Facts)
+	if e.Held != nil {
+		n += len(e.Held.Data)
+	}
+	return n
+}
+
+// factsSize returns what facts add to a message, at most.
+func factsSize(f *journal.Facts) int {
+	n := fixedSize + len(f.Target)
+	for _, x := range f.Attr.Xattrs {
+		n += fixedXattrSize + len(x.Name) + len(x.Value)
+	}
+	return n
+}
+
+// flushEntries sends the batch if there are entries in it.
+func (s *sender) flushEntries() error {
+	if len(s.batch.entries) == 0 {
+		return nil
+	}
+	return s.flush(nil)
 }
 
 // flush sends the batch, and the mark if there is one.
@@ -44,7 +79,7 @@ func (s *sender) flush(mark *pb.Mark) error {
 	if err := s.spend(bytes, entries); err != nil {
 		return err
 	}
-	s.session.count(bytes)
+	s.session.countBatch(bytes, s.last.Sequence)
 	return s.send(&pb.ReplicateResponse{Message: &pb.ReplicateResponse_Batch{Batch: out}})
 }
 
@@ -92,6 +127,15 @@ func (s *session) takeCredit(bytes, entries int64) bool {
 	return true
 }
 
+// countBatch notes what a batch carries, and the last entry that was sent with
+// it or before.
+func (s *session) countBatch(bytes int64, last journal.Sequence) {
+	s.mu.Lock()
+	s.sent.bytes += uint64(bytes)
+	s.sentTo = max(s.sentTo, last)
+	s.mu.Unlock()
+}
+
 // heartbeat tells the mirror how the primary is and how far it is behind.
 func (s *sender) heartbeat() error {
 	cfg := &s.server.cfg
@@ -103,13 +147,29 @@ func (s *sender) heartbeat() error {
 	store := cfg.Store()
 	var totals catalog.Totals
 	if err := cfg.Catalog.View(func(t *catalog.Tx) error { totals = t.Totals(); return nil }); err != nil {
-		return err
+		return fmt.Errorf("count the store: %w", err)
 	}
 	return s.send(wire.HeartbeatMessage(wire.Heartbeat{
 		Head: head, Lag: age, LagBytes: uint64(bytes), Now: cfg.Now(),
 		State: store.State, Detail: store.Detail,
 		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread,
 	}))
+}
+
+// markWhenAcknowledged sends the mark as soon as the mirror has everything, so
+// that equality is proven without waiting for the next beat, but no more often
+// than that.
+func (s *sender) markWhenAcknowledged() error {
+	s.session.mu.Lock()
+	acked := s.session.acked
+	s.session.mu.Unlock()
+	if acked < s.last.Sequence || s.server.cfg.Now().Sub(s.marked.when) < wire.HeartbeatInterval {
+		return nil
+	}
+	if err := s.saveLearned(); err != nil {
+		return err
+	}
+	return s.mark()
 }
 
 // mark sends the digest of the whole store, if it or the place changed since
@@ -127,14 +187,15 @@ func (s *sender) mark() error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("digest the store: %w", err)
 	}
-	if at < s.last.Sequence || s.marked && at == s.markedAt && digest == s.markedDigest {
+	m := &s.marked
+	if at < s.last.Sequence || !m.when.IsZero() && at == m.at && digest == m.digest {
 		return nil
 	}
 	if err := s.sendUpTo(at); err != nil {
 		return err
 	}
-	s.marked, s.markedAt, s.markedDigest = true, at, digest
+	*m = marked{when: s.server.cfg.Now(), at: at, digest: digest}
 	return s.flush(&pb.Mark{Sequence: uint64(at), Digest: digest[:], Unread: unread})
 }

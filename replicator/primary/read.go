@@ -23,12 +23,15 @@ var (
 // see openItem.
 const maxCapture = 64 << 20
 
-// source is an open file of which the first Size bytes are the content that
-// the catalog speaks of.
+// source is a file of which the first Size bytes are the content that the
+// catalog speaks of.
 type source struct {
-	file *os.File
-	item catalog.Item
-	path journal.Path
+	file    *os.File
+	item    catalog.Item
+	path    journal.Path
+	settled bool // the file was looked at behind the last read, and closed:
+	steady  bool // it was as the catalog says
+	err     error
 }
 
 // openItem opens the file that item says is at path.
@@ -68,42 +71,44 @@ func matches(info beneath.Info, item catalog.Item) bool {
 	return item.Facts.Content.Known() && info.Facts.Size >= item.Facts.Size && item.Facts.Size <= maxCapture
 }
 
-// Read implements io.Reader for the content.
+// reader reads the content, once.
 func (s *source) reader() io.Reader { return io.LimitReader(s.file, s.item.Facts.Size) }
 
-// check says, after the content was read, whether it was the one meant.
-func (s *source) check(id journal.ContentID, size int64) error {
-	if size != s.item.Facts.Size {
-		return errChanged
+// settle looks at the file once more after it was read, and closes it. To do
+// so again does nothing.
+func (s *source) settle() {
+	if s.settled {
+		return
 	}
-	if s.item.Facts.Content.Known() {
-		if id == s.item.Facts.Content {
-			return nil
-		}
+	var info beneath.Info
+	info, s.err = beneath.FileInfo(s.file)
+	s.steady = info.Facts.Size == s.item.Facts.Size && info.Facts.Attr.MTime == s.item.Facts.Attr.MTime
+	s.settled = true
+	_ = s.file.Close() // it was only read
+}
+
+// check says of a content that was read whether it was the one meant.
+func (s *source) check(id journal.ContentID, size int64) error {
+	s.settle()
+	known := s.item.Facts.Content
+	switch {
+	case s.err != nil:
+		return s.err
+	case size != s.item.Facts.Size:
+		return errChanged
+	case known.Known() && id == known:
+		return nil // also if it has grown since
+	case !s.steady:
+		return errChanged
+	case known.Known():
 		// Other bytes under the same inode, size and time: nobody has written
 		// them. That is damage, and must not reach the mirror.
-		info, err := beneath.FileInfo(s.file)
-		if err != nil {
-			return err
-		}
-		if info.Facts.Size == s.item.Facts.Size && info.Facts.Attr.MTime == s.item.Facts.Attr.MTime {
-			return fmt.Errorf("%w: the bytes read are %s, they were %s", errDamaged, id, s.item.Facts.Content)
-		}
-		return errChanged
-	}
-	info, err := beneath.FileInfo(s.file)
-	if err != nil {
-		return err
-	}
-	if info.Facts.Size != s.item.Facts.Size || info.Facts.Attr.MTime != s.item.Facts.Attr.MTime {
-		return errChanged
+		return fmt.Errorf("%w: the bytes read are %s, they were %s", errDamaged, id, known)
 	}
 	return nil
 }
 
 var errDamaged = errors.New("damaged content")
-
-func (s *source) close() { _ = s.file.Close() }
 
 // lookupError tells what is not there from what cannot be read.
 func lookupError(err error) error {

@@ -2,6 +2,7 @@ package primary
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,10 @@ import (
 const followAhead = 512
 
 // sender is the one goroutine that sends on a stream.
+//
+// What it puts into a batch takes effect on the mirror in this order: ends of
+// transfers that were asked for, entries, the mark. So no such end is ever put
+// into a batch that holds entries already; sendWaiting and sendUpTo see to it.
 type sender struct {
 	session *session
 	server  *Server
@@ -27,16 +32,21 @@ type sender struct {
 	answers <-chan chan *answer
 	tick    *time.Ticker
 
-	last         journal.Position // of the entry that was sent or batched last
-	live         *content.Encoder
-	bulk         *content.Encoder
-	level        *content.Compressor
-	entries      *content.StreamCompressor
-	batch        batch
-	marked       bool // a mark was sent, and this was the last:
-	markedAt     journal.Sequence
-	markedDigest catalog.Digest
-	learned      []identified
+	last    journal.Position // of the entry that was sent or batched last
+	live    *content.Encoder
+	bulk    *content.Encoder
+	level   *content.Compressor
+	entries *content.StreamCompressor
+	batch   batch
+	marked  marked
+	learned []identified
+}
+
+// marked is the mark that was sent last.
+type marked struct {
+	when   time.Time // zero: none was sent
+	at     journal.Sequence
+	digest catalog.Digest
 }
 
 // identified is a content that was read for the first time.
@@ -46,12 +56,12 @@ type identified struct {
 	id    journal.ContentID
 }
 
-// runSender sends until ctx ends or something fails.
-func runSender(ctx context.Context, s *session) error {
+// sendAll sends until ctx ends or something fails.
+func (s *session) sendAll(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	records := make(chan journal.Record, followAhead)
 	answers := make(chan chan *answer, prefetchDepth)
-	group.Go(func() error { return follow(ctx, s.server.cfg.Journal, s.start.Sequence, records) })
+	group.Go(func() error { return s.readAhead(ctx, records) })
 	group.Go(func() error { return prefetch(ctx, s, answers) })
 	group.Go(func() error {
 		entries, err := content.NewStreamCompressor()
@@ -72,52 +82,73 @@ func runSender(ctx context.Context, s *session) error {
 	return group.Wait()
 }
 
-// follow reads the journal ahead of the sender.
-func follow(ctx context.Context, log *journal.Log, after journal.Sequence, out chan<- journal.Record) error {
-	reader, err := log.Read(after)
+// readAhead reads the journal ahead of the sender.
+func (s *session) readAhead(ctx context.Context, out chan<- journal.Record) error {
+	after := s.start.Sequence
+	reader, err := s.server.cfg.Journal.Read(after)
 	if err != nil {
 		return fmt.Errorf("read the journal from %d: %w", after, err)
 	}
 	defer func() { _ = reader.Close() }()
 	for {
 		rec, err := reader.Next(ctx)
+		if errors.Is(err, journal.ErrCorrupt) {
+			s.server.corruptAfter(after)
+		}
 		if err != nil {
 			return fmt.Errorf("read the journal: %w", err)
 		}
 		select {
 		case out <- rec:
+			after = rec.Position.Sequence
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
+// corruptAfter notes that the record after seq cannot be read: mirrors that
+// need it have to compare.
+func (s *Server) corruptAfter(seq journal.Sequence) {
+	s.mu.Lock()
+	s.corrupt = max(s.corrupt, seq+1)
+	s.mu.Unlock()
+}
+
 // loop sends whatever there is, entries before answers.
 func (s *sender) loop() error {
-	if err := s.heartbeat(); err != nil {
-		return err
-	}
-	if err := s.mark(); err != nil {
+	if err := s.beat(); err != nil {
 		return err
 	}
 	for {
 		if err := s.sendWaiting(); err != nil {
 			return err
 		}
-		select {
-		case <-s.ctx.Done():
-			return s.ctx.Err()
-		case rec := <-s.records:
-			s.next = &rec
-		case a := <-s.answers:
-			if err := s.answer(a); err != nil {
-				return err
-			}
-		case <-s.tick.C:
-			if err := s.beat(); err != nil {
+		if len(s.answers) == 0 { // else more goes into the same batch
+			if err := s.flush(nil); err != nil {
 				return err
 			}
 		}
+		if err := s.one(); err != nil {
+			return err
+		}
+	}
+}
+
+// one waits for something to do, and does it.
+func (s *sender) one() error {
+	select {
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	case rec := <-s.records:
+		s.next = &rec
+		return nil
+	case a := <-s.answers:
+		return s.answer(a)
+	case <-s.session.wake:
+		return s.markWhenAcknowledged()
+	case <-s.tick.C:
+		return s.beat()
 	}
 }
 
@@ -139,8 +170,13 @@ func (s *sender) sendWaiting() error {
 			select {
 			case rec := <-s.records:
 				s.next = &rec
+			case <-s.tick.C: // not forgotten in a flood of entries
+				if err := s.heartbeat(); err != nil {
+					return err
+				}
+				continue
 			default:
-				return s.flush(nil)
+				return s.flushEntries()
 			}
 		}
 		if err := s.addRecord(); err != nil {
@@ -156,6 +192,11 @@ func (s *sender) sendUpTo(seq journal.Sequence) error {
 			select {
 			case rec := <-s.records:
 				s.next = &rec
+			case <-s.tick.C:
+				if err := s.heartbeat(); err != nil {
+					return err
+				}
+				continue
 			case <-s.ctx.Done():
 				return s.ctx.Err()
 			}
@@ -164,7 +205,7 @@ func (s *sender) sendUpTo(seq journal.Sequence) error {
 			return err
 		}
 	}
-	return s.flush(nil)
+	return s.flushEntries()
 }
 
 // addRecord puts the next entry, behind the content it needs, into the batch.
@@ -181,15 +222,88 @@ func (s *sender) addRecord() error {
 		s.batch.first = rec.Position.Sequence
 	}
 	s.batch.entries = append(s.batch.entries, e)
-	s.batch.bytes += len(e.Path)
-	if e.Held != nil {
-		s.batch.bytes += len(e.Held.Data)
-	}
+	s.batch.bytes += entrySize(&e.Entry)
 	s.last = rec.Position
 	if s.batch.full() {
 		return s.flush(nil)
 	}
 	return nil
+}
+
+// pause is the time between two looks at something that nobody tells of.
+const pause = 2 * time.Millisecond
+
+// wait waits for a moment, or until done is closed if that is set. Meanwhile
+// the mirror goes on hearing that this primary lives.
+func (s *sender) wait(done <-chan struct{}) error {
+	var moment <-chan time.Time
+	if done == nil {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		moment = timer.C
+	}
+	for {
+		select {
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		case <-done:
+			return nil
+		case <-moment:
+			return nil
+		case <-s.tick.C:
+			if err := s.heartbeat(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// await calls f, which may hang: reading does, when the array is in trouble.
+// Its error is the sender's; then f may go on, and what it does is lost.
+func (s *sender) await(f func()) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	return s.wait(done)
+}
+
+// errEarly says that the catalog has not come to the entry sent last.
+var errEarly = errors.New("the catalog is behind the journal")
+
+// snapshot calls f with the catalog at a place that is not before the entry
+// that was sent last, and returns that place. The observer appends to the
+// journal first and changes the catalog a moment later; what is read in between
+// would bring back what an entry already sent has removed.
+func (s *sender) snapshot(f func(*catalog.Tx) error) (journal.Sequence, error) {
+	for {
+		var at journal.Sequence
+		err := s.server.cfg.Catalog.View(func(t *catalog.Tx) error {
+			if at = t.Position().Sequence; at < s.last.Sequence {
+				return errEarly
+			}
+			return f(t)
+		})
+		if !errors.Is(err, errEarly) {
+			return at, err
+		}
+		if err := s.wait(nil); err != nil {
+			return at, err
+		}
+	}
+}
+
+// learn notes the id of a content that the catalog did not know yet.
+func (s *sender) learn(p journal.Path, item catalog.Item, id journal.ContentID) error {
+	if item.Facts.Content.Known() {
+		return nil
+	}
+	s.learned = append(s.learned, identified{p, item.Stamp, id})
+	if len(s.learned) < maxLearned {
+		return nil
+	}
+	return s.saveLearned()
 }
 
 // saveLearned writes the ids of contents that were read for the first time
@@ -207,5 +321,8 @@ func (s *sender) saveLearned() error {
 		return nil
 	})
 	s.learned = s.learned[:0]
-	return err
+	if err != nil {
+		return fmt.Errorf("note the contents that were read: %w", err)
+	}
+	return nil
 }

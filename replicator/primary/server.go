@@ -59,6 +59,7 @@ type Server struct {
 	sessions map[string]*session
 	seen     map[string]lastSeen // mirrors that were here since the start
 	damaged  damageList
+	corrupt  journal.Sequence // the journal cannot be read from here on, or from before
 }
 
 type lastSeen struct {
@@ -79,20 +80,39 @@ func New(cfg Config) *Server {
 // Run follows the journal to know how far behind each mirror is. It returns
 // when ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	reader, err := s.cfg.Journal.Read(s.oldestCursor())
-	if err != nil {
-		return fmt.Errorf("follow the journal: %w", err)
-	}
-	defer func() { _ = reader.Close() }()
 	started := s.cfg.Now()
 	atStart := s.cfg.Journal.Head().Sequence
+	after := s.oldestCursor()
+	for {
+		err := s.follow(ctx, after, started, atStart)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, journal.ErrTrimmed):
+			after = s.cfg.Journal.Start().Sequence
+		case errors.Is(err, journal.ErrCorrupt) && after < atStart:
+			// The mirrors that need what is damaged compare instead (see
+			// place); only their lag is not known exactly.
+			s.cfg.Log.Error("the journal is damaged", "error", err)
+			after = atStart
+		default:
+			return fmt.Errorf("follow the journal: %w", err)
+		}
+	}
+}
+
+// follow notes what is journaled after a place, until ctx ends or the journal
+// cannot be read.
+func (s *Server) follow(ctx context.Context, after journal.Sequence, started time.Time, atStart journal.Sequence) error {
+	reader, err := s.cfg.Journal.Read(after)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = reader.Close() }()
 	for {
 		rec, err := reader.Next(ctx)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("follow the journal: %w", err)
+			return err
 		}
 		at := s.cfg.Now()
 		if rec.Position.Sequence <= atStart {
@@ -103,6 +123,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}
 		s.ledger.add(rec.Position.Sequence, putBytes(&rec.Entry), at)
+		s.damaged.journaled(&rec.Entry)
 		s.cfg.Changed()
 	}
 }
@@ -128,53 +149,94 @@ func putBytes(e *journal.Entry) int64 {
 
 // Replicate serves one mirror until its stream ends.
 func (s *Server) Replicate(stream pb.ReplicationService_ReplicateServer) error {
-	ctx := stream.Context()
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
 	name, err := s.cfg.Peer(ctx)
 	if err != nil {
 		return err
 	}
-	sess, err := s.welcome(ctx, name, stream)
+	sess := newSession(s, name, stream, cancel, ctx.Done())
+	go sess.listen(ctx)
+	hello, err := sess.hello(ctx)
+	if err == nil {
+		err = s.enter(ctx, sess)
+	}
 	if err != nil {
+		s.cfg.Log.Warn("a mirror was refused", "mirror", name, "error", err)
 		return grpcError(err)
 	}
-	s.cfg.Log.Info("mirror connected", "mirror", name, "position", sess.start, "resync", sess.reason)
-	err = sess.run(ctx)
-	s.leave(sess, err)
-	if ctx.Err() == nil && err != nil {
-		s.cfg.Log.Warn("mirror's stream ended", "mirror", name, "error", err)
-	} else {
-		s.cfg.Log.Info("mirror disconnected", "mirror", name)
+	// What hangs in the stream returns only when this method has, and what
+	// hangs in the array may take long; so nothing is waited for here. The next
+	// stream of the same mirror waits, see enter.
+	ended := make(chan error, 1)
+	go func() {
+		err := sess.run(ctx, hello)
+		s.leave(sess)
+		ended <- err
+	}()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
+	s.lost(name, err)
 	return grpcError(err)
 }
 
-// leave forgets a session, unless a newer one of the same mirror took over.
-func (s *Server) leave(sess *session, err error) {
+// lost notes how the stream of a mirror ended.
+func (s *Server) lost(name string, err error) {
+	if errors.Is(err, context.Canceled) {
+		err = errLeft // gRPC says no more
+	}
+	if errors.Is(err, errLeft) {
+		s.cfg.Log.Info("mirror disconnected", "mirror", name)
+	} else {
+		s.cfg.Log.Warn("mirror's stream ended", "mirror", name, "error", err)
+	}
 	s.mu.Lock()
-	if s.sessions[sess.name] == sess {
-		delete(s.sessions, sess.name)
-	}
-	seen := lastSeen{at: s.cfg.Now()}
-	if err != nil {
-		seen.err = err.Error()
-	}
-	s.seen[sess.name] = seen
+	s.seen[name] = lastSeen{at: s.cfg.Now(), err: err.Error()}
 	s.mu.Unlock()
 	s.cfg.Changed()
 }
 
-// enter registers a session; an older one of the same mirror is ended, for a
-// mirror dials again only when it has given that one up.
-func (s *Server) enter(sess *session) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if old := s.sessions[sess.name]; old != nil {
+// enter registers a session. An older one of the same mirror is ended, for a
+// mirror dials again only when it has given that one up, and waited for: two
+// would move one cursor.
+func (s *Server) enter(ctx context.Context, sess *session) error {
+	patience := time.NewTimer(wire.SilenceLimit / 2)
+	defer patience.Stop()
+	for {
+		s.mu.Lock()
+		old := s.sessions[sess.name]
+		full := len(s.sessions) >= maxMirrors
+		if old == nil && !full {
+			s.sessions[sess.name] = sess
+		}
+		s.mu.Unlock()
+		switch {
+		case old == nil && full:
+			return fmt.Errorf("%d mirrors are connected already", maxMirrors)
+		case old == nil:
+			return nil
+		}
 		old.cancel(errReplaced)
-	} else if len(s.sessions) >= maxMirrors {
-		return fmt.Errorf("%d mirrors are connected already", maxMirrors)
+		select {
+		case <-old.ended:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-patience.C:
+			return errLingers
+		}
 	}
-	s.sessions[sess.name] = sess
-	return nil
+}
+
+// leave forgets a session of which nothing is left.
+func (s *Server) leave(sess *session) {
+	s.mu.Lock()
+	delete(s.sessions, sess.name)
+	s.mu.Unlock()
+	close(sess.ended)
+	s.cfg.Changed()
 }
 
 // Mirrors tells how each mirror is, by name: those connected, and those that
@@ -190,7 +252,7 @@ func (s *Server) Mirrors() []MirrorState {
 		if seen, ok := s.seen[c.Name]; ok {
 			m.LastSeen, m.LastError = seen.at, seen.err
 		}
-		if sess := s.sessions[c.Name]; sess != nil {
+		if sess := s.sessions[c.Name]; sess != nil && sess.connected() {
 			sess.describe(&m)
 		}
 		m.LagEntries = uint64(head - min(m.Acked, head))
@@ -214,7 +276,7 @@ func grpcError(err error) error {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	case errors.Is(err, wire.ErrProtocol):
 		return status.Error(codes.InvalidArgument, err.Error())
-	case errors.Is(err, errReplaced):
+	case errors.Is(err, errReplaced), errors.Is(err, errFenced):
 		return status.Error(codes.Aborted, err.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, err.Error())

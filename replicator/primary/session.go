@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
@@ -16,7 +15,10 @@ import (
 
 var (
 	errReplaced = errors.New("a newer stream of the same mirror took over")
+	errLingers  = errors.New("the stream before this one still waits for the store")
 	errSilent   = fmt.Errorf("the mirror has said nothing for %v", wire.SilenceLimit)
+	errLeft     = errors.New("the mirror ended the stream")
+	errFenced   = errors.New("this node must not be primary any more")
 )
 
 // MirrorState is how a mirror is, as its primary knows it.
@@ -37,17 +39,15 @@ type MirrorState struct {
 	SentFiles  uint64
 	RawBytes   uint64 // what SentBytes and deduplication stand for
 	// What the mirror says of itself.
-	State, Detail       string
-	DirectoriesLeft     uint64
-	FilesLeft           uint64
-	BytesLeft           uint64
-	Files, Bytes        uint64
-	Missing             uint64
-	Proven              bool
-	ProvenSequence      journal.Sequence
-	UnreadOnPrimary     uint64
-	Applied             journal.Sequence
-	NotYetAcknowledging bool
+	State, Detail   string
+	DirectoriesLeft uint64
+	FilesLeft       uint64
+	BytesLeft       uint64
+	Files, Bytes    uint64
+	Missing         uint64
+	Proven          bool
+	ProvenSequence  journal.Sequence
+	Applied         journal.Sequence
 }
 
 // request is something that the mirror asked for: a comparison or a fetch.
@@ -61,17 +61,21 @@ type session struct {
 	name   string
 	server *Server
 	stream pb.ReplicationService_ReplicateServer
+	cancel context.CancelCauseFunc
+	done   <-chan struct{}  // closed when the stream is given up
+	ended  chan struct{}    // closed when nothing of the session is left
 	start  journal.Position // entries follow from here
 	reason string           // why it has to compare; "" if it need not
 	since  time.Time
-	cancel context.CancelCauseFunc
 
+	messages chan *pb.ReplicateRequest
 	requests chan request
-	wake     chan struct{} // credit came; capacity 1
+	wake     chan struct{} // credit or an acknowledgement came; capacity 1
 
 	mu            sync.Mutex
 	creditBytes   int64
 	creditEntries int64
+	sentTo        journal.Sequence // the last entry that was sent
 	acked         journal.Sequence
 	lastHeard     time.Time
 	report        wire.Report
@@ -82,44 +86,107 @@ type sentTotals struct {
 	bytes, raw, files uint64
 }
 
-// welcome shakes hands: it decides from where the mirror goes on.
-func (s *Server) welcome(ctx context.Context, name string, stream pb.ReplicationService_ReplicateServer) (*session, error) {
-	first, err := stream.Recv()
-	if err != nil {
-		return nil, fmt.Errorf("wait for the mirror's hello: %w", err)
-	}
-	hello, err := wire.ParseHello(first.GetHello())
-	if err != nil {
-		return nil, err
-	}
-	if hello.Name != name {
-		return nil, fmt.Errorf("%w: the certificate is of %q, the hello of %q", wire.ErrProtocol, name, hello.Name)
-	}
-	version, ok := wire.Negotiate(hello.OldestVersion, hello.NewestVersion)
-	if !ok {
-		return nil, fmt.Errorf("%w: the mirror speaks %d to %d, this primary %d to %d; update the older one",
-			wire.ErrVersion, hello.OldestVersion, hello.NewestVersion, wire.OldestVersion, wire.NewestVersion)
-	}
-	sess := &session{
-		name: name, server: s, stream: stream, since: s.cfg.Now(), lastHeard: s.cfg.Now(),
+func newSession(s *Server, name string, stream pb.ReplicationService_ReplicateServer,
+	cancel context.CancelCauseFunc, done <-chan struct{}) *session {
+	return &session{
+		name: name, server: s, stream: stream, cancel: cancel, done: done,
+		ended: make(chan struct{}), since: s.cfg.Now(), lastHeard: s.cfg.Now(),
+		messages: make(chan *pb.ReplicateRequest),
 		requests: make(chan request, wire.MaxPendingRequests),
 		wake:     make(chan struct{}, 1),
 	}
-	sess.start, sess.reason = s.place(hello)
-	sess.acked = sess.start.Sequence
-	if sess.reason != "" {
-		sess.acked = 0
+}
+
+// connected reports whether the stream goes on.
+func (s *session) connected() bool {
+	select {
+	case <-s.done:
+		return false
+	default:
+		return true
 	}
-	if err := s.cfg.Journal.SetCursor(name, sess.start); err != nil {
-		return nil, fmt.Errorf("remember the place of %s: %w", name, err)
+}
+
+// listen receives until the stream ends. A stream's Recv ends only with the
+// stream, so nobody waits for this.
+func (s *session) listen(ctx context.Context) {
+	for {
+		m, err := s.stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			s.cancel(errLeft)
+			return
+		case err != nil:
+			s.cancel(fmt.Errorf("receive from the mirror: %w", err))
+			return
+		}
+		select {
+		case s.messages <- m:
+		case <-ctx.Done():
+			return
+		}
 	}
-	return sess, stream.Send(wire.Welcome(wire.WelcomeMessage{
-		Version: version, Name: s.cfg.Name, Epoch: s.cfg.Epoch, Position: sess.start, Resync: sess.reason,
-	}))
+}
+
+// hello waits for the first message, no longer than for any other.
+func (s *session) hello(ctx context.Context) (wire.HelloMessage, error) {
+	timer := time.NewTimer(wire.SilenceLimit)
+	defer timer.Stop()
+	var hello wire.HelloMessage
+	var err error
+	select {
+	case <-ctx.Done():
+		return hello, fmt.Errorf("wait for the mirror's hello: %w", context.Cause(ctx))
+	case <-timer.C:
+		return hello, fmt.Errorf("wait for the mirror's hello: %w", errSilent)
+	case m := <-s.messages:
+		hello, err = wire.ParseHello(m.GetHello())
+	}
+	switch {
+	case err != nil:
+		return hello, err
+	case hello.Name != s.name:
+		return hello, fmt.Errorf("%w: the certificate is of %q, the hello of %q", wire.ErrProtocol, s.name, hello.Name)
+	case hello.Position.Epoch > s.server.cfg.Epoch:
+		return hello, fmt.Errorf("%w: the mirror has followed a primary of epoch %d, this one is of epoch %d",
+			errFenced, hello.Position.Epoch, s.server.cfg.Epoch)
+	}
+	return hello, nil
+}
+
+// welcome decides from where the mirror goes on, and tells it.
+func (s *session) welcome(hello wire.HelloMessage) error {
+	cfg := &s.server.cfg
+	version, ok := wire.Negotiate(hello.OldestVersion, hello.NewestVersion)
+	if !ok {
+		return fmt.Errorf("%w: the mirror speaks %d to %d, this primary %d to %d; update the older one",
+			wire.ErrVersion, hello.OldestVersion, hello.NewestVersion, wire.OldestVersion, wire.NewestVersion)
+	}
+	s.mu.Lock()
+	s.start, s.reason = s.server.place(hello)
+	s.sentTo = s.start.Sequence
+	if s.reason == "" {
+		s.acked = s.start.Sequence
+	}
+	s.mu.Unlock()
+	if err := cfg.Journal.SetCursor(s.name, s.start); err != nil {
+		return fmt.Errorf("remember the place of %s: %w", s.name, err)
+	}
+	if err := s.stream.Send(wire.Welcome(wire.WelcomeMessage{
+		Version: version, Name: cfg.Name, Epoch: cfg.Epoch, Position: s.start, Resync: s.reason,
+	})); err != nil {
+		return fmt.Errorf("welcome the mirror: %w", err)
+	}
+	cfg.Log.Info("mirror connected", "mirror", s.name, "position", s.start, "resync", s.reason)
+	cfg.Changed()
+	return nil
 }
 
 // place decides from where entries follow, and why the mirror has to compare.
 func (s *Server) place(h wire.HelloMessage) (journal.Position, string) {
+	s.mu.Lock()
+	corrupt := s.corrupt
+	s.mu.Unlock()
 	err := s.cfg.Journal.Contains(h.Position)
 	switch {
 	case errors.Is(err, journal.ErrTrimmed):
@@ -128,57 +195,35 @@ func (s *Server) place(h wire.HelloMessage) (journal.Position, string) {
 		return s.cfg.Journal.Head(), "the mirror's position is not in this journal: " + err.Error()
 	case !h.Whole && h.Position.Sequence == 0:
 		return s.cfg.Journal.Head(), "the mirror is new"
+	case h.Position.Sequence < corrupt:
+		return s.cfg.Journal.Head(), "the journal is damaged behind where the mirror is"
 	case !h.Whole:
 		return h.Position, "the last comparison was not finished"
 	}
 	return h.Position, ""
 }
 
-// run serves the mirror until something ends it.
-func (s *session) run(ctx context.Context) error {
-	ctx, s.cancel = context.WithCancelCause(ctx)
-	defer s.cancel(nil)
-	if err := s.server.enter(s); err != nil {
+// run serves the mirror until something ends the stream, and returns what that
+// was when nothing of the session is left.
+func (s *session) run(ctx context.Context, hello wire.HelloMessage) error {
+	if err := s.welcome(hello); err != nil {
 		return err
 	}
-	s.server.cfg.Changed()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.receive(ctx) })
-	group.Go(func() error { return s.watchSilence(ctx) })
-	group.Go(func() error { return runSender(ctx, s) })
-	err := group.Wait()
-	if cause := context.Cause(ctx); errors.Is(cause, errReplaced) {
-		return cause
+	var group sync.WaitGroup
+	for _, part := range []func(context.Context) error{s.receive, s.watchSilence, s.sendAll} {
+		group.Go(func() { s.cancel(part(ctx)) })
 	}
-	return err
+	group.Wait()
+	return context.Cause(ctx)
 }
 
-// receive takes what the mirror says. A stream's Recv ends only with the
-// stream, so this returns at the latest when the handler does.
+// receive takes what the mirror says.
 func (s *session) receive(ctx context.Context) error {
-	messages := make(chan *pb.ReplicateRequest)
-	failed := make(chan error, 1)
-	go func() {
-		for {
-			m, err := s.stream.Recv()
-			if err != nil {
-				failed <- err
-				return
-			}
-			select {
-			case messages <- m:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-failed:
-			return fmt.Errorf("receive from the mirror: %w", err)
-		case m := <-messages:
+		case m := <-s.messages:
 			if err := s.take(m); err != nil {
 				return err
 			}
@@ -236,28 +281,45 @@ func (s *session) enqueue(r request) error {
 	}
 }
 
+// maxCredit is more than any mirror means.
+const maxCredit = 1 << 40
+
 func (s *session) addCredit(c *pb.Credit) {
 	s.mu.Lock()
-	s.creditBytes += int64(c.GetBytes())
-	s.creditEntries += int64(c.GetEntries())
+	s.creditBytes = min(s.creditBytes+int64(min(c.GetBytes(), maxCredit)), maxCredit)
+	s.creditEntries = min(s.creditEntries+int64(min(c.GetEntries(), maxCredit)), maxCredit)
 	s.mu.Unlock()
+	s.wakeSender()
+}
+
+func (s *session) wakeSender() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// acknowledge moves the mirror's cursor.
+// acknowledge moves the mirror's cursor. What it has said to be durable stays
+// so: the cursor never goes back.
 func (s *session) acknowledge(seq journal.Sequence) error {
-	if head := s.server.cfg.Journal.Head().Sequence; seq > head {
-		return fmt.Errorf("%w: entry %d acknowledged, the last is %d", wire.ErrProtocol, seq, head)
-	}
 	s.mu.Lock()
-	s.acked = max(s.acked, seq)
+	sent, news := s.sentTo, seq > s.acked && seq >= s.start.Sequence
+	if news && seq <= sent {
+		s.acked = seq
+	}
 	s.mu.Unlock()
+	switch {
+	case seq > sent:
+		return fmt.Errorf("%w: entry %d acknowledged, the last one sent is %d", wire.ErrProtocol, seq, sent)
+	case !news:
+		return nil
+	}
+	// The digest at that place is not at hand; cursors are told apart by their
+	// sequence only.
 	if err := s.server.cfg.Journal.SetCursor(s.name, journal.Position{Epoch: s.server.cfg.Epoch, Sequence: seq}); err != nil {
 		return fmt.Errorf("move the cursor of %s: %w", s.name, err)
 	}
+	s.wakeSender()
 	s.server.cfg.Changed()
 	return nil
 }
