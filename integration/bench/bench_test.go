@@ -79,8 +79,8 @@ func TestMeter(t *testing.T) {
 	default:
 	}
 	m.durable(4)
-	<-m.done
-	if m.seen() != 4 || m.taken[1] != 0 || m.taken[3] <= 0 {
+	must(t, m.wait(t.Context()))
+	if len(m.taken) != 4 || m.taken[1] != 0 || m.taken[3] <= 0 {
 		t.Errorf("%v", m.taken)
 	}
 }

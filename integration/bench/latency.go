@@ -26,6 +26,12 @@ type system struct {
 	follow func(ctx context.Context) (follower, error)
 }
 
+// errFarBehind says that deliveries did not become durable within patience.
+var errFarBehind = errors.New("deliveries did not become durable")
+
+// patience is how long after the last delivery a mirror may take.
+const patience = 30 * time.Second
+
 // timing is the latencies of a number of deliveries at one rate.
 type timing struct {
 	rate     int // a second
@@ -125,6 +131,9 @@ func (b *bench) highestRate(ctx context.Context, s system) (timing, error) {
 	var best timing
 	for rate := lowest; rate <= highest; rate *= 2 {
 		t, err := b.atRate(ctx, s, rate, rate*longest)
+		if errors.Is(err, errFarBehind) {
+			break
+		}
 		if err != nil {
 			return best, err
 		}
@@ -132,6 +141,9 @@ func (b *bench) highestRate(ctx context.Context, s system) (timing, error) {
 			break
 		}
 		best = t
+		if t.rate < rate*3/4 {
+			break // whoever delivers is at the end, not the mirror
+		}
 	}
 	return best, nil
 }
@@ -139,8 +151,6 @@ func (b *bench) highestRate(ctx context.Context, s system) (timing, error) {
 // atRate delivers messages at a rate and measures how long each takes to be
 // durable. The rate told is that which was reached.
 func (b *bench) atRate(ctx context.Context, s system, rate, count int) (timing, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(count/rate)*time.Second+30*time.Second)
-	defer cancel()
 	follow, err := s.follow(ctx)
 	if err != nil {
 		return timing{}, err
@@ -155,12 +165,7 @@ func (b *bench) atRate(ctx context.Context, s system, rate, count int) (timing, 
 	})
 	reached, err := b.deliveries(ctx, s.box, rate, count, m)
 	if err == nil {
-		select {
-		case <-m.done:
-			err = m.err()
-		case <-ctx.Done():
-			err = fmt.Errorf("%d of %d deliveries became durable: %w", m.seen(), count, ctx.Err())
-		}
+		err = m.wait(ctx)
 	}
 	stop()
 	running.Wait()
@@ -250,14 +255,22 @@ func (m *meter) fail(err error) {
 	}
 }
 
-func (m *meter) err() error {
+// wait returns when all are durable.
+func (m *meter) wait(ctx context.Context) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	var err error
+	select {
+	case <-m.done:
+	case <-timer.C:
+		err = errFarBehind
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("%w: %d of %d in %v", err, len(m.taken), m.count, patience)
+	}
 	return m.failure
-}
-
-func (m *meter) seen() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.taken)
 }
