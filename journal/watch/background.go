@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -83,7 +84,7 @@ func (b *background) run(ctx context.Context) {
 			return
 		case j := <-b.jobs:
 			j.id, j.err = h.file(ctx, j.file, j.info.Facts.Size)
-			if j.err == io.ErrUnexpectedEOF || j.err == nil && !unchanged(j.file, j.info) {
+			if errors.Is(j.err, io.ErrUnexpectedEOF) || j.err == nil && !unchanged(j.file, j.info) {
 				j.err = errChanged
 			}
 			_ = j.file.Close()

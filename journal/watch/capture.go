@@ -10,6 +10,9 @@ import (
 	"github.com/mailtwin/mailtwin/journal/catalog"
 )
 
+// errRead says that the store could not be read, as opposed to the catalog.
+var errRead = errors.New("read error")
+
 // captured is what was taken of a control file.
 type captured struct {
 	id   journal.ContentID
@@ -37,12 +40,12 @@ func (c *cycle) capture(l look, it catalog.Item, known bool) error {
 	}
 	if ok && err == nil && !got.same && l.class == ClassUIDList {
 		ok, err = c.messagesFirst(f, l, got)
-		if err != nil {
+		if err != nil && !errors.Is(err, errRead) {
 			return errors.Join(err, f.Close())
 		}
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		if err == io.ErrUnexpectedEOF {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
 			c.busy(l.path)
 			return nil
 		}

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -135,24 +136,31 @@ func (c *cycle) content(l look) (id journal.ContentID, info beneath.Info, ok boo
 	}
 	c.read += l.info.Facts.Size
 	id, err = c.hasher.file(c.ctx, f, l.info.Facts.Size)
-	if err == io.ErrUnexpectedEOF || err == nil && !unchanged(f, l.info) {
+	if errors.Is(err, io.ErrUnexpectedEOF) || err == nil && !unchanged(f, l.info) {
 		c.busy(l.path)
 		return id, l.info, false, nil
 	}
 	return id, l.info, err == nil, err
 }
 
-// hashNow hashes a file without asking who has it open.
+// hashNow hashes a file without asking who has it open. It returns errChanged
+// or errRead.
 func (c *cycle) hashNow(l look) (journal.ContentID, error) {
 	f, err := c.open(l)
-	if err != nil {
+	if errors.Is(err, errChanged) {
 		return journal.ContentID{}, err
+	}
+	if err != nil {
+		return journal.ContentID{}, fmt.Errorf("%w: %w", errRead, err)
 	}
 	defer f.Close()
 	c.read += l.info.Facts.Size
 	id, err := c.hasher.file(c.ctx, f, l.info.Facts.Size)
-	if err == nil && !unchanged(f, l.info) {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && !unchanged(f, l.info):
 		err = errChanged
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errRead, err)
 	}
 	return id, err
 }

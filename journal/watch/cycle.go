@@ -241,8 +241,9 @@ func (c *cycle) orderOf(l look) int {
 		return orderKeywords
 	case ClassUIDList:
 		return orderUIDList
+	default:
+		return orderControl
 	}
-	return orderControl
 }
 
 // errObserveFirst says that a directory is not the one that the catalog knows.
@@ -336,8 +337,9 @@ func (c *cycle) name(l look) error {
 		return c.directory(l, it, known)
 	case journal.TypeSymlink:
 		return c.symlink(l, it, known)
+	default:
+		return c.file(l, it, known)
 	}
-	return c.file(l, it, known)
 }
 
 // putBack makes a name dirty again that could not be observed now.

@@ -156,7 +156,8 @@ func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error
 	}
 	alive := make(map[string]struct{})
 	for _, p := range found {
-		if it, err := c.tx.Lookup(p); err == nil {
+		back := slices.ContainsFunc(gone, func(g goneName) bool { return g.path == p })
+		if it, err := c.tx.Lookup(p); err == nil && !back {
 			if info, err := c.lstat(p); err == nil && c.same(it.Stamp, info.Stamp) {
 				continue // another file of its own, known as such
 			}

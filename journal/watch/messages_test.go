@@ -200,3 +200,40 @@ func renameFlags(t *testing.T, mailbox string, messages int) {
 		names[m] = to
 	}
 }
+
+// TestRemovalAmidRenames expunges a message from a directory in which others
+// are renamed all the time: traffic does not postpone it for ever.
+func TestRemovalAmidRenames(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.Timing.Confirm = 2 * time.Millisecond
+	const messages = 20
+	for m := range messages {
+		f.write(fmt.Sprintf("u1/cur/%d.h:2,", m), fmt.Sprint(m))
+	}
+	f.write("u1/cur/victim.h:2,", "x")
+	f.start()
+	f.settled()
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := 0; ; i++ {
+			m := i % messages
+			from, to := "", "S"
+			if i/messages%2 == 1 {
+				from, to = to, from
+			}
+			f.rename(fmt.Sprintf("u1/cur/%d.h:2,%s", m, from), fmt.Sprintf("u1/cur/%d.h:2,%s", m, to))
+			select {
+			case <-done:
+				return
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
+	})
+	f.remove("u1/cur/victim.h:2,")
+	for e := f.next(); e.Kind != journal.KindRemove; e = f.next() {
+	}
+	close(done)
+	group.Wait()
+	f.eventually()
+}

@@ -40,11 +40,13 @@ func (c *cycle) file(l look, it catalog.Item, known bool) error {
 // name, if that is so. It returns false if there is no such name.
 func (c *cycle) renamed(l look) (bool, error) {
 	from, was, moved, err := c.otherName(l)
-	if errors.Is(err, errChanged) {
+	switch {
+	case errors.Is(err, errChanged):
 		c.putBack(l.path)
 		return true, nil
-	}
-	if err != nil || from == "" {
+	case errors.Is(err, errRead):
+		return true, c.failed(l, err)
+	case err != nil, from == "":
 		return false, err
 	}
 	facts := l.info.Facts
@@ -85,7 +87,7 @@ func (c *cycle) otherName(l look) (from journal.Path, was catalog.Item, moved bo
 		if c.mayBeAnother(l, it) {
 			if !hashed.Known() {
 				if hashed, err = c.hashNow(l); err != nil {
-					return "", was, false, nil // it will be met again as a new file
+					return "", was, false, err
 				}
 			}
 			if hashed != it.Facts.Content {

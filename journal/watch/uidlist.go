@@ -3,6 +3,7 @@ package watch
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
 	"io/fs"
@@ -36,7 +37,7 @@ func (c *cycle) messagesFirst(f *os.File, l look, got captured) (bool, error) {
 	}
 	found, stable, err := c.findBases(dirs, unknown)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%w: %w", errRead, err)
 	}
 	if len(found) > maxUnhinted {
 		for _, d := range dirs {
@@ -120,10 +121,10 @@ func eachLines(file io.ReaderAt, size int64, f func([]byte) error) error {
 	for from := int64(0); from < size; {
 		n, err := file.ReadAt(buf[:min(int64(len(buf)), size-from)], from)
 		if err != nil && err != io.EOF {
-			return err
+			return fmt.Errorf("%w: %w", errRead, err)
 		}
 		if n == 0 {
-			return io.ErrUnexpectedEOF
+			return fmt.Errorf("%w: %w", errRead, io.ErrUnexpectedEOF)
 		}
 		whole := bytes.LastIndexByte(buf[:n], '\n') + 1
 		if whole == 0 {
@@ -199,9 +200,12 @@ func (w *Watcher) findBases(dirs []journal.Path, bases map[string]struct{}) (fou
 	missing := len(bases)
 	seen := make(map[string]struct{})
 	for range maxListings {
-		stable = true
+		before, err := w.dirTimes(dirs)
+		if err != nil {
+			return nil, false, err
+		}
 		for _, dir := range dirs {
-			same, err := w.listStable(dir, func(name beneath.Name) {
+			err := w.eachName(dir, func(name beneath.Name) {
 				base := w.cfg.Rules.Base(name.Name)
 				if _, ok := bases[base]; !ok || name.Type != journal.TypeFile {
 					return
@@ -220,9 +224,14 @@ func (w *Watcher) findBases(dirs []journal.Path, bases map[string]struct{}) (fou
 			if err != nil {
 				return nil, false, err
 			}
-			stable = stable && same
 		}
-		if stable || missing == 0 {
+		// All of them must have stayed as they were from before the first listing
+		// until after the last: a message may move from one to the other.
+		after, err := w.dirTimes(dirs)
+		if err != nil {
+			return nil, false, err
+		}
+		if missing == 0 || w.unmoved(before, after) {
 			return found, true, nil
 		}
 		// What was found once is alive, even if the next listing misses it.
@@ -230,38 +239,49 @@ func (w *Watcher) findBases(dirs []journal.Path, bases map[string]struct{}) (fou
 	return found, false, nil
 }
 
-// listStable lists a directory. It returns false if the directory changed
-// meanwhile, or so shortly before that it would not show. A directory that
-// does not exist has nothing in it.
-func (w *Watcher) listStable(p journal.Path, f func(beneath.Name)) (bool, error) {
+// eachName lists a directory. One that does not exist has nothing in it.
+func (w *Watcher) eachName(p journal.Path, f func(beneath.Name)) error {
 	d, err := w.cfg.Root.Dir(p)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
+		return nil
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer d.Close()
-	before, err := d.Info()
-	if err != nil {
-		return false, err
-	}
 	w.listed++
-	err = d.Each(func(names []beneath.Name) error {
+	return d.Each(func(names []beneath.Name) error {
 		for _, n := range names {
 			f(n)
 		}
 		return w.ctx.Err()
 	})
-	if err != nil {
-		return false, err
+}
+
+// dirTimes looks at directories. One that does not exist has no times.
+func (w *Watcher) dirTimes(dirs []journal.Path) ([]beneath.Info, error) {
+	infos := make([]beneath.Info, len(dirs))
+	for i, dir := range dirs {
+		info, err := w.cfg.Root.Stat(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		infos[i] = info
 	}
-	after, err := d.Info()
-	if err != nil {
-		return false, err
+	return infos, nil
+}
+
+// unmoved reports whether nothing happened in directories between two looks at
+// their times, nor so shortly before the first that it would not show.
+func (w *Watcher) unmoved(before, after []beneath.Info) bool {
+	now := w.cfg.Clock.Now().UnixNano()
+	for i, b := range before {
+		a := after[i]
+		if b.Stamp != a.Stamp || b.DirMTime != a.DirMTime || time.Duration(now-a.DirMTime).Abs() <= tick {
+			return false
+		}
 	}
-	age := time.Duration(w.cfg.Clock.Now().UnixNano() - after.DirMTime).Abs()
-	return age > tick && before.DirMTime == after.DirMTime && before.Stamp.Change == after.Stamp.Change, nil
+	return true
 }
 
 // tick is longer than the time between two values of the clock by which a

@@ -147,15 +147,15 @@ func (w *Watcher) Run(ctx context.Context) (err error) {
 // ended publishes the end and says whether it is an error.
 func (w *Watcher) ended(ctx context.Context, err error) error {
 	w.status.Phase, w.status.Detail = PhaseStopped, ""
-	stopped := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	if !stopped && err != nil {
+	asked := ctx.Err() != nil && errors.Is(err, ctx.Err())
+	if asked {
+		err = nil
+	} else {
 		w.status.Detail = err.Error()
+		err = fmt.Errorf("observe the store %q: %w", w.root, err)
 	}
 	w.publish()
-	if stopped && ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("observe the store %q: %w", w.root, err)
+	return err
 }
 
 // begin brings the catalog up to the journal, and gets hints.
