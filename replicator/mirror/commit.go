@@ -30,6 +30,10 @@ const (
 // that the primary could not read.
 const missingRetry = time.Minute
 
+// againDelay is how long it waits after an answer that brought no content: the
+// entries that say what became of the file are on their way.
+const againDelay = 200 * time.Millisecond
+
 // change is one change to be made: an entry of the journal, or what a
 // comparison found.
 type change struct {
@@ -96,6 +100,8 @@ func (k *committer) close() { k.applier.close() }
 func (k *committer) run(ctx context.Context) error {
 	retry := time.NewTicker(missingRetry)
 	defer retry.Stop()
+	again := time.NewTicker(againDelay)
+	defer again.Stop()
 	if err := k.acknowledge(); err != nil {
 		return err
 	}
@@ -108,6 +114,10 @@ func (k *committer) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-retry.C:
 			if err := k.resync.fetchMissing(); err != nil {
+				return err
+			}
+		case <-again.C:
+			if err := k.resync.tick(); err != nil {
 				return err
 			}
 		case s := <-k.c.steps:

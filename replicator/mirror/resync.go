@@ -19,6 +19,9 @@ const (
 	fetchesQueued = 4096
 )
 
+// maxPatience bounds the ticks of againDelay between two attempts.
+const maxPatience = 255
+
 // resyncPause is the least time between two comparisons of the whole store,
 // if the one before did not make the digests equal.
 const resyncPause = 10 * time.Second
@@ -64,6 +67,9 @@ type resync struct {
 	transfer uint64
 	progress Progress
 	mark     *wire.Mark // the last one, if it was not looked at yet
+	again    bool       // an answer brought no content: see what is missing
+	patience int        // ticks of againDelay until then
+	waited   int        // ticks so far
 	ended    time.Time  // of the last comparison
 	failures int        // comparisons in a row after which the digests still differed
 }
@@ -107,11 +113,24 @@ func (r *resync) want(w want) {
 	r.progress.Bytes += uint64(w.size)
 }
 
+// tick asks again for what an answer did not bring, after a while that grows.
+func (r *resync) tick() error {
+	if !r.again {
+		return nil
+	}
+	if r.waited++; r.waited < r.patience {
+		return nil
+	}
+	r.waited = 0
+	return r.fetchMissing()
+}
+
 // fetchMissing asks again for contents that could not be had before.
 func (r *resync) fetchMissing() error {
 	if len(r.queue)+len(r.inFlight) > 0 {
 		return nil
 	}
+	r.again = false
 	return r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
 		paths, err := t.Missing(fetchesInFlight)
 		for _, p := range paths {
@@ -133,6 +152,9 @@ func (r *resync) pump() error {
 		if err := r.finish(); err != nil {
 			return err
 		}
+	}
+	if !r.again && len(r.queue)+len(r.inFlight) == 0 {
+		clear(r.k.waiting) // nothing more is to be had: what is missing is listed as such
 	}
 	if err := r.checkMark(); err != nil {
 		return err
@@ -262,7 +284,16 @@ func (r *resync) takeAnswer(a *arrived) error {
 		r.queue = append(r.queue, again)
 		return nil
 	}
-	delete(r.k.waiting, w.sequence)
+	switch a.end.Outcome {
+	case wire.Gone, wire.Changed:
+		// The file may have another name by now, and its content be lacking
+		// under that one.
+		r.again = true
+		r.patience = min(2*r.patience+1, maxPatience)
+	default:
+		r.patience = 0
+		delete(r.k.waiting, w.sequence)
+	}
 	r.progress.Files -= min(1, r.progress.Files)
 	r.progress.Bytes -= min(uint64(w.size), r.progress.Bytes)
 	ch := &change{file: a.file, link: a.end.Link}
