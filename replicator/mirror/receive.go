@@ -107,11 +107,24 @@ func (r *receiver) take(ctx context.Context, m *pb.ReplicateResponse) error {
 		}
 		return r.pass(ctx, step{listing: &l})
 	case m.GetHeartbeat() != nil:
-		beat := wire.ParseHeartbeat(m.GetHeartbeat())
-		r.c.m.update(func(s *Status) { s.Beat = beat })
-		return nil
+		return r.takeHeartbeat(ctx, m.GetHeartbeat())
 	}
 	return fmt.Errorf("%w: a message of no known kind", wire.ErrProtocol)
+}
+
+// takeHeartbeat notes how the primary is. The mark takes effect in its turn.
+func (r *receiver) takeHeartbeat(ctx context.Context, m *pb.Heartbeat) error {
+	beat, err := wire.ParseHeartbeat(m)
+	if err != nil {
+		return err
+	}
+	mark := beat.Mark
+	beat.Mark = nil
+	r.c.m.update(func(s *Status) { s.Beat = beat })
+	if mark == nil {
+		return nil
+	}
+	return r.pass(ctx, step{mark: mark})
 }
 
 func (r *receiver) pass(ctx context.Context, s step) error {
@@ -158,15 +171,6 @@ func (r *receiver) takeBatch(ctx context.Context, b *pb.Batch) error {
 			return err
 		}
 		r.contents = make(map[uint64]*arrived)
-	}
-	mark, err := wire.ParseMark(b.GetMark())
-	if err != nil {
-		return err
-	}
-	if mark != nil {
-		if err := r.pass(ctx, step{mark: mark}); err != nil {
-			return err
-		}
 	}
 	bytes, entries := wire.Cost(b, count)
 	r.c.m.update(func(s *Status) { s.Received += uint64(bytes) })

@@ -151,7 +151,7 @@ func (s *sender) answer(promise chan *answer) error {
 		return s.give(a)
 	default: // it takes a while: what is ready need not wait for it
 	}
-	if err := s.flush(nil); err != nil {
+	if err := s.flush(); err != nil {
 		return err
 	}
 	for {
@@ -195,7 +195,7 @@ func (s *sender) answerCompare(c *wire.CompareItem) error {
 	if err := s.saveLearned(); err != nil {
 		return err
 	}
-	if err := s.flush(nil); err != nil { // the answers before this one
+	if err := s.flush(); err != nil { // the answers before this one
 		return err
 	}
 	for from := ""; ; {
@@ -342,7 +342,7 @@ func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
 	}
 	s.endTransfer(a.fetch.Transfer, end)
 	if s.batch.full() {
-		return s.flush(nil)
+		return s.flush()
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func (s *sender) transfer(enc *content.Encoder, number uint64, src *source, r io
 	res, err := encode(r, func(p content.Piece) error {
 		s.addPiece(number, p)
 		if s.batch.full() {
-			return s.flush(nil)
+			return s.flush()
 		}
 		return nil
 	})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/mailtwin/mailtwin/journal"
-	"github.com/mailtwin/mailtwin/journal/catalog"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
@@ -54,15 +53,15 @@ func (s *sender) flushEntries() error {
 	if len(s.batch.entries) == 0 {
 		return nil
 	}
-	return s.flush(nil)
+	return s.flush()
 }
 
-// flush sends the batch, and the mark if there is one.
-func (s *sender) flush(mark *pb.Mark) error {
-	if len(s.batch.contents) == 0 && len(s.batch.entries) == 0 && mark == nil {
+// flush sends the batch, if there is anything in it.
+func (s *sender) flush() error {
+	if len(s.batch.contents) == 0 && len(s.batch.entries) == 0 {
 		return nil
 	}
-	out := &pb.Batch{Contents: s.batch.contents, Mark: mark}
+	out := &pb.Batch{Contents: s.batch.contents}
 	count := len(s.batch.entries)
 	if count > 0 {
 		plain, err := wire.MarshalEntries(wire.Entries{First: s.batch.first, Entries: s.batch.entries, Last: s.last})
@@ -134,68 +133,4 @@ func (s *session) countBatch(bytes int64, last journal.Sequence) {
 	s.sent.bytes += uint64(bytes)
 	s.sentTo = max(s.sentTo, last)
 	s.mu.Unlock()
-}
-
-// heartbeat tells the mirror how the primary is and how far it is behind.
-func (s *sender) heartbeat() error {
-	cfg := &s.server.cfg
-	head := cfg.Journal.Head().Sequence
-	s.session.mu.Lock()
-	acked := s.session.acked
-	s.session.mu.Unlock()
-	bytes, age := s.server.ledger.lag(acked, head, cfg.Now())
-	store := cfg.Store()
-	var totals catalog.Totals
-	if err := cfg.Catalog.View(func(t *catalog.Tx) error { totals = t.Totals(); return nil }); err != nil {
-		return fmt.Errorf("count the store: %w", err)
-	}
-	return s.send(wire.HeartbeatMessage(wire.Heartbeat{
-		Head: head, Lag: age, LagBytes: uint64(bytes), Now: cfg.Now(),
-		State: store.State, Detail: store.Detail,
-		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread,
-	}))
-}
-
-// markWhenAcknowledged sends the mark as soon as the mirror has everything, so
-// that equality is proven without waiting for the next beat, but no more often
-// than that.
-func (s *sender) markWhenAcknowledged() error {
-	s.session.mu.Lock()
-	acked := s.session.acked
-	s.session.mu.Unlock()
-	if acked < s.last.Sequence || s.server.cfg.Now().Sub(s.marked.when) < wire.HeartbeatInterval {
-		return nil
-	}
-	if err := s.saveLearned(); err != nil {
-		return err
-	}
-	return s.mark()
-}
-
-// mark sends the digest of the whole store, if it or the place changed since
-// the last one. The digest is that of a snapshot of the catalog, and the mark
-// follows the entry that the snapshot was made at.
-func (s *sender) mark() error {
-	if !s.server.cfg.Store().Complete {
-		return nil
-	}
-	var at journal.Sequence
-	var digest catalog.Digest
-	var unread uint64
-	err := s.server.cfg.Catalog.View(func(t *catalog.Tx) error {
-		at, digest, unread = t.Position().Sequence, t.Digest(), t.Totals().Unread
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("digest the store: %w", err)
-	}
-	m := &s.marked
-	if at < s.last.Sequence || !m.when.IsZero() && at == m.at && digest == m.digest {
-		return nil
-	}
-	if err := s.sendUpTo(at); err != nil {
-		return err
-	}
-	*m = marked{when: s.server.cfg.Now(), at: at, digest: digest}
-	return s.flush(&pb.Mark{Sequence: uint64(at), Digest: digest[:], Unread: unread})
 }

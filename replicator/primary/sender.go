@@ -20,8 +20,8 @@ const followAhead = 512
 // sender is the one goroutine that sends on a stream.
 //
 // What it puts into a batch takes effect on the mirror in this order: ends of
-// transfers that were asked for, entries, the mark. So no such end is ever put
-// into a batch that holds entries already; sendWaiting and sendUpTo see to it.
+// transfers that were asked for, then entries. So no such end is ever put into
+// a batch that holds entries already; sendWaiting and sendUpTo see to it.
 type sender struct {
 	session *session
 	server  *Server
@@ -40,13 +40,6 @@ type sender struct {
 	batch   batch
 	marked  marked
 	learned []identified
-}
-
-// marked is the mark that was sent last.
-type marked struct {
-	when   time.Time // zero: none was sent
-	at     journal.Sequence
-	digest catalog.Digest
 }
 
 // identified is a content that was read for the first time.
@@ -125,7 +118,7 @@ func (s *sender) loop() error {
 			return err
 		}
 		if len(s.answers) == 0 { // else more goes into the same batch
-			if err := s.flush(nil); err != nil {
+			if err := s.flush(); err != nil {
 				return err
 			}
 		}
@@ -146,21 +139,10 @@ func (s *sender) one() error {
 	case a := <-s.answers:
 		return s.answer(a)
 	case <-s.session.wake:
-		return s.markWhenAcknowledged()
+		return s.beatEarly()
 	case <-s.tick.C:
 		return s.beat()
 	}
-}
-
-// beat is what is due once a second.
-func (s *sender) beat() error {
-	if err := s.saveLearned(); err != nil {
-		return err
-	}
-	if err := s.mark(); err != nil {
-		return err
-	}
-	return s.heartbeat()
 }
 
 // sendWaiting sends all entries that wait.
@@ -225,7 +207,7 @@ func (s *sender) addRecord() error {
 	s.batch.bytes += entrySize(&e.Entry)
 	s.last = rec.Position
 	if s.batch.full() {
-		return s.flush(nil)
+		return s.flush()
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func Facts(f journal.Facts) *pb.Facts {
 		out.Content = f.Content[:]
 	}
 	for _, x := range f.Attr.Xattrs {
-		out.Xattrs = append(out.Xattrs, &pb.ExtendedAttribute{Name: x.Name, Value: x.Value})
+		out.Xattrs = append(out.Xattrs, &pb.ExtendedAttribute{Name: []byte(x.Name), Value: x.Value})
 	}
 	return out
 }
@@ -88,7 +88,7 @@ func parseXattrs(in []*pb.ExtendedAttribute) ([]journal.Xattr, error) {
 		if size += len(x.GetName()) + len(x.GetValue()); size > journal.MaxXattrSize {
 			return nil, fmt.Errorf("%w: extended attributes of more than %d bytes", ErrProtocol, journal.MaxXattrSize)
 		}
-		out = append(out, journal.Xattr{Name: x.GetName(), Value: x.GetValue()})
+		out = append(out, journal.Xattr{Name: string(x.GetName()), Value: x.GetValue()})
 	}
 	return out, nil
 }

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
@@ -90,35 +89,6 @@ func parseItem(dir journal.Path, in *pb.Item) (Item, error) {
 	}
 	out.Digest, err = ParseDigest(in.GetDigest())
 	return out, err
-}
-
-// Heartbeat is what a primary says when it has nothing else to say.
-type Heartbeat struct {
-	Head          journal.Sequence
-	Lag           time.Duration
-	LagBytes      uint64
-	Now           time.Time
-	State, Detail string
-	Files, Bytes  uint64
-	Unread        uint64
-}
-
-// HeartbeatMessage converts h for the wire.
-func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
-	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Heartbeat{Heartbeat: &pb.Heartbeat{
-		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
-		Now: h.Now.UnixNano(), State: h.State, Detail: h.Detail,
-		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread,
-	}}}
-}
-
-// ParseHeartbeat converts a heartbeat.
-func ParseHeartbeat(h *pb.Heartbeat) Heartbeat {
-	return Heartbeat{
-		Head: journal.Sequence(h.GetHead()), Lag: time.Duration(h.GetLagNanoseconds()), LagBytes: h.GetLagBytes(),
-		Now: time.Unix(0, h.GetNow()), State: words(h.GetState()), Detail: words(h.GetDetail()),
-		Files: h.GetFiles(), Bytes: h.GetBytes(), Unread: h.GetUnread(),
-	}
 }
 
 // Piece converts a piece of a content for the wire.

@@ -64,7 +64,7 @@ func Welcome(w WelcomeMessage) *pb.ReplicateResponse {
 		Epoch:           uint64(w.Epoch),
 		Position:        Position(w.Position),
 		Resync:          w.Resync != "",
-		ResyncReason:    w.Resync,
+		ResyncReason:    words(w.Resync),
 		MaxMessageBytes: MaxMessage,
 	}}}
 }
@@ -84,7 +84,7 @@ func ParseWelcome(w *pb.Welcome) (WelcomeMessage, error) {
 	}
 	out := WelcomeMessage{Version: w.GetVersion(), Name: w.GetName(), Epoch: journal.Epoch(w.GetEpoch()), Position: pos}
 	if w.GetResync() {
-		out.Resync = w.GetResyncReason()
+		out.Resync = words(w.GetResyncReason())
 		if out.Resync == "" {
 			out.Resync = "the primary wants it"
 		}
@@ -169,60 +169,6 @@ func ParseFetch(f *pb.Fetch) ([]FetchItem, error) {
 		out = append(out, FetchItem{Transfer: i.GetTransfer(), Path: p, Have: have, Plain: i.GetPlain()})
 	}
 	return out, nil
-}
-
-// Report is what a mirror says of itself.
-type Report struct {
-	State, Detail                         string
-	Applied                               journal.Sequence
-	DirectoriesLeft, FilesLeft, BytesLeft uint64
-	Files, Bytes, Missing                 uint64
-	Proven                                bool
-	ProvenSequence                        journal.Sequence
-}
-
-// ReportMessage converts r for the wire.
-func ReportMessage(r Report) *pb.ReplicateRequest {
-	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Report{Report: &pb.MirrorReport{
-		State: r.State, Detail: r.Detail, Applied: uint64(r.Applied),
-		DirectoriesToCompare: r.DirectoriesLeft, FilesToFetch: r.FilesLeft, BytesToFetch: r.BytesLeft,
-		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing,
-		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence),
-	}}}
-}
-
-// maxWords bounds a sentence that a peer says for its operator.
-const maxWords = 1000
-
-// ParseReport converts a report.
-func ParseReport(r *pb.MirrorReport) Report {
-	return Report{
-		State: words(r.GetState()), Detail: words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
-		DirectoriesLeft: r.GetDirectoriesToCompare(), FilesLeft: r.GetFilesToFetch(), BytesLeft: r.GetBytesToFetch(),
-		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(),
-		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()),
-	}
-}
-
-func words(s string) string { return s[:min(len(s), maxWords)] }
-
-// Mark is the digest of the primary's store at a place in the journal.
-type Mark struct {
-	Sequence journal.Sequence
-	Digest   [32]byte
-	Unread   uint64
-}
-
-// ParseMark checks and converts a mark; nil stays nil.
-func ParseMark(m *pb.Mark) (*Mark, error) {
-	if m == nil {
-		return nil, nil
-	}
-	d, err := ParseDigest(m.GetDigest())
-	if err != nil {
-		return nil, err
-	}
-	return &Mark{Sequence: journal.Sequence(m.GetSequence()), Digest: d, Unread: m.GetUnread()}, nil
 }
 
 // Cost is what a batch costs of the credit.

@@ -1279,7 +1279,7 @@ func (x *Facts) GetXattrs() []*ExtendedAttribute {
 // ExtendedAttribute is one extended attribute.
 type ExtendedAttribute struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1315,11 +1315,11 @@ func (*ExtendedAttribute) Descriptor() ([]byte, []int) {
 	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *ExtendedAttribute) GetName() string {
+func (x *ExtendedAttribute) GetName() []byte {
 	if x != nil {
 		return x.Name
 	}
-	return ""
+	return nil
 }
 
 func (x *ExtendedAttribute) GetValue() []byte {
@@ -1457,9 +1457,7 @@ type Batch struct {
 	// serialized Entries.
 	Entries []byte `protobuf:"bytes,2,opt,name=entries,proto3" json:"entries,omitempty"`
 	// The length of entries before compression.
-	EntriesSize uint32 `protobuf:"varint,3,opt,name=entries_size,json=entriesSize,proto3" json:"entries_size,omitempty"`
-	// If set: after these entries the whole store has this digest.
-	Mark          *Mark `protobuf:"bytes,4,opt,name=mark,proto3" json:"mark,omitempty"`
+	EntriesSize   uint32 `protobuf:"varint,3,opt,name=entries_size,json=entriesSize,proto3" json:"entries_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1513,13 +1511,6 @@ func (x *Batch) GetEntriesSize() uint32 {
 		return x.EntriesSize
 	}
 	return 0
-}
-
-func (x *Batch) GetMark() *Mark {
-	if x != nil {
-		return x.Mark
-	}
-	return nil
 }
 
 // Entries are consecutive entries of the journal.
@@ -2119,8 +2110,7 @@ func (x *Mark) GetUnread() uint64 {
 	return 0
 }
 
-// Heartbeat is sent when nothing else was for a second, and once a second
-// while the mirror lags.
+// Heartbeat is sent once a second.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Head  uint64                 `protobuf:"varint,1,opt,name=head,proto3" json:"head,omitempty"`
@@ -2134,9 +2124,12 @@ type Heartbeat struct {
 	State  string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
 	Detail string `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
 	// What the store holds.
-	Files         uint64 `protobuf:"varint,7,opt,name=files,proto3" json:"files,omitempty"`
-	Bytes         uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Unread        uint64 `protobuf:"varint,9,opt,name=unread,proto3" json:"unread,omitempty"`
+	Files  uint64 `protobuf:"varint,7,opt,name=files,proto3" json:"files,omitempty"`
+	Bytes  uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Unread uint64 `protobuf:"varint,9,opt,name=unread,proto3" json:"unread,omitempty"`
+	// If set: what was sent up to here makes the whole store have this digest.
+	// It is left out while it would be the same as the one before.
+	Mark          *Mark `protobuf:"bytes,10,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2232,6 +2225,13 @@ func (x *Heartbeat) GetUnread() uint64 {
 		return x.Unread
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetMark() *Mark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
 }
 
 // MirrorReport is sent once a second.
@@ -2446,7 +2446,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x06target\x18\b \x01(\fR\x06target\x126\n" +
 	"\x06xattrs\x18\t \x03(\v2\x1e.mailtwin.v1.ExtendedAttributeR\x06xattrs\"=\n" +
 	"\x11ExtendedAttribute\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x04name\x18\x01 \x01(\fR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"5\n" +
 	"\x05Fetch\x12,\n" +
 	"\x05items\x18\x01 \x03(\v2\x16.mailtwin.v1.FetchItemR\x05items\"e\n" +
@@ -2454,12 +2454,11 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\btransfer\x18\x01 \x01(\x04R\btransfer\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\fR\x04path\x12\x12\n" +
 	"\x04have\x18\x03 \x01(\fR\x04have\x12\x14\n" +
-	"\x05plain\x18\x04 \x01(\bR\x05plain\"\x9d\x01\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\"v\n" +
 	"\x05Batch\x120\n" +
 	"\bcontents\x18\x01 \x03(\v2\x14.mailtwin.v1.ContentR\bcontents\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\fR\aentries\x12!\n" +
-	"\fentries_size\x18\x03 \x01(\rR\ventriesSize\x12%\n" +
-	"\x04mark\x18\x04 \x01(\v2\x11.mailtwin.v1.MarkR\x04mark\"{\n" +
+	"\fentries_size\x18\x03 \x01(\rR\ventriesSize\"{\n" +
 	"\aEntries\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12,\n" +
 	"\aentries\x18\x02 \x03(\v2\x12.mailtwin.v1.EntryR\aentries\x12\x16\n" +
@@ -2502,7 +2501,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xe9\x01\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\x90\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -2512,7 +2511,9 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05files\x18\a \x01(\x04R\x05files\x12\x14\n" +
 	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x16\n" +
-	"\x06unread\x18\t \x01(\x04R\x06unread\"\xdf\x02\n" +
+	"\x06unread\x18\t \x01(\x04R\x06unread\x12%\n" +
+	"\x04mark\x18\n" +
+	" \x01(\v2\x11.mailtwin.v1.MarkR\x04mark\"\xdf\x02\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
@@ -2612,16 +2613,16 @@ var file_mailtwin_v1_replication_proto_depIdxs = []int32{
 	16, // 18: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
 	18, // 19: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
 	23, // 20: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
-	27, // 21: mailtwin.v1.Batch.mark:type_name -> mailtwin.v1.Mark
-	21, // 22: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
-	15, // 23: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
-	22, // 24: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
-	0,  // 25: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
-	25, // 26: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
-	24, // 27: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
-	0,  // 28: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
-	15, // 29: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
-	26, // 30: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
+	21, // 21: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
+	15, // 22: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
+	22, // 23: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
+	0,  // 24: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
+	25, // 25: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
+	24, // 26: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
+	0,  // 27: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
+	15, // 28: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
+	26, // 29: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
+	27, // 30: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
 	4,  // 31: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
 	2,  // 32: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
 	5,  // 33: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse

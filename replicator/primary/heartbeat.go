@@ -1,0 +1,100 @@
+package primary
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+// beat is what is due once a second.
+func (s *sender) beat() error {
+	if err := s.saveLearned(); err != nil {
+		return err
+	}
+	mark, err := s.mark()
+	if err != nil {
+		return err
+	}
+	return s.tell(mark)
+}
+
+// beatEarly beats as soon as the mirror has acknowledged everything, so that
+// equality is proven without waiting for the next beat; which comes later then,
+// so that the mirror is told no more than before.
+func (s *sender) beatEarly() error {
+	s.session.mu.Lock()
+	acked := s.session.acked
+	s.session.mu.Unlock()
+	idle := s.server.cfg.Now().Sub(s.marked.when) >= wire.HeartbeatInterval
+	if !idle || acked < s.last.Sequence || s.last.Sequence == s.marked.at {
+		return nil
+	}
+	s.tick.Reset(wire.HeartbeatInterval)
+	return s.beat()
+}
+
+// heartbeat tells the mirror how the primary is, from within whatever takes
+// long.
+func (s *sender) heartbeat() error { return s.tell(nil) }
+
+// tell tells the mirror how the primary is and how far it is behind.
+func (s *sender) tell(mark *wire.Mark) error {
+	cfg := &s.server.cfg
+	head := cfg.Journal.Head().Sequence
+	s.session.mu.Lock()
+	acked := s.session.acked
+	s.session.mu.Unlock()
+	bytes, age := s.server.ledger.lag(acked, head, cfg.Now())
+	store := cfg.Store()
+	var totals catalog.Totals
+	if err := cfg.Catalog.View(func(t *catalog.Tx) error { totals = t.Totals(); return nil }); err != nil {
+		return fmt.Errorf("count the store: %w", err)
+	}
+	return s.send(wire.HeartbeatMessage(wire.Heartbeat{
+		Head: head, Lag: age, LagBytes: uint64(bytes), Now: cfg.Now(),
+		State: store.State, Detail: store.Detail,
+		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Mark: mark,
+	}))
+}
+
+// marked is the mark that was sent last.
+type marked struct {
+	when   time.Time // zero: none was sent
+	at     journal.Sequence
+	digest catalog.Digest
+}
+
+// mark returns the digest of the whole store as it is after all that was sent,
+// nil if neither it nor the place has changed since the last one, or there is
+// none now. The digest is that of a snapshot of the catalog; what leads up to
+// the snapshot is sent.
+func (s *sender) mark() (*wire.Mark, error) {
+	if !s.server.cfg.Store().Complete {
+		return nil, nil
+	}
+	var at journal.Sequence
+	var digest catalog.Digest
+	var unread uint64
+	err := s.server.cfg.Catalog.View(func(t *catalog.Tx) error {
+		at, digest, unread = t.Position().Sequence, t.Digest(), t.Totals().Unread
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("digest the store: %w", err)
+	}
+	m := &s.marked
+	if at < s.last.Sequence || !m.when.IsZero() && at == m.at && digest == m.digest {
+		return nil, nil
+	}
+	if err := s.sendUpTo(at); err != nil {
+		return nil, err
+	}
+	if err := s.flush(); err != nil { // the contents whose ids are in the digest
+		return nil, err
+	}
+	*m = marked{when: s.server.cfg.Now(), at: at, digest: digest}
+	return &wire.Mark{Sequence: at, Digest: digest, Unread: unread}, nil
+}

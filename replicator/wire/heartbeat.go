@@ -1,0 +1,96 @@
+package wire
+
+import (
+	"strings"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+)
+
+// Heartbeat is what a primary says once a second.
+type Heartbeat struct {
+	Head          journal.Sequence
+	Lag           time.Duration
+	LagBytes      uint64
+	Now           time.Time
+	State, Detail string
+	Files, Bytes  uint64
+	Unread        uint64
+	Mark          *Mark // nil: it would be the one before
+}
+
+// Mark is the digest of the primary's store at a place in the journal.
+type Mark struct {
+	Sequence journal.Sequence
+	Digest   [32]byte
+	Unread   uint64 // files of which it proves nothing, for their content was not read yet
+}
+
+// HeartbeatMessage converts h for the wire.
+func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
+	out := &pb.Heartbeat{
+		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
+		Now: h.Now.UnixNano(), State: words(h.State), Detail: words(h.Detail),
+		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread,
+	}
+	if m := h.Mark; m != nil {
+		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
+	}
+	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Heartbeat{Heartbeat: out}}
+}
+
+// ParseHeartbeat checks and converts a heartbeat.
+func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
+	out := Heartbeat{
+		Head: journal.Sequence(in.GetHead()), Lag: time.Duration(in.GetLagNanoseconds()), LagBytes: in.GetLagBytes(),
+		Now: time.Unix(0, in.GetNow()), State: words(in.GetState()), Detail: words(in.GetDetail()),
+		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(),
+	}
+	if m := in.GetMark(); m != nil {
+		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}
+		if err := fixed("a digest", out.Mark.Digest[:], m.GetDigest()); err != nil {
+			return Heartbeat{}, err
+		}
+	}
+	return out, nil
+}
+
+// Report is what a mirror says of itself.
+type Report struct {
+	State, Detail                         string
+	Applied                               journal.Sequence
+	DirectoriesLeft, FilesLeft, BytesLeft uint64
+	Files, Bytes, Missing                 uint64
+	Proven                                bool
+	ProvenSequence                        journal.Sequence
+}
+
+// ReportMessage converts r for the wire.
+func ReportMessage(r Report) *pb.ReplicateRequest {
+	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Report{Report: &pb.MirrorReport{
+		State: words(r.State), Detail: words(r.Detail), Applied: uint64(r.Applied),
+		DirectoriesToCompare: r.DirectoriesLeft, FilesToFetch: r.FilesLeft, BytesToFetch: r.BytesLeft,
+		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing,
+		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence),
+	}}}
+}
+
+// ParseReport converts a report.
+func ParseReport(r *pb.MirrorReport) Report {
+	return Report{
+		State: words(r.GetState()), Detail: words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
+		DirectoriesLeft: r.GetDirectoriesToCompare(), FilesLeft: r.GetFilesToFetch(), BytesLeft: r.GetBytesToFetch(),
+		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(),
+		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()),
+	}
+}
+
+// maxWords bounds a sentence that a node says for the other's operator.
+const maxWords = 1000
+
+// words makes s what a message can hold: not too long, and valid UTF-8, which
+// the names that mail users choose need not be.
+func words(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxWords)], "?")
+}
