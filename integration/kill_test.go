@@ -34,7 +34,9 @@ func TestKill(t *testing.T) {
 			primary, mirror := stores(t)
 			p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
 			load := start(t, primary, 2, 60)
+			began := time.Now()
 			killAtRandom(t, p, count, uint64(i))
+			t.Logf("%d kills in %v", count, time.Since(began).Round(time.Second))
 			load.finish(t, p, time.Minute)
 		})
 	}
@@ -43,13 +45,13 @@ func TestKill(t *testing.T) {
 func killAtRandom(t *testing.T, p *pair.Pair, count int, seed uint64) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 5))
-	longest := 900 * time.Millisecond
+	const longest = 900 * time.Millisecond
 	for i := range count {
 		after(t, time.Duration(rng.Int64N(int64(longest))))
 		switch {
 		case i%10 == 9:
 			// Now and then they get to the end of their work first.
-			p.MustBeInSync(t, time.Minute)
+			must(t, p.WaitForChange(t.Context()))
 			killMirrorAndCheck(t, p)
 		case rng.IntN(2) == 0:
 			must(t, p.Primary.Kill())

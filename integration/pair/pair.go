@@ -157,11 +157,9 @@ func poll(ctx context.Context, f func() bool) error {
 	return nil
 }
 
-// WaitInSync returns when the mirror has what is in the primary's store now,
-// and both nodes say that they are in sync. To know that the primary has seen
-// the last change, it makes one more of its own: a small file at the store's
-// root.
-func (p *Pair) WaitInSync(ctx context.Context) error {
+// WaitForChange makes a change, a small file at the primary's root, and
+// returns when it has reached the mirror.
+func (p *Pair) WaitForChange(ctx context.Context) error {
 	probe := fmt.Appendf(nil, "probe %d of process %d\n", p.probes.Add(1), os.Getpid())
 	temporary := filepath.Join(p.Primary.Store, ".probe.tmp")
 	if err := os.WriteFile(temporary, probe, 0o600); err != nil {
@@ -175,6 +173,16 @@ func (p *Pair) WaitInSync(ctx context.Context) error {
 		return err == nil && bytes.Equal(got, probe)
 	}); err != nil {
 		return fmt.Errorf("waiting for a change to reach the mirror: %w; %s", err, p.describe())
+	}
+	return nil
+}
+
+// WaitInSync returns when the mirror has what is in the primary's store now,
+// and both nodes say that they are in sync. To know that the primary has seen
+// the last change, it makes one more of its own.
+func (p *Pair) WaitInSync(ctx context.Context) error {
+	if err := p.WaitForChange(ctx); err != nil {
+		return err
 	}
 	if err := poll(ctx, func() bool {
 		primary, err := p.Primary.Status(ctx)
