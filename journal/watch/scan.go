@@ -90,10 +90,10 @@ func (w *Watcher) visit(p journal.Path) error {
 		return err
 	}
 	w.progressed()
-	if w.opaque(p) {
-		return nil
+	opaque := w.opaque(p)
+	if !opaque {
+		w.watch(p)
 	}
-	w.watch(p)
 	d, it, err := w.openDir(p)
 	if err != nil {
 		return w.listFailed(p, err)
@@ -101,6 +101,9 @@ func (w *Watcher) visit(p journal.Path) error {
 	info, err := d.Info()
 	if err := errors.Join(err, d.Close()); err != nil {
 		return w.listFailed(p, err)
+	}
+	if opaque {
+		return nil // that it is the directory which the catalog knows is all
 	}
 	if it.Observed == 0 || it.Observed != info.DirMTime {
 		return w.list(p, true)
