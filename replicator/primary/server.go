@@ -85,9 +85,10 @@ func (s *Server) Run(ctx context.Context) error {
 	after := s.oldestCursor()
 	for {
 		err := s.follow(ctx, after, started, atStart)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was asked to end
+		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, journal.ErrTrimmed):
 			after = s.cfg.Journal.Start().Sequence
 		case errors.Is(err, journal.ErrCorrupt) && after < atStart:

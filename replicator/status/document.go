@@ -29,6 +29,7 @@ func (s State) ExitCode() int {
 		return 1
 	case Attention, Alone:
 		return 2
+	case Unknown:
 	}
 	return 3
 }

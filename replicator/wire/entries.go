@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/proto"
 
@@ -124,7 +125,7 @@ func UnmarshalEntries(b []byte) (Entries, error) {
 		return Entries{}, fmt.Errorf("%w: entries: %w", ErrProtocol, err)
 	}
 	n := len(in.GetEntries())
-	if n == 0 || n > MaxBatchEntries || in.GetFirst() == 0 {
+	if n == 0 || n > MaxBatchEntries || in.GetFirst() == 0 || in.GetFirst() > math.MaxUint64-uint64(n) {
 		return Entries{}, fmt.Errorf("%w: a batch of %d entries from %d", ErrProtocol, n, in.GetFirst())
 	}
 	last, err := ParsePosition(&pb.Position{
@@ -145,7 +146,7 @@ func UnmarshalEntries(b []byte) (Entries, error) {
 func parseEntry(in *pb.Entry) (Entry, error) {
 	out := Entry{Transfer: in.GetTransfer(), Outcome: OK}
 	out.Kind = journal.Kind(in.GetKind())
-	if out.Kind < journal.KindPut || out.Kind > journal.KindSetAttributes {
+	if out.Kind < journal.KindPut || in.GetKind() > uint32(journal.KindSetAttributes) {
 		return out, fmt.Errorf("%w: kind %d", ErrProtocol, in.GetKind())
 	}
 	var err error
@@ -156,11 +157,7 @@ func parseEntry(in *pb.Entry) (Entry, error) {
 		return out, fmt.Errorf("%w: kind %d of the root", ErrProtocol, in.GetKind())
 	}
 	if keepsFacts(out.Kind) {
-		if int(in.GetFromShared()) > len(out.Path) {
-			return out, fmt.Errorf("%w: a name shorter than what it shares", ErrProtocol)
-		}
-		from := append([]byte(out.Path[:in.GetFromShared()]), in.GetFromRest()...)
-		if out.From, err = ParsePath(from); err != nil {
+		if out.From, err = parseFrom(in, out.Path); err != nil {
 			return out, err
 		}
 	}
@@ -174,17 +171,38 @@ func parseEntry(in *pb.Entry) (Entry, error) {
 			return out, err
 		}
 	}
-	out.Held, err = parseHeld(in.GetHeld())
+	out.Held, err = parseHeld(in.GetHeld(), &out)
 	return out, err
 }
 
-func parseHeld(in *pb.Held) (*journal.Held, error) {
+// parseFrom puts the other name of a move or a link together.
+func parseFrom(in *pb.Entry, p journal.Path) (journal.Path, error) {
+	if uint64(in.GetFromShared()) > uint64(len(p)) {
+		return "", fmt.Errorf("%w: a name shorter than what it shares", ErrProtocol)
+	}
+	from, err := ParsePath(append([]byte(p[:in.GetFromShared()]), in.GetFromRest()...))
+	switch {
+	case err != nil:
+		return "", err
+	case from == p, from == journal.Root,
+		journal.Kind(in.GetKind()) == journal.KindMoveDir && (p.Within(from) || from.Within(p)):
+		return "", fmt.Errorf("%w: kind %d from %q to %q", ErrProtocol, in.GetKind(), string(from), string(p))
+	}
+	return from, nil
+}
+
+// parseHeld checks and converts the content that an entry carries.
+func parseHeld(in *pb.Held, e *Entry) (*journal.Held, error) {
 	if in == nil {
 		return nil, nil
 	}
+	if e.Kind != journal.KindPut {
+		return nil, fmt.Errorf("%w: kind %d with a content", ErrProtocol, e.Kind)
+	}
 	out := &journal.Held{Keep: int64(in.GetKeep()), Data: in.GetData()}
-	if out.Keep < 0 || len(out.Data) > journal.MaxHeld {
-		return nil, fmt.Errorf("%w: captured content of %d + %d bytes", ErrProtocol, in.GetKeep(), len(out.Data))
+	if out.Keep < 0 || len(out.Data) > journal.MaxHeld || out.Keep != e.Facts.Size-int64(len(out.Data)) {
+		return nil, fmt.Errorf("%w: captured content of %d + %d bytes in a file of %d",
+			ErrProtocol, in.GetKeep(), len(out.Data), e.Facts.Size)
 	}
 	if out.Keep > 0 {
 		base, err := ParseContentID(in.GetBase())

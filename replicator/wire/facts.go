@@ -59,8 +59,8 @@ func ParseFacts(f *pb.Facts) (journal.Facts, error) {
 		Target: string(f.GetTarget()),
 	}
 	switch {
-	case out.Type < journal.TypeFile || out.Type > journal.TypeSymlink:
-		return out, fmt.Errorf("%w: type %d", ErrProtocol, out.Type)
+	case f.GetType() < pb.Type_TYPE_FILE || f.GetType() > pb.Type_TYPE_SYMLINK:
+		return out, fmt.Errorf("%w: type %d", ErrProtocol, f.GetType())
 	case out.Attr.Mode > 0o7777:
 		return out, fmt.Errorf("%w: mode %o", ErrProtocol, out.Attr.Mode)
 	case out.Size < 0:
