@@ -193,8 +193,8 @@ func (a *applier) move(c *change) error {
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotDirectory) {
 		delete(a.touched, c.From.Dir())
-		_, err := d.Stat(c.Path.Name())
-		c.missing = errors.Is(err, fs.ErrNotExist)
+		info, err := d.Stat(c.Path.Name())
+		c.stamp, c.found, c.missing = info.Stamp, err == nil, errors.Is(err, fs.ErrNotExist)
 		if c.missing {
 			return nil
 		}
@@ -233,8 +233,7 @@ func (a *applier) link(c *change) error {
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotDirectory) {
-		c.missing = true
-		return nil
+		return a.linkedBefore(c, d)
 	}
 	if err != nil {
 		return err
@@ -247,6 +246,19 @@ func (a *applier) link(c *change) error {
 	if rerr := a.stage.dir.Remove(temp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 		return rerr // it was a name of the same file already
 	}
+	return err
+}
+
+// linkedBefore handles a file that is not where it should be linked from: it
+// was linked and then renamed before a crash, or its content never came.
+func (a *applier) linkedBefore(c *change, d *beneath.Dir) error {
+	delete(a.touched, c.From.Dir())
+	info, err := d.Stat(c.Path.Name())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Links < 2 {
+		c.missing = true
+		return nil
+	}
+	c.stamp, c.found = info.Stamp, true
 	return err
 }
 

@@ -46,11 +46,13 @@ type change struct {
 
 	stamp   journal.Stamp // of the file, once it is made
 	missing bool          // the content is not to be had now
+	found   bool          // the change was made before a crash: the file is at Path already
 }
 
 // group is what is committed at one time.
 type group struct {
 	changes  []*change
+	links    map[uint64]journal.Path // of the contents in it that have several names
 	bytes    int64
 	entries  int64            // of the journal
 	position journal.Position // after the last of them; Sequence 0: none
@@ -258,7 +260,7 @@ func (k *committer) commit() error {
 	}
 	for _, c := range g.changes {
 		if c.missing && c.Outcome == wire.OK {
-			k.resync.want(want{path: c.Path, sequence: c.sequence, plain: c.plain})
+			k.resync.want(want{path: c.Path, sequence: c.sequence, plain: c.plain, alone: c.Kind == journal.KindLink && c.sequence == 0})
 		}
 	}
 	k.m.update(func(s *Status) {
@@ -278,14 +280,7 @@ func (k *committer) record(t *catalog.Tx, c *change) error {
 	case c.missing && c.Kind == journal.KindPut && c.Outcome == wire.Unreadable && c.sequence == 0:
 		return k.keepOlder(t, c)
 	case c.missing:
-		facts := c.Facts
-		facts.Type = journal.TypeFile
-		if c.From != "" && c.Kind == journal.KindMove {
-			if err := t.Remove(c.From); err != nil {
-				return err
-			}
-		}
-		return t.Put(c.Path, catalog.Item{Facts: facts, Missing: true})
+		return k.recordMissing(t, c)
 	}
 	e := c.Entry.Entry
 	e.Stamp = c.stamp
@@ -303,14 +298,66 @@ func (k *committer) record(t *catalog.Tx, c *change) error {
 		return err
 	}
 	if c.sequence == 0 && c.link != 0 {
-		item, err := t.Lookup(c.Path)
+		return k.recordLink(t, c)
+	}
+	if c.found {
+		return k.recordFound(t, c)
+	}
+	return nil
+}
+
+// recordLink notes the group of hard links that a comparison has found, on
+// both names.
+func (k *committer) recordLink(t *catalog.Tx, c *change) error {
+	for _, p := range []journal.Path{c.Path, c.From} {
+		item, err := t.Lookup(p)
+		if errors.Is(err, catalog.ErrNotFound) || p == "" {
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		item.Link = c.link
-		return t.Put(c.Path, item)
+		if err := t.Put(p, item); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// recordFound notes that a file which a crash has made look lost is there.
+func (k *committer) recordFound(t *catalog.Tx, c *change) error {
+	item, err := t.Lookup(c.Path)
+	if err != nil || !item.Missing {
+		return err
+	}
+	info, err := k.m.cfg.Root.Stat(c.Path)
+	if err != nil || info.Facts.Size != item.Facts.Size || info.Facts.Attr.MTime != item.Facts.Attr.MTime {
+		return nil // the content will be fetched
+	}
+	item.Missing, item.Stamp = false, info.Stamp
+	return t.Put(c.Path, item)
+}
+
+// recordMissing notes that there is a file whose content has not come.
+func (k *committer) recordMissing(t *catalog.Tx, c *change) error {
+	facts := c.Facts
+	if c.From != "" {
+		from, err := t.Lookup(c.From)
+		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+			return err
+		}
+		if facts.Type == 0 {
+			facts = from.Facts
+		}
+		if c.Kind == journal.KindMove {
+			if err := t.Remove(c.From); err != nil {
+				return err
+			}
+		}
+	}
+	facts.Type = journal.TypeFile
+	return t.Put(c.Path, catalog.Item{Facts: facts, Missing: true})
 }
 
 // recordMoved handles a move whose source the catalog does not know, but the

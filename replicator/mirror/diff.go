@@ -279,46 +279,6 @@ func sameMessage(ours catalog.Item, theirs journal.Facts) bool {
 	return ours.Facts.Attr.MTime == theirs.Attr.MTime
 }
 
-// linked makes a further name of a file that is here already, or is on its way.
-func (r *resync) linked(tx *catalog.Tx, p journal.Path, it *wire.Item) (bool, error) {
-	if it.Link == 0 {
-		return false, nil
-	}
-	ch := change{link: it.Link}
-	ch.Kind, ch.Path, ch.Facts, ch.Outcome = journal.KindLink, p, it.Facts, wire.OK
-	if w := r.links[it.Link]; w != nil {
-		ch.From = w.path
-		w.names = append(w.names, ch)
-		return true, nil
-	}
-	for i := range r.queue {
-		if r.queue[i].link == it.Link {
-			ch.From = r.queue[i].path
-			r.queue[i].names = append(r.queue[i].names, ch)
-			return true, nil
-		}
-	}
-	paths, err := tx.FindLink(it.Link)
-	if err != nil {
-		return false, err
-	}
-	for _, from := range paths {
-		ours, err := tx.Lookup(from)
-		if errors.Is(err, catalog.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		if from != p && sameMessage(ours, it.Facts) && sameAttributes(ours.Facts.Attr, it.Facts.Attr) {
-			ch.From = from
-			r.k.group.add(&ch)
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
 // descend compares a directory beneath t.
 func (r *resync) descend(t *task, p journal.Path) {
 	sub := &task{path: p}

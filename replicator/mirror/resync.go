@@ -33,6 +33,7 @@ type want struct {
 	size     int64
 	link     uint64
 	plain    bool
+	alone    bool             // linking it has failed: it becomes a file of its own
 	sequence journal.Sequence // of the entry that waits for it; 0: none
 	names    []change         // further names of the same file, to be linked
 }
@@ -302,6 +303,9 @@ func (r *resync) takeAnswer(a *arrived) error {
 	case wire.OK:
 		r.progress.FilesDone++
 		r.progress.BytesDone += uint64(a.end.Facts.Size)
+		if err := r.joinLinks(ch, w); err != nil {
+			return err
+		}
 		r.k.group.add(ch)
 	case wire.Same:
 		ch.settle = true
