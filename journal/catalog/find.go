@@ -88,7 +88,7 @@ func (t *Tx) eachRef(prefix, from []byte, f func(key []byte, p journal.Path, r *
 	})
 }
 
-// Cursor is a place in the walk of Unread. The zero Cursor is its beginning.
+// Cursor is a place in the walk of Unread or EachMissing. The zero Cursor is its beginning.
 // It may be kept: it stays right whatever changes in between.
 type Cursor string
 
@@ -97,7 +97,17 @@ type Cursor string
 // call. It returns where to go on: the zero Cursor after the last file. An
 // error of f ends the walk and is returned, with the place before that file.
 func (t *Tx) Unread(after Cursor, limit int, f func(p journal.Path, it Item) error) (next Cursor, err error) {
-	prefix := []byte{spaceUnread}
+	return t.walk(spaceUnread, after, limit, f)
+}
+
+// EachMissing is Unread for the files whose content never came.
+func (t *Tx) EachMissing(after Cursor, limit int, f func(p journal.Path, it Item) error) (next Cursor, err error) {
+	return t.walk(spaceMissing, after, limit, f)
+}
+
+// walk goes through an index whose keys are nothing but (directory, name).
+func (t *Tx) walk(space byte, after Cursor, limit int, f func(p journal.Path, it Item) error) (next Cursor, err error) {
+	prefix := []byte{space}
 	from := append(prefix[:1:1], after...)
 	if after != "" {
 		from = append(from, 0) // the least key above it

@@ -96,9 +96,8 @@ func (a *applier) one(c *change) error {
 	}
 }
 
-// dir returns a handle of a directory, for a change in it.
+// dir returns a handle of a directory.
 func (a *applier) dir(p journal.Path) (*beneath.Dir, error) {
-	a.touched[p] = struct{}{}
 	if d := a.handles[p]; d != nil {
 		return d, nil
 	}
@@ -109,6 +108,9 @@ func (a *applier) dir(p journal.Path) (*beneath.Dir, error) {
 	a.handles[p] = d
 	return d, nil
 }
+
+// touch notes that names in a directory were changed.
+func (a *applier) touch(p journal.Path) { a.touched[p] = struct{}{} }
 
 // parent returns the directory of p, and makes it if need be: an entry may
 // come before the comparison has come to its directory.
@@ -132,6 +134,7 @@ func (a *applier) parent(p journal.Path) (*beneath.Dir, error) {
 	if err := up.Mkdir(p.Dir().Name(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
+	a.touch(p.Dir().Dir())
 	return a.dir(p.Dir())
 }
 
@@ -155,7 +158,7 @@ func (a *applier) clearWay(p journal.Path) error {
 
 func (a *applier) put(c *change) error {
 	if c.settle {
-		return a.setAttributes(c)
+		return a.settle(c)
 	}
 	if c.missing {
 		return nil // what is there stays, until the content comes or an entry removes it
@@ -167,99 +170,16 @@ func (a *applier) put(c *change) error {
 	return a.replace(a.stage.dir, c.file.name, d, c.Path)
 }
 
-// replace renames a file to p, in place of whatever is there.
-func (a *applier) replace(from *beneath.Dir, name string, d *beneath.Dir, p journal.Path) error {
-	err := from.Rename(name, d, p.Name())
-	if errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) || errors.Is(err, syscall.ENOTDIR) {
-		if err := a.remove(p, true); err != nil {
-			return err
-		}
-		err = from.Rename(name, d, p.Name())
-	}
-	return err
-}
-
-// move renames a file. If it was renamed already, before a crash, that shows
-// in the store; if it is nowhere, its content has to be fetched.
-func (a *applier) move(c *change) error {
-	d, err := a.parent(c.Path)
-	if err != nil {
+// settle gives a file, whose content is right, the attributes that it has to
+// have. If there is no such file, then the catalog was wrong.
+func (a *applier) settle(c *change) error {
+	if err := a.setAttributes(c); err != nil {
 		return err
 	}
-	from, err := a.dir(c.From.Dir())
-	var info beneath.Info
-	if err == nil {
-		info, err = from.Stat(c.From.Name())
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotDirectory) {
-		delete(a.touched, c.From.Dir())
-		info, err := d.Stat(c.Path.Name())
-		c.stamp, c.found, c.missing = info.Stamp, err == nil, errors.Is(err, fs.ErrNotExist)
-		if c.missing {
-			return nil
-		}
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	c.stamp = info.Stamp
-	if err := a.replace(from, c.From.Name(), d, c.Path); err != nil {
-		return err
-	}
-	if info.Links > 1 {
-		// rename(2) does nothing if both are names of one file already.
-		if err := from.Remove(c.From.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if c.stamp.Inode == 0 {
+		c.settle, c.missing = false, true
 	}
 	return nil
-}
-
-func (a *applier) link(c *change) error {
-	d, err := a.parent(c.Path)
-	if err != nil {
-		return err
-	}
-	from, err := a.dir(c.From.Dir())
-	temp := "link-" + c.Path.Name()
-	temp = temp[:min(len(temp), journal.MaxName)]
-	if err == nil {
-		err = from.Link(c.From.Name(), a.stage.dir, temp)
-		if errors.Is(err, fs.ErrExist) {
-			if err = a.stage.dir.Remove(temp); err == nil {
-				err = from.Link(c.From.Name(), a.stage.dir, temp)
-			}
-		}
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotDirectory) {
-		return a.linkedBefore(c, d)
-	}
-	if err != nil {
-		return err
-	}
-	if err := a.replace(a.stage.dir, temp, d, c.Path); err != nil {
-		return err
-	}
-	info, err := d.Stat(c.Path.Name())
-	c.stamp = info.Stamp
-	if rerr := a.stage.dir.Remove(temp); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-		return rerr // it was a name of the same file already
-	}
-	return err
-}
-
-// linkedBefore handles a file that is not where it should be linked from: it
-// was linked and then renamed before a crash, or its content never came.
-func (a *applier) linkedBefore(c *change, d *beneath.Dir) error {
-	delete(a.touched, c.From.Dir())
-	info, err := d.Stat(c.Path.Name())
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Links < 2 {
-		c.missing = true
-		return nil
-	}
-	c.stamp, c.found = info.Stamp, true
-	return err
 }
 
 func (a *applier) symlink(c *change) error {
@@ -277,12 +197,12 @@ func (a *applier) symlink(c *change) error {
 	if err := a.tolerate(a.stage.dir.SetAttributes(temp, journal.TypeSymlink, c.Facts.Attr)); err != nil {
 		return err
 	}
-	if err := a.replace(a.stage.dir, temp, d, c.Path); err != nil {
+	info, err := a.stage.dir.Stat(temp)
+	if err != nil {
 		return err
 	}
-	info, err := d.Stat(c.Path.Name())
 	c.stamp = info.Stamp
-	return err
+	return a.replace(a.stage.dir, temp, d, c.Path)
 }
 
 func (a *applier) makeDir(c *change) error {
@@ -290,79 +210,39 @@ func (a *applier) makeDir(c *change) error {
 	if err != nil {
 		return err
 	}
-	err = d.Mkdir(c.Path.Name(), 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		var info beneath.Info
-		if info, err = d.Stat(c.Path.Name()); err == nil && info.Facts.Type != journal.TypeDirectory {
-			if err = d.Remove(c.Path.Name()); err == nil {
-				err = d.Mkdir(c.Path.Name(), 0o700)
-			}
-		}
-	}
-	if err != nil {
+	if err := a.mkdir(d, c.Path); err != nil {
 		return err
 	}
 	return a.setAttributes(c)
 }
 
-// moveDir renames a directory with all that is in it.
-func (a *applier) moveDir(c *change) error {
-	d, err := a.parent(c.Path)
-	if err != nil {
+// mkdir makes a directory, in place of what is there and is none.
+func (a *applier) mkdir(d *beneath.Dir, p journal.Path) error {
+	a.touch(p.Dir())
+	err := d.Mkdir(p.Name(), 0o700)
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	from, err := a.dir(c.From.Dir())
-	var info beneath.Info
-	if err == nil {
-		info, err = from.Stat(c.From.Name())
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotDirectory) {
-		delete(a.touched, c.From.Dir())
-		return a.movedBefore(c, d)
-	}
-	if err != nil {
+	info, err := d.Stat(p.Name())
+	if err != nil || info.Facts.Type == journal.TypeDirectory {
 		return err
 	}
-	c.stamp = info.Stamp
-	if err := a.replace(from, c.From.Name(), d, c.Path); err != nil {
+	if err := d.Remove(p.Name()); err != nil {
 		return err
 	}
-	a.forget(c.From)
-	a.forget(c.Path)
-	for p := range a.touched {
-		if p.Within(c.From) {
-			delete(a.touched, p)
-			a.touched[c.Path+p[len(c.From):]] = struct{}{}
-		}
-	}
-	return nil
-}
-
-// movedBefore handles a directory that is not where it should come from: it
-// was moved before a crash, or never was on this mirror.
-func (a *applier) movedBefore(c *change, d *beneath.Dir) error {
-	err := d.Mkdir(c.Path.Name(), 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		err = nil
-	}
-	if err != nil {
-		return err
-	}
-	info, err := d.Stat(c.Path.Name())
-	c.stamp = info.Stamp
-	return err
+	return d.Mkdir(p.Name(), 0o700)
 }
 
 // remove removes p, with all beneath it if tree is set.
 func (a *applier) remove(p journal.Path, tree bool) error {
 	d, err := a.dir(p.Dir())
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotDirectory) {
-		delete(a.touched, p.Dir())
+	if absent(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	a.touch(p.Dir())
 	if !tree {
 		err = d.Remove(p.Name())
 		tree = errors.Is(err, syscall.EISDIR)
@@ -382,33 +262,30 @@ func (a *applier) remove(p journal.Path, tree bool) error {
 	return err
 }
 
+// setAttributes changes what is there already. If it is not, then entries that
+// follow say what became of it.
 func (a *applier) setAttributes(c *change) error {
-	a.inPlace = true
 	if c.Path == journal.Root {
 		d, err := a.dir(journal.Root)
-		if err != nil {
-			return err
+		if err == nil {
+			err = a.tolerate(d.SetOwnAttributes(c.Facts.Attr))
 		}
-		return a.tolerate(d.SetOwnAttributes(c.Facts.Attr))
+		a.inPlace = true
+		return err
 	}
 	d, err := a.dir(c.Path.Dir())
 	if err == nil {
 		err = a.tolerate(d.SetAttributes(c.Path.Name(), c.Facts.Type, c.Facts.Attr))
 	}
-	if err == nil {
-		var info beneath.Info
-		info, err = d.Stat(c.Path.Name())
-		c.stamp = info.Stamp
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, beneath.ErrNotDirectory):
-		// Entries that follow say what became of it; if none does, the digests
-		// differ and it is found.
-		delete(a.touched, c.Path.Dir())
-		return nil
-	case errors.Is(err, beneath.ErrNotRegular), errors.Is(err, beneath.ErrNotSymlink):
+	if absent(err) || errors.Is(err, beneath.ErrNotRegular) || errors.Is(err, beneath.ErrNotSymlink) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	a.inPlace = true
+	info, err := d.Stat(c.Path.Name())
+	c.stamp = info.Stamp
 	return err
 }
 

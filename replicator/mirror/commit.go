@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -35,27 +36,30 @@ const missingRetry = time.Minute
 const againDelay = 200 * time.Millisecond
 
 // change is one change to be made: an entry of the journal, or what a
-// comparison found.
+// comparison or an answer found.
 type change struct {
 	wire.Entry
-	sequence journal.Sequence // 0: of a comparison
+	sequence journal.Sequence // 0: none of the journal
 	file     *staged          // the content
 	plain    bool             // a chunk was lost: ask for the content without references
 	link     uint64           // the group of hard links, of a comparison
-	settle   bool             // of a comparison: only facts and content id become known
+	settle   bool             // of an answer: only facts and content id become known
+	answers  *want            // what it was asked for by
 
 	stamp   journal.Stamp // of the file, once it is made
-	missing bool          // the content is not to be had now
-	found   bool          // the change was made before a crash: the file is at Path already
+	missing bool          // the content, or what was to be moved, is not to be had now
 }
 
 // group is what is committed at one time.
 type group struct {
 	changes  []*change
+	trail    trail
 	links    map[uint64]journal.Path // of the contents in it that have several names
-	bytes    int64
-	entries  int64            // of the journal
-	position journal.Position // after the last of them; Sequence 0: none
+	bytes    int64                   // of contents, on disk and in memory
+	memory   int64                   // bytes of entries, which the primary is granted again
+	entries  int64                   // of the journal
+	last     journal.Sequence
+	position journal.Position // the last place whose digest is known; Sequence 0: none
 }
 
 func (g *group) full() bool { return len(g.changes) >= groupChanges || g.bytes >= groupBytes }
@@ -65,35 +69,39 @@ func (g *group) patient() bool {
 	return len(g.changes) > 0 && g.entries == 0 && len(g.changes) < bulkChanges && g.bytes < bulkBytes
 }
 
-func (g *group) add(c *change) {
-	g.changes = append(g.changes, c)
-	if c.file != nil {
-		g.bytes += c.file.size
-	}
-}
-
 // committer makes steps take effect, in their order.
 type committer struct {
-	c       *connection
-	m       *Mirror
-	applier *applier
-	resync  *resync
-	group   group
-	applied journal.Sequence
-	acked   journal.Sequence
-	greeted bool                          // the primary was told where this mirror is
-	waiting map[journal.Sequence]struct{} // entries applied without the content, which was asked for
+	c        *connection
+	m        *Mirror
+	applier  *applier
+	resync   *resync
+	debts    debts
+	group    group
+	epoch    journal.Epoch    // of the primary
+	position journal.Position // durable, and the primary can tell if it is its own
+	applied  journal.Sequence // durable; may be within a batch, beyond position
+	received journal.Sequence // the last entry that was taken from the stream
+	acked    journal.Sequence
+	greeted  bool // the primary was told where this mirror is
 }
 
 func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 	k := &committer{
-		c: c, m: c.m,
-		applier: newApplier(c.m, c.stage),
-		applied: w.Position.Sequence,
-		waiting: make(map[journal.Sequence]struct{}),
+		c: c, m: c.m, applier: newApplier(c.m, c.stage),
+		epoch: w.Epoch, position: w.Position, applied: w.Position.Sequence, received: w.Position.Sequence,
 	}
+	var p progressMeta
+	err := c.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
+		p, err = readProgress(t)
+		return err
+	})
+	if err != nil {
+		return nil, inCatalog(err)
+	}
+	k.applied = max(k.applied, p.Applied)
+	k.debts.begin(p.Owed)
 	k.resync = newResync(k, w.Resync)
-	return k, k.resync.fetchMissing()
+	return k, nil
 }
 
 func (k *committer) close() { k.applier.close() }
@@ -104,34 +112,24 @@ func (k *committer) run(ctx context.Context) error {
 	defer retry.Stop()
 	again := time.NewTicker(againDelay)
 	defer again.Stop()
-	if err := k.acknowledge(); err != nil {
-		return err
-	}
-	if err := k.resync.pump(); err != nil {
-		return err
-	}
 	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-retry.C:
-			if err := k.resync.fetchMissing(); err != nil {
-				return err
-			}
-		case <-again.C:
-			if err := k.resync.tick(); err != nil {
-				return err
-			}
-		case s := <-k.c.steps:
-			if err := k.takeAll(ctx, s); err != nil {
-				return err
-			}
-		}
 		if err := k.acknowledge(); err != nil {
 			return err
 		}
 		if err := k.resync.pump(); err != nil {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-retry.C:
+			k.resync.askMissing()
+		case <-again.C:
+			k.resync.askAgain()
+		case s := <-k.c.steps:
+			if err := k.takeAll(ctx, s); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -181,11 +179,11 @@ func (k *committer) another(ctx context.Context) (step, bool) {
 }
 
 // take adds one step to the group. A listing is compared with the catalog as
-// it is after all that came before, so what waits is committed first.
+// it is after all entries that came before, so they are committed first.
 func (k *committer) take(s step) error {
 	switch {
 	case s.entries != nil:
-		return k.takeEntries(s.entries, s.contents)
+		return k.takeEntries(s)
 	case s.answer != nil:
 		return k.resync.takeAnswer(s.answer)
 	case s.listing != nil:
@@ -201,27 +199,64 @@ func (k *committer) take(s step) error {
 	}
 }
 
-// takeEntries adds entries of the journal to the group.
-func (k *committer) takeEntries(e *wire.Entries, contents map[uint64]*arrived) error {
-	if want := max(k.applied, k.group.position.Sequence) + 1; e.First != want {
-		return errSequence(e.First, want)
+// takeEntries adds entries of the journal to the group. Those that were made
+// durable already, in the midst of a batch, come a second time.
+func (k *committer) takeEntries(s step) error {
+	e := s.entries
+	if e.First != k.received+1 {
+		return fmt.Errorf("%w: entry %d came, %d is next", wire.ErrProtocol, e.First, k.received+1)
+	}
+	if last := k.lastEpoch(); e.Last.Epoch < last || e.Last.Epoch > k.epoch {
+		return fmt.Errorf("%w: an entry of epoch %d after one of epoch %d, from a primary of epoch %d",
+			wire.ErrProtocol, e.Last.Epoch, last, k.epoch)
 	}
 	for i := range e.Entries {
 		ch := &change{Entry: e.Entries[i], sequence: e.First + journal.Sequence(i)}
-		if a := contents[ch.Transfer]; a != nil && ch.Transfer != 0 {
+		if a := s.contents[ch.Transfer]; a != nil && ch.Transfer != 0 {
 			ch.file, ch.plain = a.file, a.lost
-			delete(contents, ch.Transfer)
 		}
-		if ch.Kind == journal.KindMoveDir && k.resync.running {
-			// What was to be compared beneath the old name is beneath this one.
-			k.resync.need(ch.Path)
+		if err := checkEntry(ch); err != nil {
+			return fmt.Errorf("entry %d: %w", ch.sequence, err)
 		}
-		k.group.add(ch)
+		if ch.sequence <= k.applied {
+			k.c.stage.drop(ch.file)
+			continue
+		}
+		if err := k.add(ch); err != nil {
+			return err
+		}
 		k.group.entries++
+		k.group.last = ch.sequence
+		k.resync.overtake(ch)
 	}
+	k.received = e.Last.Sequence
 	k.group.position = e.Last
-	for _, a := range contents { // of entries whose outcome was not OK after all
-		k.c.stage.drop(a.file)
+	k.group.memory += s.cost
+	return nil
+}
+
+func (k *committer) lastEpoch() journal.Epoch {
+	if k.group.position.Sequence > 0 {
+		return k.group.position.Epoch
+	}
+	return k.position.Epoch
+}
+
+// add adds a change to the group, or to a new one if the two could not be
+// applied a second time together.
+func (k *committer) add(c *change) error {
+	if !k.group.trail.add(c) {
+		if err := k.commit(); err != nil {
+			return err
+		}
+		k.group.trail.add(c)
+	}
+	k.group.changes = append(k.group.changes, c)
+	if c.file != nil {
+		k.group.bytes += c.file.size
+	}
+	if c.Held != nil {
+		k.group.bytes += int64(len(c.Held.Data)) + c.Held.Keep
 	}
 	return nil
 }
@@ -239,160 +274,25 @@ func (k *committer) commit() error {
 	if err := k.applier.apply(g.changes); err != nil {
 		return err
 	}
-	var totals catalog.Totals
-	err := k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
-		for _, c := range g.changes {
-			if err := k.record(t, c); err != nil {
-				return err
-			}
-		}
-		if g.position.Sequence > 0 {
-			t.SetPosition(g.position)
-		}
-		totals = t.Totals()
-		return nil
-	})
-	if err != nil {
+	if err := k.record(&g); err != nil {
 		return err
 	}
-	if g.position.Sequence > 0 {
-		k.applied = g.position.Sequence
-	}
-	for _, c := range g.changes {
-		if c.missing && c.Outcome == wire.OK {
-			k.resync.want(want{path: c.Path, sequence: c.sequence, plain: c.plain, alone: c.Kind == journal.KindLink && c.sequence == 0})
+	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })
+	if g.memory > 0 {
+		if err := k.c.spent(g.memory, 0); err != nil {
+			return err
 		}
 	}
-	k.m.update(func(s *Status) {
-		s.Applied, s.Totals = k.applied, totals
-		s.OwnersLost = s.OwnersLost || k.applier.ownersLost
-	})
 	return k.acknowledge()
 }
 
-// record makes one change in the catalog.
-func (k *committer) record(t *catalog.Tx, c *change) error {
-	switch {
-	case c.sequence == 0 && c.Kind == journal.KindRemoveDir:
-		return t.Remove(c.Path) // whatever it was
-	case c.settle:
-		return t.Put(c.Path, catalog.Item{Facts: c.Facts, Stamp: c.stamp, Link: c.link})
-	case c.missing && c.Kind == journal.KindPut && c.Outcome == wire.Unreadable && c.sequence == 0:
-		return k.keepOlder(t, c)
-	case c.missing:
-		return k.recordMissing(t, c)
-	}
-	e := c.Entry.Entry
-	e.Stamp = c.stamp
-	if c.Kind == journal.KindMove || c.Kind == journal.KindMoveDir || c.Kind == journal.KindLink {
-		from, err := t.Lookup(e.From)
-		if errors.Is(err, catalog.ErrNotFound) {
-			return k.recordMoved(t, c)
-		}
-		if err != nil {
-			return err
-		}
-		e.Facts, e.Stamp = from.Facts, from.Stamp
-	}
-	if err := t.Apply(&e); err != nil {
-		return err
-	}
-	if c.sequence == 0 && c.link != 0 {
-		return k.recordLink(t, c)
-	}
-	if c.found {
-		return k.recordFound(t, c)
-	}
-	return nil
-}
-
-// recordLink notes the group of hard links that a comparison has found, on
-// both names.
-func (k *committer) recordLink(t *catalog.Tx, c *change) error {
-	for _, p := range []journal.Path{c.Path, c.From} {
-		item, err := t.Lookup(p)
-		if errors.Is(err, catalog.ErrNotFound) || p == "" {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		item.Link = c.link
-		if err := t.Put(p, item); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// recordFound notes that a file which a crash has made look lost is there.
-func (k *committer) recordFound(t *catalog.Tx, c *change) error {
-	item, err := t.Lookup(c.Path)
-	if err != nil || !item.Missing {
-		return err
-	}
-	info, err := k.m.cfg.Root.Stat(c.Path)
-	if err != nil || info.Facts.Size != item.Facts.Size || info.Facts.Attr.MTime != item.Facts.Attr.MTime {
-		return nil // the content will be fetched
-	}
-	item.Missing, item.Stamp = false, info.Stamp
-	return t.Put(c.Path, item)
-}
-
-// recordMissing notes that there is a file whose content has not come.
-func (k *committer) recordMissing(t *catalog.Tx, c *change) error {
-	facts := c.Facts
-	if c.From != "" {
-		from, err := t.Lookup(c.From)
-		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-			return err
-		}
-		if facts.Type == 0 {
-			facts = from.Facts
-		}
-		if c.Kind == journal.KindMove {
-			if err := t.Remove(c.From); err != nil {
-				return err
-			}
-		}
-	}
-	facts.Type = journal.TypeFile
-	return t.Put(c.Path, catalog.Item{Facts: facts, Missing: true})
-}
-
-// recordMoved handles a move whose source the catalog does not know, but the
-// store did: nothing is known of the file, so a comparison has to tell.
-func (k *committer) recordMoved(t *catalog.Tx, c *change) error {
-	if c.Kind == journal.KindMoveDir {
-		k.resync.need(c.Path)
-		return t.Put(c.Path, catalog.Item{Facts: journal.Facts{Type: journal.TypeDirectory}, Stamp: c.stamp})
-	}
-	_, err := t.Lookup(c.Path)
-	if errors.Is(err, catalog.ErrNotFound) {
-		k.resync.want(want{path: c.Path})
-		return t.Put(c.Path, catalog.Item{Facts: journal.Facts{Type: journal.TypeFile}, Missing: true})
-	}
-	return err
-}
-
-// keepOlder notes that the primary cannot read a file. What the mirror has
-// under that name stays.
-func (k *committer) keepOlder(t *catalog.Tx, c *change) error {
-	_, err := t.Lookup(c.Path)
-	if errors.Is(err, catalog.ErrNotFound) {
-		facts := c.Facts
-		facts.Type = journal.TypeFile
-		return t.Put(c.Path, catalog.Item{Facts: facts, Missing: true})
-	}
-	return err
-}
-
 // acknowledge tells the primary how far everything is durable: not beyond an
-// entry whose content is still to come.
+// entry whose content is still to come, nor beyond a place to which the next
+// stream could not return.
 func (k *committer) acknowledge() error {
-	acked := k.applied
-	for seq := range k.waiting {
-		acked = min(acked, seq-1)
+	acked := k.position.Sequence
+	if owed := k.debts.oldest(); owed > 0 {
+		acked = min(acked, owed-1)
 	}
 	if k.greeted && acked <= k.acked {
 		return nil
@@ -403,4 +303,12 @@ func (k *committer) acknowledge() error {
 	return k.c.send(&pb.ReplicateRequest{Message: &pb.ReplicateRequest_Acknowledgement{
 		Acknowledgement: &pb.Acknowledgement{Sequence: uint64(acked)},
 	}})
+}
+
+// inCatalog marks an error as one of the mirror's catalog.
+func inCatalog(err error) error {
+	if err == nil || errors.Is(err, wire.ErrProtocol) {
+		return err
+	}
+	return &storeError{fmt.Errorf("the catalog: %w", err)}
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -25,10 +24,14 @@ const (
 	creditEntries = 16 << 10
 	grantBytes    = creditBytes / 8 // granted again in portions of this
 	grantEntries  = creditEntries / 16
-	stepsAhead    = 64 // steps received and not yet taken by the committer
+	stepsAhead    = 32 // steps received and not yet taken by the committer
 )
 
-var errSilent = fmt.Errorf("the primary has said nothing for %v", wire.SilenceLimit)
+var (
+	errSilent = fmt.Errorf("the primary has said nothing for %v", wire.SilenceLimit)
+	// errOldEpoch says that somebody who is primary no more goes on as one.
+	errOldEpoch = errors.New("primary of an old epoch")
+)
 
 // connection is one stream.
 type connection struct {
@@ -44,14 +47,16 @@ type connection struct {
 	ungranted    int64 // bytes received since the last grant
 	ungrantedEnt int64
 	lastHeard    time.Time
+	listening    time.Time // since when the receiver waits for the primary; zero if it does something else
 }
 
 // connect runs one stream to its end, and says what ended it.
 func (m *Mirror) connect(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if err := m.cfg.Root.Reopen(); err != nil {
-		return inStore(err, "open", journal.Root)
+	if err := m.openStore(); err != nil {
+		return err
+	}
+	if err := m.adopt(ctx); err != nil {
+		return err
 	}
 	stage, err := openStage(m.cfg.Root)
 	if err != nil {
@@ -63,29 +68,47 @@ func (m *Mirror) connect(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	stream, err := pb.NewReplicationServiceClient(conn).Replicate(ctx)
+	return m.follow(ctx, pb.NewReplicationServiceClient(conn), stage)
+}
+
+// follow runs one stream over a connection.
+func (m *Mirror) follow(ctx context.Context, client pb.ReplicationServiceClient, stage *stage) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// Whatever hangs in the stream ends with its context.
+	slow := time.AfterFunc(2*wire.SilenceLimit, func() { cancel(errSilent) })
+	defer slow.Stop()
+	stream, err := client.Replicate(ctx)
 	if err != nil {
 		return fmt.Errorf("reach the primary: %w", err)
 	}
-	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), cancel: cancel, lastHeard: m.cfg.Now()}
+	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), lastHeard: m.cfg.Now()}
 	welcome, err := c.greet()
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, welcome)
+	if !slow.Stop() {
+		return errSilent
+	}
+	return c.run(ctx, cancel, welcome)
 }
 
-// greet shakes hands. It waits no longer than for any other sign of life.
+// greet shakes hands.
 func (c *connection) greet() (wire.WelcomeMessage, error) {
 	var pos journal.Position
 	var whole bool
+	var was progressMeta
 	if err := c.m.cfg.Catalog.View(func(t *catalog.Tx) error {
-		var err error
 		pos = t.Position()
+		var err, perr error
 		whole, err = readWhole(t)
-		return err
+		was, perr = readProgress(t)
+		return errors.Join(err, perr)
 	}); err != nil {
-		return wire.WelcomeMessage{}, err
+		return wire.WelcomeMessage{}, inCatalog(err)
 	}
 	if err := c.stream.Send(wire.Hello(wire.HelloMessage{Name: c.m.cfg.Name, Position: pos, Whole: whole})); err != nil {
 		return wire.WelcomeMessage{}, c.failure(err)
@@ -98,19 +121,52 @@ func (c *connection) greet() (wire.WelcomeMessage, error) {
 	if err != nil {
 		return w, err
 	}
-	if w.Epoch < pos.Epoch {
+	if known := max(pos.Epoch, was.Epoch); w.Epoch < known {
 		return w, fmt.Errorf("%w: %s is primary of epoch %d, this mirror has followed epoch %d already; %s must not be primary any more",
-			wire.ErrProtocol, w.Name, w.Epoch, pos.Epoch, w.Name)
+			errOldEpoch, w.Name, w.Epoch, known, w.Name)
 	}
-	if w.Position != pos || w.Resync != "" {
-		if err := c.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
-			t.SetPosition(w.Position)
-			return writeWhole(t, whole && w.Resync == "")
-		}); err != nil {
-			return w, err
+	if w.Position.Epoch > w.Epoch || w.Resync == "" && (w.Position != pos || !whole) {
+		return w, fmt.Errorf("%w: entries are to follow from %v, in epoch %d; this mirror is at %v",
+			wire.ErrProtocol, w.Position, w.Epoch, pos)
+	}
+	return w, c.begin(pos, whole, was, w)
+}
+
+// begin notes from where the mirror goes on, before it does.
+func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w wire.WelcomeMessage) error {
+	now := was
+	now.Epoch = w.Epoch
+	if w.Position != pos || w.Epoch != was.Epoch {
+		// What was applied beyond the position may be of another history.
+		now.Applied = 0
+		if was.Applied > pos.Sequence && w.Resync == "" {
+			return c.startOver(was, w)
 		}
 	}
-	return w, nil
+	if w.Position.Sequence < now.Owed {
+		now.Owed = w.Position.Sequence + 1
+	}
+	if w.Position == pos && w.Resync == "" && now == was {
+		return nil
+	}
+	return inCatalog(c.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
+		t.SetPosition(w.Position)
+		if err := writeProgress(t, now); err != nil {
+			return err
+		}
+		return writeWhole(t, whole && w.Resync == "")
+	}))
+}
+
+// startOver ends a stream whose entries cannot be told from those that this
+// mirror has applied already; the next one begins with a comparison.
+func (c *connection) startOver(was progressMeta, w wire.WelcomeMessage) error {
+	err := c.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, false) })
+	if err != nil {
+		return inCatalog(err)
+	}
+	return fmt.Errorf("entry %d was applied in epoch %d, and the epoch is %d now: the stores have to be compared",
+		was.Applied, was.Epoch, w.Epoch)
 }
 
 // failure finds out why a stream failed: the reason is in its status.
@@ -126,13 +182,14 @@ func (c *connection) failure(err error) error {
 	return fmt.Errorf("talk to the primary: %w", err)
 }
 
-// run takes part in the stream until it ends.
-func (c *connection) run(ctx context.Context, w wire.WelcomeMessage) error {
+// run takes part in the stream until it ends. cancel ends it in both
+// directions.
+func (c *connection) run(ctx context.Context, cancel context.CancelCauseFunc, w wire.WelcomeMessage) error {
 	now := c.m.cfg.Now()
 	c.m.update(func(s *Status) {
 		s.Primary, s.Epoch, s.Connected, s.Since, s.LastHeard = w.Name, w.Epoch, true, now, now
-		s.LastError, s.Attention, s.Resync, s.Received = "", "", w.Resync, 0
-		s.Proven = false
+		s.LastError, s.Resync, s.Received = "", w.Resync, 0
+		s.Proven, s.Whole = false, w.Resync == ""
 	})
 	c.m.cfg.Log.Info("connected to the primary", "primary", w.Name, "position", w.Position, "resync", w.Resync)
 	committer, err := newCommitter(c, w)
@@ -143,22 +200,14 @@ func (c *connection) run(ctx context.Context, w wire.WelcomeMessage) error {
 	if err := c.grant(creditBytes, creditEntries); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := newReceiver(c).run(ctx)
-		if err == nil {
-			err = errors.New("the primary ended the stream")
-		}
-		return err
-	})
-	group.Go(func() error { return committer.run(ctx) })
-	group.Go(func() error { return c.report(ctx) })
-	group.Go(func() error { return c.watchSilence(ctx) })
-	// Recv and Send know nothing of the group's context: the first failure ends
-	// the stream under them.
-	stop := context.AfterFunc(ctx, c.cancel)
-	defer stop()
-	return group.Wait()
+	// The first to fail ends the stream for the others, who may hang in it; what
+	// they say then is not the reason.
+	var group sync.WaitGroup
+	for _, part := range []func(context.Context) error{newReceiver(c).run, committer.run, c.report, c.watchSilence} {
+		group.Go(func() { cancel(part(ctx)) })
+	}
+	group.Wait()
+	return context.Cause(ctx)
 }
 
 // send sends one message; it may be called concurrently.
@@ -178,9 +227,9 @@ func (c *connection) grant(bytes, entries int64) error {
 	}})
 }
 
-// spent notes what a batch has cost, and grants it again when enough has come
-// together. What is received is on disk, and the steps that wait are few: the
-// queue between receiver and committer is what holds the primary back.
+// spent notes what the primary has sent and has no place in memory any more,
+// and grants it again when enough has come together: contents when they are
+// staged, entries when they are committed.
 func (c *connection) spent(bytes, entries int64) error {
 	c.mu.Lock()
 	c.ungranted += bytes
@@ -195,11 +244,19 @@ func (c *connection) spent(bytes, entries int64) error {
 	return c.grant(b, e)
 }
 
-// heard notes a sign of life.
-func (c *connection) heard() {
+// receive waits for the next message.
+func (c *connection) receive() (*pb.ReplicateResponse, error) {
 	c.mu.Lock()
-	c.lastHeard = c.m.cfg.Now()
+	c.listening = c.m.cfg.Now()
 	c.mu.Unlock()
+	m, err := c.stream.Recv()
+	c.mu.Lock()
+	c.listening = time.Time{}
+	if err == nil {
+		c.lastHeard = c.m.cfg.Now()
+	}
+	c.mu.Unlock()
+	return m, err
 }
 
 // report tells the primary once a second how the mirror is.
@@ -218,7 +275,8 @@ func (c *connection) report(ctx context.Context) error {
 	}
 }
 
-// watchSilence ends a stream on which the primary says nothing.
+// watchSilence ends a stream on which the primary says nothing. Who does not
+// listen, because a disk is slow, has nobody to blame.
 func (c *connection) watchSilence(ctx context.Context) error {
 	tick := time.NewTicker(wire.HeartbeatInterval / 2)
 	defer tick.Stop()
@@ -229,9 +287,9 @@ func (c *connection) watchSilence(ctx context.Context) error {
 		case <-tick.C:
 		}
 		c.mu.Lock()
-		heard := c.lastHeard
+		heard, listening := c.lastHeard, c.listening
 		c.mu.Unlock()
-		if c.m.cfg.Now().Sub(heard) > wire.SilenceLimit {
+		if !listening.IsZero() && c.m.cfg.Now().Sub(listening) > wire.SilenceLimit {
 			return errSilent
 		}
 		c.m.update(func(s *Status) { s.LastHeard = heard })

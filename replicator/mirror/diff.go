@@ -3,6 +3,7 @@ package mirror
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,13 +13,33 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
-// maxRemovals bounds the removals of one directory that are kept back until
-// its listing has come to an end; beyond it a rename is taken for a removal and
-// a new file, which costs a copy and nothing else.
-const maxRemovals = 10000
+// maxKept bounds what one directory keeps back until its listing has come to
+// an end. Beyond it a rename is taken for a removal and a new file, which costs
+// a copy and nothing else.
+const maxKept = 10000
 
-func errTransfer(number uint64) error {
-	return fmt.Errorf("%w: transfer %d was not asked for", wire.ErrProtocol, number)
+// task is a directory to be compared.
+type task struct {
+	path      journal.Path
+	parent    *task  // whose postponed files wait for this one
+	waits     int    // message directories that are not compared yet
+	postponed []want // control files of a mailbox, asked for behind its messages
+	children  []*task
+	again     bool // not everything could be asked for: compare once more
+	passes    int  // how often that was so
+	listing
+}
+
+// listing is what a task knows while pages come.
+type listing struct {
+	from string // the pages so far ended before this name
+	page *wire.Listing
+	// removals are our names that the primary does not have. They wait for the
+	// end of the listing: perhaps they are found under a new name.
+	removals map[journal.Path]struct{}
+	// renamed are those that were found so.
+	renamed map[journal.Path]struct{}
+	later   map[string]wire.Item // its names that may be new ones of names on a later page
 }
 
 // takeListing compares what the primary has in a directory with the catalog.
@@ -27,24 +48,47 @@ func (r *resync) takeListing(l *wire.Listing) error {
 		return fmt.Errorf("%w: a listing of %q was not asked for now", wire.ErrProtocol, string(l.Path))
 	}
 	t := r.asked[0]
+	if err := checkListing(l, t.from); err != nil {
+		return err
+	}
 	if l.Outcome == wire.OK {
-		err := r.k.m.cfg.Catalog.View(func(tx *catalog.Tx) error { return r.diff(tx, t, l) })
-		if err != nil {
-			return err
+		d := &differ{resync: r, t: t}
+		if err := r.k.m.cfg.Catalog.View(func(tx *catalog.Tx) error {
+			d.tx = tx
+			return d.page(l)
+		}); err != nil {
+			return inCatalog(err)
+		}
+		for _, c := range d.changes {
+			if err := r.k.add(c); err != nil {
+				return err
+			}
 		}
 	}
 	if !l.Last {
 		return nil
 	}
+	return r.compared(t)
+}
+
+// compared ends a task.
+func (r *resync) compared(t *task) error {
 	r.asked = r.asked[1:]
-	r.progress.Directories -= min(1, r.progress.Directories)
-	for _, p := range t.removals {
-		if _, renamed := t.renamed[p]; !renamed {
-			r.remove(p)
+	for _, p := range slices.Sorted(maps.Keys(t.removals)) {
+		if err := r.k.add(removal(p)); err != nil {
+			return err
 		}
 	}
-	r.push(t.children...)
-	t.removals, t.renamed, t.children = nil, nil, nil
+	children := t.children
+	t.listing, t.children = listing{}, nil
+	r.progress.Directories -= min(1, r.progress.Directories)
+	if t.again {
+		t.again, t.postponed = false, nil
+		t.passes++
+		r.push(append(children, t)...)
+		return nil
+	}
+	r.push(children...)
 	if t.parent != nil {
 		t.parent.waits--
 		r.release(t.parent)
@@ -64,208 +108,279 @@ func (r *resync) release(t *task) {
 	t.postponed = nil
 }
 
-// diff merges one page of a listing with the names of the catalog in the same
+// overtake takes note of an entry that changes a directory of which a part of
+// the listing has come: it is newer than that part.
+func (r *resync) overtake(c *change) {
+	if len(r.asked) == 0 || r.asked[0].from == "" {
+		return // only the first can have begun
+	}
+	t := r.asked[0]
+	for _, p := range []journal.Path{c.Path, c.From} {
+		if p == "" {
+			continue
+		}
+		if t.path.Within(p) && c.Kind != journal.KindSetAttributes {
+			clear(t.removals)
+			clear(t.later)
+		}
+		if p != journal.Root && p.Dir() == t.path {
+			delete(t.removals, p)
+			delete(t.later, p.Name())
+		}
+	}
+}
+
+// differ compares one page.
+type differ struct {
+	*resync
+	tx      *catalog.Tx
+	t       *task
+	changes []*change
+}
+
+var errPageEnd = errors.New("end of the page")
+
+// page merges one page of a listing with the names of the catalog in the same
 // range.
-func (r *resync) diff(tx *catalog.Tx, t *task, l *wire.Listing) error {
-	if t.path == journal.Root && t.from == "" {
-		r.attributes(journal.Root, l.Facts)
+func (d *differ) page(l *wire.Listing) error {
+	t := d.t
+	if t.from == "" {
+		if err := d.itself(l.Facts); err != nil {
+			return err
+		}
 	}
+	t.page = l
 	theirs := l.Items
-	if !slices.IsSortedFunc(theirs, func(a, b wire.Item) int { return strings.Compare(a.Name, b.Name) }) {
-		return fmt.Errorf("%w: the listing of %q is not in order", wire.ErrProtocol, string(t.path))
-	}
-	l.From = t.from
 	end := ""
 	if !l.Last {
-		if len(theirs) == 0 {
-			return fmt.Errorf("%w: an empty page of %q", wire.ErrProtocol, string(t.path))
-		}
 		end = theirs[len(theirs)-1].Name
 	}
-	i := 0
-	errEnd := errors.New("end of the page")
-	err := tx.List(t.path, t.from, func(name string, ours catalog.Item) error {
-		for i < len(theirs) && theirs[i].Name < name {
-			if err := r.added(tx, t, l, &theirs[i]); err != nil {
+	err := d.tx.List(t.path, t.from, func(name string, ours catalog.Item) error {
+		for ; len(theirs) > 0 && theirs[0].Name < name; theirs = theirs[1:] {
+			if err := d.added(&theirs[0]); err != nil {
 				return err
 			}
-			i++
 		}
 		if end != "" && name > end {
-			return errEnd
+			return errPageEnd
 		}
-		if i < len(theirs) && theirs[i].Name == name {
-			i++
-			return r.both(tx, t, l, &theirs[i-1], ours)
+		if len(theirs) > 0 && theirs[0].Name == name {
+			it := &theirs[0]
+			theirs = theirs[1:]
+			return d.both(it, ours)
 		}
-		if len(t.removals) < maxRemovals {
-			t.removals = append(t.removals, t.path.Join(name))
-		} else {
-			r.remove(t.path.Join(name))
-		}
+		d.removed(t.path.Join(name))
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnd) && !errors.Is(err, catalog.ErrNotFound) {
+	if err != nil && !errors.Is(err, errPageEnd) && !errors.Is(err, catalog.ErrNotFound) {
 		return err
 	}
-	for ; i < len(theirs); i++ {
-		if err := r.added(tx, t, l, &theirs[i]); err != nil {
+	for i := range theirs {
+		if err := d.added(&theirs[i]); err != nil {
 			return err
 		}
 	}
 	t.from = end + "\x00"
+	if !l.Last {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.later)) {
+		it := t.later[name]
+		if err := d.added(&it); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// itself compares what the directory is.
+func (d *differ) itself(f journal.Facts) error {
+	f.Type = journal.TypeDirectory
+	ours, err := d.tx.Lookup(d.t.path)
+	if errors.Is(err, catalog.ErrNotFound) {
+		d.change(journal.KindMakeDir, d.t.path, f)
+		return nil
+	}
+	if err != nil || sameAttributes(ours.Facts.Attr, f.Attr) {
+		return err
+	}
+	d.change(journal.KindSetAttributes, d.t.path, f)
+	return nil
+}
+
+// removed handles a name that only the mirror has.
+func (d *differ) removed(p journal.Path) {
+	if _, renamed := d.t.renamed[p]; renamed {
+		return
+	}
+	if len(d.t.removals) >= maxKept {
+		d.add(removal(p))
+		return
+	}
+	if d.t.removals == nil {
+		d.t.removals = make(map[journal.Path]struct{})
+	}
+	d.t.removals[p] = struct{}{}
 }
 
 // added handles a name that only the primary has.
-func (r *resync) added(tx *catalog.Tx, t *task, l *wire.Listing, it *wire.Item) error {
-	p := t.path.Join(it.Name)
+func (d *differ) added(it *wire.Item) error {
+	p := d.t.path.Join(it.Name)
 	switch it.Facts.Type {
 	case journal.TypeDirectory:
-		r.change(journal.KindMakeDir, p, it.Facts)
-		r.descend(t, p)
+		d.descend(p)
+		d.change(journal.KindMakeDir, p, it.Facts)
 		return nil
 	case journal.TypeSymlink:
-		r.change(journal.KindSymlink, p, it.Facts)
+		d.change(journal.KindSymlink, p, it.Facts)
 		return nil
 	}
-	if done, err := r.rename(tx, t, l, it); done || err != nil {
+	if done, err := d.rename(it); done || err != nil {
 		return err
 	}
-	if done, err := r.linked(tx, p, it); done || err != nil {
+	if done, err := d.linked(p, it); done || err != nil {
 		return err
 	}
-	if it.Facts.Content.Known() {
-		paths, err := tx.FindContent(it.Facts.Content)
-		if err != nil {
-			return err
-		}
-		if len(paths) > 0 || it.Facts.Size == 0 {
-			r.copied(t, p, it)
-			return nil
-		}
+	w := want{path: p, size: it.Facts.Size, link: it.Link, facts: it.Facts}
+	if !it.Facts.Content.Known() || !d.isMessage(p) {
+		d.fetch(w)
+		return nil // control files keep their turn behind the messages
 	}
-	r.fetch(t, want{path: p, size: it.Facts.Size, link: it.Link})
-	return nil
-}
-
-// copied makes a file from a content that the mirror has.
-func (r *resync) copied(t *task, p journal.Path, it *wire.Item) {
-	if !r.isMessage(p) {
-		// Control files keep their turn behind the messages.
-		r.fetch(t, want{path: p, size: it.Facts.Size, link: it.Link})
-		return
+	paths, err := d.tx.FindContent(it.Facts.Content)
+	if err != nil {
+		return err
+	}
+	if len(paths) == 0 && it.Facts.Size > 0 {
+		d.fetch(w)
+		return nil
 	}
 	ch := &change{link: it.Link}
 	ch.Kind, ch.Path, ch.Facts, ch.Outcome = journal.KindPut, p, it.Facts, wire.OK
-	r.k.group.add(ch)
+	d.add(ch)
+	return nil
 }
 
 // both handles a name that both have.
-func (r *resync) both(tx *catalog.Tx, t *task, l *wire.Listing, it *wire.Item, ours catalog.Item) error {
-	p := t.path.Join(it.Name)
+func (d *differ) both(it *wire.Item, ours catalog.Item) error {
+	p := d.t.path.Join(it.Name)
 	if it.Facts.Type != ours.Facts.Type {
-		r.remove(p)
-		return r.added(tx, t, l, it)
+		d.add(removal(p))
+		return d.added(it)
 	}
+	same := sameAttributes(it.Facts.Attr, ours.Facts.Attr)
 	switch it.Facts.Type {
 	case journal.TypeDirectory:
-		if !sameAttributes(it.Facts.Attr, ours.Facts.Attr) {
-			r.attributes(p, it.Facts)
-		}
 		if it.Digest != ours.Digest {
-			r.descend(t, p)
+			d.descend(p)
 		}
-		return nil
 	case journal.TypeSymlink:
-		if it.Facts.Target != ours.Facts.Target || !sameAttributes(it.Facts.Attr, ours.Facts.Attr) {
-			r.change(journal.KindSymlink, p, it.Facts)
+		if it.Facts.Target != ours.Facts.Target || !same {
+			d.change(journal.KindSymlink, p, it.Facts)
+			return nil
 		}
 		return nil
-	}
-	theirs, mine := it.Facts.Content, ours.Facts.Content
-	switch {
-	case ours.Missing:
-		r.fetch(t, want{path: p, size: it.Facts.Size, link: it.Link})
-	case theirs.Known() && theirs == mine:
-		if !sameAttributes(it.Facts.Attr, ours.Facts.Attr) {
-			r.attributes(p, it.Facts)
+	case journal.TypeFile:
+		theirs, mine := it.Facts.Content, ours.Facts.Content
+		if ours.Missing || !theirs.Known() || theirs != mine {
+			w := want{path: p, size: it.Facts.Size, link: it.Link, facts: it.Facts}
+			if !ours.Missing && !theirs.Known() {
+				w.have = mine
+			}
+			d.fetch(w)
+			return nil
 		}
-	default:
-		w := want{path: p, size: it.Facts.Size, link: it.Link}
-		if !theirs.Known() {
-			w.have = mine
-		}
-		r.fetch(t, w)
 	}
+	if same {
+		return nil
+	}
+	d.change(journal.KindSetAttributes, p, it.Facts)
 	return nil
 }
 
 // rename finds out whether a message that is new under this name was here
 // under another one: then it is renamed, and both names are never there at one
 // time.
-func (r *resync) rename(tx *catalog.Tx, t *task, l *wire.Listing, it *wire.Item) (bool, error) {
-	p := t.path.Join(it.Name)
-	if !r.isMessage(p) {
+func (d *differ) rename(it *wire.Item) (bool, error) {
+	p := d.t.path.Join(it.Name)
+	if !d.isMessage(p) {
 		return false, nil
 	}
-	from, err := r.earlierName(tx, t, l, it)
+	from, ours, later, err := d.earlierName(it)
+	if later && len(d.t.later) < maxKept {
+		if d.t.later == nil {
+			d.t.later = make(map[string]wire.Item)
+		}
+		d.t.later[it.Name] = *it
+		return true, err
+	}
 	if from == "" || err != nil {
 		return false, err
 	}
-	if t.renamed == nil {
-		t.renamed = make(map[journal.Path]struct{})
+	delete(d.t.removals, from)
+	if d.t.renamed == nil {
+		d.t.renamed = make(map[journal.Path]struct{})
 	}
-	t.renamed[from] = struct{}{}
+	d.t.renamed[from] = struct{}{}
 	ch := &change{}
 	ch.Kind, ch.Path, ch.From, ch.Outcome = journal.KindMove, p, from, wire.OK
-	r.k.group.add(ch)
+	d.add(ch)
 	if it.Facts.Content.Known() {
-		r.attributes(p, it.Facts)
-	} else {
-		r.fetch(t, want{path: p, size: it.Facts.Size, link: it.Link})
+		d.change(journal.KindSetAttributes, p, it.Facts)
+		return true, nil
 	}
+	d.fetch(want{path: p, size: it.Facts.Size, link: it.Link, have: ours.Facts.Content, facts: it.Facts})
 	return true, nil
 }
 
 // earlierName returns the name that a message has on the mirror, in the same
 // directory or in new/, and no longer has on the primary; "" if there is none.
-func (r *resync) earlierName(tx *catalog.Tx, t *task, l *wire.Listing, it *wire.Item) (journal.Path, error) {
-	names := r.k.m.cfg.Rules
+// It reports true if a later page decides.
+func (d *differ) earlierName(it *wire.Item) (found journal.Path, item catalog.Item, later bool, err error) {
+	names := d.k.m.cfg.Rules
 	base := names.Base(it.Name)
-	dirs := []journal.Path{t.path}
-	if t.path.Name() == "cur" { // nothing ever goes back to new/
-		dirs = append(dirs, t.path.Dir().Join("new"))
+	dirs := []journal.Path{d.t.path}
+	if d.t.path.Name() == "cur" { // nothing ever goes back to new/
+		dirs = append(dirs, d.t.path.Dir().Join("new"))
 	}
-	var found journal.Path
 	for _, dir := range dirs {
-		err := tx.ListPrefix(dir, base, func(name string, ours catalog.Item) error {
-			from := dir.Join(name)
-			_, taken := t.renamed[from]
-			if !taken && names.Base(name) == base && sameMessage(ours, it.Facts) && !(dir == t.path && mayHave(l, name)) {
-				found = from
+		err := d.tx.ListPrefix(dir, base, func(name string, ours catalog.Item) error {
+			_, taken := d.t.renamed[dir.Join(name)]
+			if taken || names.Base(name) != base || !sameMessage(ours, it.Facts) {
+				return nil
 			}
-			return nil
+			if dir == d.t.path {
+				has, unknown := d.primaryHas(name)
+				if later = later || unknown; has || unknown {
+					return nil
+				}
+			}
+			found, item = dir.Join(name), ours
+			return errPageEnd
 		})
-		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-			return "", err
+		if err != nil && !errors.Is(err, errPageEnd) && !errors.Is(err, catalog.ErrNotFound) {
+			return "", item, false, err
 		}
-		if found != "" {
+		if found != "" || later {
 			break
 		}
 	}
-	return found, nil
+	return found, item, later && found == "", nil
 }
 
-// mayHave reports whether the primary has a name, or may have it on another
-// page.
-func mayHave(l *wire.Listing, name string) bool {
-	_, has := slices.BinarySearchFunc(l.Items, name, func(it wire.Item, name string) int { return strings.Compare(it.Name, name) })
-	if has || l.Last && len(l.Items) == 0 {
-		return has
+// primaryHas reports whether the primary has a name in the directory, and
+// whether that is for a later page to tell.
+func (d *differ) primaryHas(name string) (has, unknown bool) {
+	items := d.t.page.Items
+	if len(items) > 0 && name >= items[0].Name && name <= items[len(items)-1].Name {
+		_, has = slices.BinarySearchFunc(items, name, func(it wire.Item, name string) int { return strings.Compare(it.Name, name) })
+		return has, false
 	}
-	first, last := l.Items[0].Name, l.Items[len(l.Items)-1].Name
-	return name < first && l.From != "" || name > last && !l.Last
+	if len(items) > 0 && name > items[len(items)-1].Name {
+		return false, !d.t.page.Last
+	}
+	// Before this page: what the primary lacks there is among the removals.
+	_, lacks := d.t.removals[d.t.path.Join(name)]
+	return !lacks && name < d.t.from, false
 }
 
 // sameMessage reports whether our file can be the primary's.
@@ -279,40 +394,45 @@ func sameMessage(ours catalog.Item, theirs journal.Facts) bool {
 	return ours.Facts.Attr.MTime == theirs.Attr.MTime
 }
 
-// descend compares a directory beneath t.
-func (r *resync) descend(t *task, p journal.Path) {
+// descend compares a directory beneath.
+func (d *differ) descend(p journal.Path) {
 	sub := &task{path: p}
-	if r.isMessage(p.Join("1")) {
-		sub.parent = t
-		t.waits++
+	if d.isMessage(p.Join("1")) {
+		sub.parent = d.t
+		d.t.waits++
 	}
-	t.children = append(t.children, sub)
+	d.t.children = append(d.t.children, sub)
 }
 
 // fetch asks for a content; a control file waits for the messages beside it.
-func (r *resync) fetch(t *task, w want) {
-	if r.isMessage(w.path) {
-		r.want(w)
+func (d *differ) fetch(w want) {
+	if _, asked := d.asking[w.path]; asked {
 		return
 	}
-	t.postponed = append(t.postponed, w)
+	switch {
+	case len(d.queue)+len(d.t.postponed) >= fetchesKept:
+		d.t.again = d.t.passes < maxPasses
+	case d.isMessage(w.path):
+		d.want(w)
+	default:
+		d.t.postponed = append(d.t.postponed, w)
+	}
 }
 
-func (r *resync) change(kind journal.Kind, p journal.Path, f journal.Facts) {
+func (d *differ) add(c *change) { d.changes = append(d.changes, c) }
+
+func (d *differ) change(kind journal.Kind, p journal.Path, f journal.Facts) {
 	ch := &change{}
 	ch.Kind, ch.Path, ch.Facts, ch.Outcome = kind, p, f, wire.OK
-	r.k.group.add(ch)
+	d.add(ch)
 }
 
-// attributes gives what is at p the facts of the primary.
-func (r *resync) attributes(p journal.Path, f journal.Facts) {
-	r.change(journal.KindSetAttributes, p, f)
-}
-
-// remove removes a name that the primary does not have.
-func (r *resync) remove(p journal.Path) {
-	// Whether it is a directory is seen when it is removed.
-	r.change(journal.KindRemoveDir, p, journal.Facts{})
+// removal removes a name that the primary does not have. Whether it is a
+// directory is seen when it is removed.
+func removal(p journal.Path) *change {
+	ch := &change{}
+	ch.Kind, ch.Path, ch.Outcome = journal.KindRemoveDir, p, wire.OK
+	return ch
 }
 
 func sameAttributes(a, b journal.Attributes) bool {

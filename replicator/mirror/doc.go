@@ -15,10 +15,15 @@
 //  5. the catalog takes the changes and the position, durably;
 //  6. the position is acknowledged.
 //
-// A crash between any two of them is repaired by doing the group again: each
-// change can be made twice. An error ends the stream, with nothing of the group
-// acknowledged; the next stream begins at the position of the catalog, with an
-// empty staging directory, so that nothing is trusted whose fsync failed.
+// A crash between any two of them is repaired by doing the group again: only
+// changes that can be made twice together are in one group (see trail). An
+// error ends the stream, with nothing of the group acknowledged; the next stream
+// begins at the position of the catalog, with an empty staging directory, so
+// that nothing is trusted whose fsync failed.
+//
+// An entry whose content cannot be had at once is applied without, and its file
+// called missing in the catalog, so that it holds up nothing but the
+// acknowledgements (see debts).
 //
 // A comparison goes through the same steps: what a listing shows to be
 // different becomes changes without a sequence number, and fetches for the

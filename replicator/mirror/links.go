@@ -9,30 +9,23 @@ import (
 )
 
 // linked makes a further name of a file that is here already, or is on its way.
-func (r *resync) linked(tx *catalog.Tx, p journal.Path, it *wire.Item) (bool, error) {
+func (d *differ) linked(p journal.Path, it *wire.Item) (bool, error) {
 	if it.Link == 0 {
 		return false, nil
 	}
 	ch := change{link: it.Link}
 	ch.Kind, ch.Path, ch.Facts, ch.Outcome = journal.KindLink, p, it.Facts, wire.OK
-	if w := r.links[it.Link]; w != nil {
+	if w := d.links[it.Link]; w != nil && len(w.names) < maxKept {
 		ch.From = w.path
 		w.names = append(w.names, ch)
 		return true, nil
 	}
-	for i := range r.queue {
-		if r.queue[i].link == it.Link {
-			ch.From = r.queue[i].path
-			r.queue[i].names = append(r.queue[i].names, ch)
-			return true, nil
-		}
-	}
-	from, err := r.sameFile(tx, p, it.Link, it.Facts)
+	from, err := d.sameFile(d.tx, p, it.Link, it.Facts)
 	if err != nil || from == "" {
 		return false, err
 	}
 	ch.From = from
-	r.k.group.add(&ch)
+	d.add(&ch)
 	return true, nil
 }
 
@@ -49,7 +42,7 @@ func (r *resync) joinLinks(ch *change, w *want) error {
 			from, err = r.sameFile(t, ch.Path, ch.link, ch.Facts)
 			return err
 		}); err != nil {
-			return err
+			return inCatalog(err)
 		}
 	}
 	if from == "" || from == ch.Path {

@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -73,7 +72,6 @@ type Status struct {
 	Progress   Progress
 	Proven     bool // the digest that the primary named last was ours
 	ProvenAt   journal.Sequence
-	ProvenTime time.Time
 	OwnersLost bool // owners cannot be set for want of privilege
 	Beat       wire.Heartbeat
 	Received   uint64 // bytes of batches in this connection
@@ -110,7 +108,8 @@ func (m *Mirror) update(f func(*Status)) {
 	m.cfg.Changed()
 }
 
-// Run keeps the mirror connected until ctx ends.
+// Run keeps the mirror connected until ctx ends. It returns catalog.ErrFailed
+// if the catalog could not be written, which takes a new start to get over.
 func (m *Mirror) Run(ctx context.Context) error {
 	if err := m.loadStatus(); err != nil {
 		return err
@@ -119,12 +118,12 @@ func (m *Mirror) Run(ctx context.Context) error {
 	lastLogged := ""
 	for {
 		began := m.cfg.Now()
-		err := m.adopt(ctx)
-		if err == nil {
-			err = m.connect(ctx)
-		}
+		err := m.connect(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, catalog.ErrFailed) {
+			return err // it has to be opened again
 		}
 		err = m.cfg.Explain(err)
 		m.lost(err)
@@ -157,15 +156,23 @@ func (m *Mirror) loadStatus() error {
 			return err
 		}
 		pos := t.Position()
+		p, err := readProgress(t)
+		if err != nil {
+			return err
+		}
 		m.update(func(s *Status) {
-			s.Applied, s.Acked, s.Epoch = pos.Sequence, pos.Sequence, pos.Epoch
+			s.Applied, s.Acked, s.Epoch = max(pos.Sequence, p.Applied), pos.Sequence, max(pos.Epoch, p.Epoch)
+			if p.Owed > 0 {
+				s.Acked = min(s.Acked, p.Owed-1)
+			}
 			s.Whole, s.Totals = whole, t.Totals()
 		})
 		return nil
 	})
 }
 
-// lost notes that there is no connection any more, and why.
+// lost notes that there is no connection any more, and why. What a person has
+// to see to stays until it is known to be gone.
 func (m *Mirror) lost(err error) {
 	m.update(func(s *Status) {
 		if s.Connected {
@@ -173,46 +180,11 @@ func (m *Mirror) lost(err error) {
 		}
 		s.Connected = false
 		s.LastError = err.Error()
-		s.Attention = ""
 		if problem := new(storeError); errors.As(err, &problem) {
 			s.Attention = problem.Error()
 		}
-		if errors.Is(err, wire.ErrVersion) {
+		if errors.Is(err, wire.ErrVersion) || errors.Is(err, errOldEpoch) {
 			s.Attention = err.Error()
 		}
 	})
-}
-
-// storeError is a failure of the mirror's own store: it acknowledges nothing
-// until it is gone.
-type storeError struct{ err error }
-
-func (e *storeError) Error() string { return "the mirror's store: " + e.err.Error() }
-func (e *storeError) Unwrap() error { return e.err }
-
-// inStore marks an error as one of the mirror's own store.
-func inStore(err error, doing string, p journal.Path) error {
-	if err == nil {
-		return nil
-	}
-	return &storeError{fmt.Errorf("%s %q: %w", doing, string(p), err)}
-}
-
-const metaWhole = "mirror.whole"
-
-// readWhole reports whether the last comparison was finished.
-func readWhole(t *catalog.Tx) (bool, error) {
-	v, err := t.Meta(metaWhole)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && string(v) == "1", err
-}
-
-// writeWhole notes whether the last comparison was finished.
-func writeWhole(t *catalog.Tx, whole bool) error {
-	if whole {
-		return t.SetMeta(metaWhole, []byte("1"))
-	}
-	return t.SetMeta(metaWhole, nil)
 }

@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/zeebo/blake3"
@@ -17,34 +16,60 @@ import (
 // cheaper with one syncfs.
 const fewFiles = 8
 
-func errSequence(got, want journal.Sequence) error {
-	return fmt.Errorf("%w: entry %d came, %d is next", wire.ErrProtocol, got, want)
+// shelf is what a group's contents are while they are prepared.
+type shelf struct {
+	latest map[journal.Path]*staged // what the group puts, under the names that it has by then
+	byID   map[journal.ContentID]*staged
+}
+
+// follow takes note of a change that is made before the next one is prepared.
+func (s *shelf) follow(c *change) {
+	switch c.Kind {
+	case journal.KindMove:
+		s.move(c.From, c.Path)
+		delete(s.latest, c.From)
+	case journal.KindLink:
+		s.move(c.From, c.Path)
+	case journal.KindPut:
+		if c.file == nil {
+			delete(s.latest, c.Path)
+			return
+		}
+		s.latest[c.Path], s.byID[c.file.id] = c.file, c.file
+	case journal.KindRemove, journal.KindSymlink:
+		delete(s.latest, c.Path)
+	default:
+	}
+}
+
+func (s *shelf) move(from, to journal.Path) {
+	if f := s.latest[from]; f != nil {
+		s.latest[to] = f
+	} else {
+		delete(s.latest, to)
+	}
 }
 
 // provide sees to the contents of all changes: what did not travel is taken
 // from the store as it is before the group. Everything staged is complete,
 // has its attributes, and is durable when it returns.
 func (k *committer) provide(changes []*change) error {
-	latest := make(map[journal.Path]*staged) // contents put by this group
-	byID := make(map[journal.ContentID]*staged)
+	s := &shelf{latest: make(map[journal.Path]*staged), byID: make(map[journal.ContentID]*staged)}
 	var files []*change
 	for _, c := range changes {
-		if c.Kind != journal.KindPut || c.settle {
-			continue
-		}
-		if c.file == nil {
-			if err := k.provideOne(c, latest, byID); err != nil {
-				return err
+		if c.Kind == journal.KindPut && !c.settle {
+			if c.file == nil && c.Outcome == wire.OK {
+				if err := k.provideOne(c, s); err != nil {
+					return err
+				}
+			}
+			if c.missing = c.file == nil; !c.missing {
+				files = append(files, c)
 			}
 		}
-		if c.file == nil {
-			c.missing = true
-			delete(latest, c.Path)
-			continue
+		if !c.settle {
+			s.follow(c)
 		}
-		latest[c.Path] = c.file
-		byID[c.file.id] = c.file
-		files = append(files, c)
 	}
 	for _, c := range files {
 		if err := k.applier.dress(c); err != nil {
@@ -55,25 +80,22 @@ func (k *committer) provide(changes []*change) error {
 }
 
 // provideOne makes the content of one change from what the mirror has.
-func (k *committer) provideOne(c *change, latest map[journal.Path]*staged, byID map[journal.ContentID]*staged) error {
-	if c.Outcome != wire.OK || c.plain {
-		return nil
-	}
+func (k *committer) provideOne(c *change, s *shelf) error {
 	var from io.ReadCloser
 	var err error
-	switch {
-	case c.Held != nil && c.Held.Keep == 0, c.Held == nil && c.Facts.Size == 0 && c.Facts.Content.Known():
-	case c.Held != nil:
-		from, err = k.openBase(c.Path, latest[c.Path], c.Held.Base)
-	case !c.Facts.Content.Known():
+	switch id := c.Facts.Content; {
+	case !id.Known():
 		return nil
-	case byID[c.Facts.Content] != nil:
-		from, err = k.c.stage.dir.Open(byID[c.Facts.Content].name)
+	case c.Held != nil && c.Held.Keep == 0, c.Held == nil && c.Facts.Size == 0:
+	case c.Held != nil:
+		from, err = k.openBase(c.Path, s.latest[c.Path], c.Held.Base)
+	case s.byID[id] != nil:
+		from, err = k.c.stage.dir.Open(s.byID[id].name)
 	default:
-		from, err = k.m.openContent(c.Facts.Content)
+		from, err = k.m.openContent(id)
 	}
 	if err != nil {
-		return nil // it is not to be had here: it will be fetched
+		return nil //nolint:nilerr // it is not to be had here: it will be fetched
 	}
 	if from != nil {
 		defer func() { _ = from.Close() }()
@@ -101,29 +123,47 @@ func (k *committer) assemble(c *change, from io.Reader) error {
 	}
 	hasher := blake3.New()
 	both := io.MultiWriter(w, hasher)
+	source := &failing{r: from}
 	if from != nil {
+		length := c.Facts.Size + 1 // one too many is enough to be wrong
 		if c.Held != nil {
-			from = io.LimitReader(from, c.Held.Keep)
+			length = c.Held.Keep
 		}
-		_, err = io.Copy(both, from)
+		file.size, err = io.Copy(both, io.LimitReader(source, length))
 	}
 	if err == nil && c.Held != nil {
 		_, err = both.Write(c.Held.Data)
+		file.size += int64(len(c.Held.Data))
 	}
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil {
+	if err != nil && source.err == nil {
 		return inStore(err, "write into", mailstore.Staging)
 	}
 	hasher.Sum(file.id[:0])
-	if file.id != c.Facts.Content {
+	if err != nil || file.id != c.Facts.Content || file.size != c.Facts.Size {
 		k.c.stage.drop(file)
 		return nil
 	}
-	file.size = c.Facts.Size
 	c.file = file
 	return nil
+}
+
+// failing tells an error of reading from one of writing: what the mirror cannot
+// read any more, it asks for.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.err = err
+	}
+	return n, err
 }
 
 // syncStaged makes staged files durable.

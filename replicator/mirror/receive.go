@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
@@ -22,6 +23,7 @@ const maxOpenTransfers = 4
 type step struct {
 	entries  *wire.Entries
 	contents map[uint64]*arrived // of the entries, by transfer
+	cost     int64               // bytes of the entries, to be granted again
 	answer   *arrived
 	listing  *wire.Listing
 	mark     *wire.Mark
@@ -72,9 +74,9 @@ func (r *receiver) run(ctx context.Context) error {
 	r.entries = entries
 	defer r.closeOpen()
 	for {
-		m, err := r.c.stream.Recv()
+		m, err := r.c.receive()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return errors.New("the primary ended the stream")
 		}
 		if err != nil {
 			if ctx.Err() != nil {
@@ -82,7 +84,6 @@ func (r *receiver) run(ctx context.Context) error {
 			}
 			return r.c.failure(err)
 		}
-		r.c.heard()
 		if err := r.take(ctx, m); err != nil {
 			return err
 		}
@@ -143,38 +144,69 @@ func (r *receiver) takeBatch(ctx context.Context, b *pb.Batch) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case done == nil:
-		case done.transfer >= wire.PrimaryTransfer:
-			if len(r.contents) >= wire.MaxBatchEntries {
-				return fmt.Errorf("%w: contents without entries", wire.ErrProtocol)
-			}
-			r.contents[done.transfer] = done
-		default:
-			if err := r.pass(ctx, step{answer: done}); err != nil {
-				return err
-			}
+		if done == nil {
+			continue
+		}
+		if done.transfer < wire.PrimaryTransfer {
+			err = r.pass(ctx, step{answer: done})
+		} else {
+			err = r.keep(done)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	s, err := r.takeEntries(b)
+	if err != nil {
+		return err
+	}
 	count := 0
-	if b.GetEntriesSize() > 0 {
-		plain, err := r.entries.Decompress(b.GetEntries(), int(b.GetEntriesSize()))
-		if err != nil {
+	if s.entries != nil {
+		count = len(s.entries.Entries)
+		if err := r.pass(ctx, s); err != nil {
 			return err
 		}
-		entries, err := wire.UnmarshalEntries(plain)
-		if err != nil {
-			return err
-		}
-		count = len(entries.Entries)
-		if err := r.pass(ctx, step{entries: &entries, contents: r.contents}); err != nil {
-			return err
-		}
-		r.contents = make(map[uint64]*arrived)
 	}
 	bytes, entries := wire.Cost(b, count)
 	r.c.m.update(func(s *Status) { s.Received += uint64(bytes) })
-	return r.c.spent(bytes, entries)
+	return r.c.spent(bytes-s.cost, entries)
+}
+
+// keep keeps a content until the entry comes that needs it.
+func (r *receiver) keep(a *arrived) error {
+	if a.file == nil && !a.lost {
+		return nil // the entry says the same
+	}
+	if _, twice := r.contents[a.transfer]; twice || len(r.contents) >= wire.MaxBatchEntries {
+		return fmt.Errorf("%w: contents without entries", wire.ErrProtocol)
+	}
+	r.contents[a.transfer] = a
+	return nil
+}
+
+// takeEntries reads the entries of a batch, and takes the contents that they
+// need from those that are kept.
+func (r *receiver) takeEntries(b *pb.Batch) (step, error) {
+	if b.GetEntriesSize() == 0 {
+		return step{}, nil
+	}
+	plain, err := r.entries.Decompress(b.GetEntries(), int(b.GetEntriesSize()))
+	if err != nil {
+		return step{}, err
+	}
+	entries, err := wire.UnmarshalEntries(plain)
+	if err != nil {
+		return step{}, err
+	}
+	s := step{entries: &entries, contents: make(map[uint64]*arrived), cost: int64(b.GetEntriesSize())}
+	for i := range entries.Entries {
+		number := entries.Entries[i].Transfer
+		if a := r.contents[number]; a != nil {
+			s.contents[number] = a
+			delete(r.contents, number)
+		}
+	}
+	return s, nil
 }
 
 // takeContent writes the pieces of one transfer; at its end it returns what
@@ -260,6 +292,8 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 	case end.Outcome != wire.OK || in.lost:
 		r.c.stage.drop(in.file)
 		return out, nil
+	case end.Facts.Type != journal.TypeFile:
+		return nil, fmt.Errorf("%w: a content of a thing of type %d", wire.ErrProtocol, end.Facts.Type)
 	case in.file.id != end.Facts.Content || in.file.size != end.Facts.Size:
 		return nil, fmt.Errorf("%w: a content of %d bytes, %s, came as %d bytes, %s", content.ErrCorrupt,
 			end.Facts.Size, end.Facts.Content, in.file.size, in.file.id)

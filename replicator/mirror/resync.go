@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,14 +13,24 @@ import (
 
 // Limits of what is asked for at one time.
 const (
-	comparesInFlight = 256
+	comparesInFlight = 64
 	fetchesInFlight  = 1024
 	// fetchesQueued is how many files may wait to be asked for before no more
 	// directories are compared.
 	fetchesQueued = 4096
+	// fetchesKept is how many may wait at all. What goes beyond it, in a large
+	// directory, is found when the directory is compared once more; maxPasses
+	// is how often.
+	fetchesKept = 16384
+	maxPasses   = 1000
+	// maxTries is how often a file that changes meanwhile is asked for.
+	maxTries = 3
+	// missingPage is how many missing files are asked for at one time.
+	missingPage = 256
 )
 
-// maxPatience bounds the ticks of againDelay between two attempts.
+// maxPatience bounds the ticks of againDelay between two attempts to get what
+// is owed.
 const maxPatience = 255
 
 // resyncPause is the least time between two comparisons of the whole store,
@@ -28,26 +39,16 @@ const resyncPause = 10 * time.Second
 
 // want is a content to ask for.
 type want struct {
-	path     journal.Path
-	have     journal.ContentID
-	size     int64
-	link     uint64
-	plain    bool
-	alone    bool             // linking it has failed: it becomes a file of its own
-	sequence journal.Sequence // of the entry that waits for it; 0: none
-	names    []change         // further names of the same file, to be linked
-}
-
-// task is a directory to be compared.
-type task struct {
-	path      journal.Path
-	parent    *task  // whose postponed files wait for this one
-	waits     int    // message directories that are not compared yet
-	postponed []want // control files of a mailbox, asked for behind its messages
-	from      string // the listing has come to this name
-	removals  []journal.Path
-	renamed   map[journal.Path]struct{} // of our names: those that were found under a new one
-	children  []*task                   // to be compared next
+	path  journal.Path
+	facts journal.Facts // of the listing; nothing if the catalog has them
+	have  journal.ContentID
+	size  int64
+	link  uint64
+	plain bool
+	alone bool // linking it has failed: it becomes a file of its own
+	round bool // of a round that asks for all missing files
+	tries int
+	names []change // further names of the same file, to be linked
 }
 
 // resync is the comparison of the mirror's catalog with the primary's, and all
@@ -62,24 +63,37 @@ type resync struct {
 	running  bool
 	todo     []*task // a stack
 	asked    []*task // in the order of the answers
-	queue    []want
+	queue    []*want
 	inFlight map[uint64]*want
-	links    map[uint64]*want // those of them that are hard links
+	asking   map[journal.Path]struct{} // paths of queue and inFlight
+	links    map[uint64]*want          // those of them that are hard links
+	round    round
+	patience int // ticks of againDelay until what is owed is asked for again
+	waited   int // ticks so far
 	transfer uint64
 	progress Progress
 	mark     *wire.Mark // the last one, if it was not looked at yet
-	again    bool       // an answer brought no content: see what is missing
-	patience int        // ticks of againDelay until then
-	waited   int        // ticks so far
 	ended    time.Time  // of the last comparison
 	failures int        // comparisons in a row after which the digests still differed
 }
 
+// round asks for all files that the catalog calls missing.
+type round struct {
+	running bool
+	listed  bool // all were asked for
+	after   catalog.Cursor
+	pending int // not answered yet
+}
+
 func newResync(k *committer, why string) *resync {
-	r := &resync{k: k, inFlight: make(map[uint64]*want), links: make(map[uint64]*want)}
+	r := &resync{
+		k: k, inFlight: make(map[uint64]*want),
+		asking: make(map[journal.Path]struct{}), links: make(map[uint64]*want),
+	}
 	if why != "" {
 		r.begin()
 	}
+	r.askMissing()
 	return r
 }
 
@@ -92,6 +106,10 @@ func (r *resync) begin() {
 
 // need compares the directory p and all beneath it.
 func (r *resync) need(p journal.Path) {
+	if !r.running {
+		r.progress = Progress{}
+		r.k.m.update(func(s *Status) { s.Whole, s.Resync = false, "a directory was not as it should be" })
+	}
 	r.running = true
 	r.push(&task{path: p})
 }
@@ -106,61 +124,55 @@ func (r *resync) push(tasks ...*task) {
 
 // want asks for a content when its turn comes.
 func (r *resync) want(w want) {
-	if w.sequence > 0 {
-		r.k.waiting[w.sequence] = struct{}{}
+	r.queue = append(r.queue, &w)
+	r.asking[w.path] = struct{}{}
+	if w.link != 0 {
+		r.links[w.link] = &w
 	}
-	r.queue = append(r.queue, w)
 	r.progress.Files++
 	r.progress.Bytes += uint64(w.size)
 }
 
-// tick asks again for what an answer did not bring, after a while that grows.
-func (r *resync) tick() error {
-	if !r.again {
-		return nil
+// askMissing begins a round, unless one goes on.
+func (r *resync) askMissing() {
+	if !r.round.running {
+		r.round = round{running: true}
 	}
-	if r.waited++; r.waited < r.patience {
-		return nil
-	}
-	r.waited = 0
-	return r.fetchMissing()
 }
 
-// fetchMissing asks again for contents that could not be had before.
-func (r *resync) fetchMissing() error {
-	if len(r.queue)+len(r.inFlight) > 0 {
-		return nil
+// askAgain asks for what is owed and was not to be had, after a while that
+// grows.
+func (r *resync) askAgain() {
+	if len(r.k.debts.files) == 0 {
+		r.waited, r.patience = 0, 0
+		return
 	}
-	r.again = false
-	return r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
-		paths, err := t.Missing(fetchesInFlight)
-		for _, p := range paths {
-			r.want(want{path: p})
-		}
-		return err
-	})
+	if r.waited++; r.waited <= r.patience || !r.idle() {
+		return
+	}
+	r.waited, r.patience = 0, min(2*r.patience+1, maxPatience)
+	for p := range r.k.debts.files {
+		r.want(want{path: p})
+	}
 }
 
 // pump asks for as much as may be in flight.
 func (r *resync) pump() error {
+	if err := r.goRound(); err != nil {
+		return err
+	}
 	if err := r.sendFetches(); err != nil {
 		return err
 	}
 	if err := r.sendCompares(); err != nil {
 		return err
 	}
-	if r.running && len(r.todo)+len(r.asked)+len(r.queue)+len(r.inFlight) == 0 {
+	if r.running && r.idle() && len(r.todo)+len(r.asked) == 0 {
 		if err := r.finish(); err != nil {
 			return err
 		}
 	}
-	if !r.again && len(r.queue)+len(r.inFlight) == 0 {
-		clear(r.k.waiting) // nothing more is to be had: what is missing is listed as such
-	}
 	if err := r.checkMark(); err != nil {
-		return err
-	}
-	if err := r.sendCompares(); err != nil { // if the mark called for it
 		return err
 	}
 	progress := r.progress
@@ -170,20 +182,55 @@ func (r *resync) pump() error {
 	return nil
 }
 
+// idle reports whether no content is on its way or waits to be committed.
+func (r *resync) idle() bool {
+	return len(r.queue)+len(r.inFlight)+len(r.k.group.changes) == 0
+}
+
+// goRound asks for some more of the missing files, and ends the round after
+// the last answer was committed.
+func (r *resync) goRound() error {
+	o := &r.round
+	if !o.running {
+		if r.k.debts.next > 0 {
+			r.askMissing()
+		}
+		return nil
+	}
+	if !o.listed && len(r.queue) < missingPage {
+		err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
+			o.after, err = t.EachMissing(o.after, missingPage, func(p journal.Path, it catalog.Item) error {
+				if _, asked := r.asking[p]; !asked {
+					r.want(want{path: p, size: it.Facts.Size, round: true})
+					o.pending++
+				}
+				return nil
+			})
+			return err
+		})
+		if err != nil {
+			return inCatalog(err)
+		}
+		o.listed = o.after == ""
+	}
+	if o.listed && o.pending == 0 && len(r.k.group.changes) == 0 {
+		o.running = false
+		r.k.debts.asked()
+		return r.k.acknowledge()
+	}
+	return nil
+}
+
 func (r *resync) sendFetches() error {
 	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight {
 		n := min(len(r.queue), wire.MaxFetch, fetchesInFlight-len(r.inFlight))
 		items := make([]wire.FetchItem, 0, n)
-		for i := range r.queue[:n] {
-			w := r.queue[i]
+		for _, w := range r.queue[:n] {
 			r.transfer++
-			r.inFlight[r.transfer] = &w
-			if w.link != 0 {
-				r.links[w.link] = &w
-			}
+			r.inFlight[r.transfer] = w
 			items = append(items, wire.FetchItem{Transfer: r.transfer, Path: w.path, Have: w.have, Plain: w.plain})
 		}
-		r.queue = append(r.queue[:0:0], r.queue[n:]...)
+		r.queue = slices.Delete(r.queue, 0, n)
 		if err := r.k.c.send(wire.Fetch(items)); err != nil {
 			return err
 		}
@@ -193,7 +240,7 @@ func (r *resync) sendFetches() error {
 
 func (r *resync) sendCompares() error {
 	for len(r.todo) > 0 && len(r.asked) < comparesInFlight && len(r.queue) < fetchesQueued {
-		n := min(len(r.todo), wire.MaxCompare/4, comparesInFlight-len(r.asked))
+		n := min(len(r.todo), wire.MaxCompare, comparesInFlight-len(r.asked))
 		var items []wire.CompareItem
 		err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
 			for range n {
@@ -209,7 +256,7 @@ func (r *resync) sendCompares() error {
 			return nil
 		})
 		if err != nil {
-			return err
+			return inCatalog(err)
 		}
 		if err := r.k.c.send(wire.Compare(items)); err != nil {
 			return err
@@ -223,7 +270,7 @@ func (r *resync) sendCompares() error {
 func (r *resync) finish() error {
 	r.running = false
 	r.ended = r.k.m.cfg.Now()
-	if err := r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, true) }); err != nil {
+	if err := r.setWhole(true); err != nil {
 		return err
 	}
 	r.k.m.cfg.Log.Info("comparison finished", "files", r.progress.FilesDone, "bytes", r.progress.BytesDone)
@@ -231,12 +278,16 @@ func (r *resync) finish() error {
 	return nil
 }
 
+func (r *resync) setWhole(whole bool) error {
+	return inCatalog(r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, whole) }))
+}
+
 // checkMark compares the digest of the whole store with the one that the
 // primary named last, once the mirror is at the place that it is of and has
 // nothing else to do. If entries went beyond that place, a newer mark comes.
 func (r *resync) checkMark() error {
 	mark := r.mark
-	if mark == nil || r.running || len(r.queue)+len(r.inFlight)+len(r.k.group.changes) > 0 || mark.Sequence > r.k.applied {
+	if mark == nil || r.running || !r.idle() || mark.Sequence > r.k.applied {
 		return nil
 	}
 	r.mark = nil
@@ -244,14 +295,20 @@ func (r *resync) checkMark() error {
 		return nil
 	}
 	var ours catalog.Digest
-	if err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error { ours = t.Digest(); return nil }); err != nil {
-		return err
+	var totals catalog.Totals
+	if err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
+		ours, totals = t.Digest(), t.Totals()
+		return nil
+	}); err != nil {
+		return inCatalog(err)
 	}
 	now := r.k.m.cfg.Now()
 	if ours == catalog.Digest(mark.Digest) {
 		r.failures = 0
 		r.k.m.update(func(s *Status) {
-			s.Proven, s.ProvenAt, s.ProvenTime = mark.Unread == 0, mark.Sequence, now
+			// The digest says which contents there ought to be.
+			s.Proven = mark.Unread == 0 && totals.Missing == 0
+			s.ProvenAt, s.Attention = mark.Sequence, ""
 		})
 		return nil
 	}
@@ -263,63 +320,65 @@ func (r *resync) checkMark() error {
 	r.failures++
 	const why = "the digests of the stores differ"
 	r.k.m.cfg.Log.Warn("comparing with the primary", "reason", why, "sequence", mark.Sequence, "unread", mark.Unread)
-	if err := r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, false) }); err != nil {
+	if err := r.setWhole(false); err != nil {
 		return err
 	}
 	r.k.m.update(func(s *Status) { s.Whole, s.Resync = false, why })
 	r.begin()
-	return nil
+	return r.sendCompares()
 }
 
-// takeAnswer takes the content that was asked for.
+// takeAnswer takes the content that was asked for. An answer that brings none
+// joins the group too, for it comes after the entries that were sent before.
 func (r *resync) takeAnswer(a *arrived) error {
 	w := r.inFlight[a.transfer]
 	if w == nil {
-		return errTransfer(a.transfer)
+		r.k.c.stage.drop(a.file)
+		return fmt.Errorf("%w: transfer %d was not asked for", wire.ErrProtocol, a.transfer)
 	}
 	delete(r.inFlight, a.transfer)
-	delete(r.links, w.link)
 	if a.lost {
-		again := *w
-		again.plain = true
-		r.queue = append(r.queue, again)
+		w.plain = true
+		r.queue = append(r.queue, w)
 		return nil
 	}
-	switch a.end.Outcome {
-	case wire.Gone, wire.Changed:
-		// The file may have another name by now, and its content be lacking
-		// under that one.
-		r.again = true
-		r.patience = min(2*r.patience+1, maxPatience)
-	default:
-		r.patience = 0
-		delete(r.k.waiting, w.sequence)
+	delete(r.asking, w.path)
+	if r.links[w.link] == w {
+		delete(r.links, w.link)
+	}
+	if w.round {
+		r.round.pending--
 	}
 	r.progress.Files -= min(1, r.progress.Files)
 	r.progress.Bytes -= min(uint64(w.size), r.progress.Bytes)
-	ch := &change{file: a.file, link: a.end.Link}
+	ch := &change{file: a.file, link: a.end.Link, answers: w}
 	ch.Kind, ch.Path, ch.Facts, ch.Outcome = journal.KindPut, w.path, a.end.Facts, a.end.Outcome
-	switch a.end.Outcome {
-	case wire.OK:
+	good := a.end.Outcome == wire.OK || a.end.Outcome == wire.Same
+	if a.end.Outcome == wire.OK {
 		r.progress.FilesDone++
 		r.progress.BytesDone += uint64(a.end.Facts.Size)
 		if err := r.joinLinks(ch, w); err != nil {
 			return err
 		}
-		r.k.group.add(ch)
-	case wire.Same:
+	}
+	if a.end.Outcome == wire.Same {
+		if !w.have.Known() || w.have != a.end.Facts.Content {
+			return fmt.Errorf("%w: %q is not the same as what the mirror has", wire.ErrProtocol, string(w.path))
+		}
 		ch.settle = true
-		r.k.group.add(ch)
-	case wire.Unreadable:
-		r.k.group.add(ch)
+	}
+	if err := r.k.add(ch); err != nil {
+		return err
 	}
 	for i := range w.names {
 		n := w.names[i]
-		if a.end.Outcome == wire.OK || a.end.Outcome == wire.Same {
-			n.Facts.Content = a.end.Facts.Content
-			r.k.group.add(&n)
-		} else {
-			r.want(want{path: n.Path})
+		if !good {
+			r.want(want{path: n.Path, size: n.Facts.Size, facts: n.Facts})
+			continue
+		}
+		n.Facts.Content = a.end.Facts.Content
+		if err := r.k.add(&n); err != nil {
+			return err
 		}
 	}
 	return nil
