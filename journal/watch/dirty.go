@@ -51,13 +51,14 @@ func (d *dirty) dir(p journal.Path) {
 }
 
 // everything makes the whole store dirty.
-func (d *dirty) everything(reason string) {
+func (d *dirty) everything(reason string) (first bool) {
 	d.mu.Lock()
-	if !d.all {
+	if first = !d.all; first {
 		d.all, d.reason = true, reason
 	}
 	d.mu.Unlock()
 	d.signal()
+	return first
 }
 
 func (d *dirty) pushDir(p journal.Path) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -109,6 +110,11 @@ func (n *notifier) translate() {
 		case err, ok := <-errs:
 			if !ok {
 				errs = nil
+				continue
+			}
+			if errors.Is(err, syscall.EINVAL) {
+				// fsnotify has ended a watch that the kernel had ended before, of a
+				// directory that was removed: nothing is lost.
 				continue
 			}
 			h = Hint{Lost: true}

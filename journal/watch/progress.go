@@ -49,8 +49,9 @@ func (w *Watcher) overflowed(err error) {
 	if err != nil {
 		reason = "events could not be read: " + err.Error()
 	}
-	w.cfg.Log.Warn("hints were lost; scanning the store", "reason", reason)
-	w.dirty.everything(reason)
+	if w.dirty.everything(reason) { // once for each scan that it leads to
+		w.cfg.Log.Warn("hints were lost; scanning the store", "reason", reason)
+	}
 }
 
 // counted counts the entries of a cycle.
