@@ -50,7 +50,7 @@ func (d *dirty) dir(p journal.Path) {
 	d.signal()
 }
 
-// everything makes the whole store dirty.
+// everything makes the whole store dirty. first says that it was not so before.
 func (d *dirty) everything(reason string) (first bool) {
 	d.mu.Lock()
 	if first = !d.all; first {
