@@ -330,7 +330,8 @@ func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
 		return fmt.Errorf("look up %q: %w", string(a.fetch.Path), err)
 	case !found:
 		end = wire.ContentEnd{Outcome: wire.Gone}
-	case good && !still(now, a.item, end.Facts.Content):
+	case end.Outcome == wire.Gone, good && !still(now, a.item, end.Facts.Content):
+		// The entry that says what became of it is still to come.
 		end = wire.ContentEnd{Outcome: wire.Changed}
 	case good:
 		id := end.Facts.Content

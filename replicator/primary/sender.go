@@ -44,9 +44,9 @@ type sender struct {
 
 // identified is a content that was read for the first time.
 type identified struct {
-	path  journal.Path
-	stamp journal.Stamp
-	id    journal.ContentID
+	path journal.Path
+	item catalog.Item // as it was when it was read
+	id   journal.ContentID
 }
 
 // sendAll sends until ctx ends or something fails.
@@ -281,7 +281,7 @@ func (s *sender) learn(p journal.Path, item catalog.Item, id journal.ContentID) 
 	if item.Facts.Content.Known() {
 		return nil
 	}
-	s.learned = append(s.learned, identified{p, item.Stamp, id})
+	s.learned = append(s.learned, identified{p, item, id})
 	if len(s.learned) < maxLearned {
 		return nil
 	}
@@ -295,8 +295,8 @@ func (s *sender) saveLearned() error {
 		return nil
 	}
 	err := s.server.cfg.Catalog.Update(func(t *catalog.Tx) error {
-		for _, l := range s.learned {
-			if _, err := t.Identify(l.path, l.stamp, l.id); err != nil {
+		for i := range s.learned {
+			if err := s.learned[i].save(t); err != nil {
 				return err
 			}
 		}
@@ -305,6 +305,33 @@ func (s *sender) saveLearned() error {
 	s.learned = s.learned[:0]
 	if err != nil {
 		return fmt.Errorf("note the contents that were read: %w", err)
+	}
+	return nil
+}
+
+// save notes the id for every name that the file has by now: it may have been
+// renamed since, and the mirror knows the content under the new name too.
+func (l *identified) save(t *catalog.Tx) error {
+	names, err := t.FindStamp(l.item.Stamp)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		names = append(names, l.path)
+	}
+	for _, p := range names {
+		now, err := t.Lookup(p)
+		switch {
+		case errors.Is(err, catalog.ErrNotFound):
+			continue
+		case err != nil:
+			return err
+		case now.Facts.Content.Known() || !still(now, l.item, l.id):
+			continue
+		}
+		if _, err := t.Identify(p, now.Stamp, l.id); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -187,14 +187,15 @@ func (s *Server) place(h wire.HelloMessage) (journal.Position, string) {
 	s.mu.Lock()
 	corrupt := s.corrupt
 	s.mu.Unlock()
+	if !h.Whole && h.Position.Sequence == 0 {
+		return s.cfg.Journal.Head(), "the mirror is new"
+	}
 	err := s.cfg.Journal.Contains(h.Position)
 	switch {
 	case errors.Is(err, journal.ErrTrimmed):
 		return s.cfg.Journal.Head(), "the journal no longer reaches back to where the mirror is"
 	case err != nil:
 		return s.cfg.Journal.Head(), "the mirror's position is not in this journal: " + err.Error()
-	case !h.Whole && h.Position.Sequence == 0:
-		return s.cfg.Journal.Head(), "the mirror is new"
 	case h.Position.Sequence < corrupt:
 		return s.cfg.Journal.Head(), "the journal is damaged behind where the mirror is"
 	case !h.Whole:
