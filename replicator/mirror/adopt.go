@@ -114,6 +114,7 @@ func (a *adoption) name(dir *beneath.Dir, p journal.Path) error {
 		item.Facts.Content, err = hashFile(dir, p.Name())
 		a.files++
 		a.bytes += info.Facts.Size
+	default:
 	}
 	if err == nil && info.Facts.Type != journal.TypeSymlink {
 		item.Facts.Attr.Xattrs, err = dir.Xattrs(p.Name())

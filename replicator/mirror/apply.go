@@ -66,6 +66,7 @@ func (c *change) verb() string {
 		return "remove"
 	case journal.KindSetAttributes:
 		return "set the attributes of"
+	default:
 	}
 	return "make"
 }

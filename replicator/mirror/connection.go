@@ -39,7 +39,6 @@ type connection struct {
 	stream grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse]
 	stage  *stage
 	steps  chan step
-	cancel context.CancelFunc // ends the stream, and whatever waits in it
 
 	sendMu sync.Mutex
 

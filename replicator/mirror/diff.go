@@ -234,6 +234,7 @@ func (d *differ) added(it *wire.Item) error {
 	case journal.TypeSymlink:
 		d.change(journal.KindSymlink, p, it.Facts)
 		return nil
+	default:
 	}
 	if done, err := d.rename(it); done || err != nil {
 		return err

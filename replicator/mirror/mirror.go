@@ -120,7 +120,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		began := m.cfg.Now()
 		err := m.connect(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was stopped
 		}
 		if errors.Is(err, catalog.ErrFailed) {
 			return err // it has to be opened again

@@ -57,15 +57,14 @@ func (a *applier) done(c *change, d *beneath.Dir) error {
 	}
 	var known catalog.Item
 	err = a.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
-		known, err = t.Lookup(c.From)
+		known, err = t.Lookup(c.From) // nothing is like no file
 		return err
 	})
-	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-		return inCatalog(err)
+	if errors.Is(err, catalog.ErrNotFound) {
+		err = nil
 	}
-	c.stamp = info.Stamp
-	c.missing = err != nil || !known.Stamp.SameFile(info.Stamp)
-	return nil
+	c.stamp, c.missing = info.Stamp, !known.Stamp.SameFile(info.Stamp)
+	return inCatalog(err)
 }
 
 // move renames a file. If it was renamed already, before a crash, that shows

@@ -95,7 +95,7 @@ func (k *committer) provideOne(c *change, s *shelf) error {
 		from, err = k.m.openContent(id)
 	}
 	if err != nil {
-		return nil //nolint:nilerr // it is not to be had here: it will be fetched
+		return nil // it is not to be had here: it will be fetched
 	}
 	if from != nil {
 		defer func() { _ = from.Close() }()
@@ -142,7 +142,7 @@ func (k *committer) assemble(c *change, from io.Reader) error {
 		return inStore(err, "write into", mailstore.Staging)
 	}
 	hasher.Sum(file.id[:0])
-	if err != nil || file.id != c.Facts.Content || file.size != c.Facts.Size {
+	if source.err != nil || file.id != c.Facts.Content || file.size != c.Facts.Size {
 		k.c.stage.drop(file)
 		return nil
 	}

@@ -3,7 +3,6 @@ package mirror
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -119,17 +118,4 @@ func (m *Mirror) openPath(p journal.Path) (*os.File, error) {
 	}
 	defer func() { _ = dir.Close() }()
 	return dir.Open(p.Name())
-}
-
-// copyTo writes the first n bytes of a file, all of it if n is negative.
-func copyTo(w io.Writer, file *os.File, n int64) error {
-	var r io.Reader = file
-	if n >= 0 {
-		r = io.LimitReader(file, n)
-	}
-	got, err := io.Copy(w, r)
-	if err == nil && n >= 0 && got != n {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -32,8 +32,6 @@ type trail struct {
 	pinned  map[journal.Path]int // names beneath that are pinned or linked
 }
 
-func (t *trail) reset() { *t = trail{} }
-
 // add takes note of a change, or reports false: then the change belongs into
 // another group.
 func (t *trail) add(c *change) bool {
@@ -57,14 +55,19 @@ func (t *trail) add(c *change) bool {
 		return true
 	case journal.KindMoveDir:
 		return t.addOlder(c)
+	default:
 	}
 	removal := c.Kind == journal.KindRemove || c.Kind == journal.KindRemoveDir
 	if !t.free(c.Path, removal) {
 		return false
 	}
-	if t.marks[c.Path] != linked { // that must stay empty once it is removed
-		t.set(c.Path, markOf(c))
+	m := markOf(c)
+	if was := t.marks[c.Path]; was == linked || was == other && m == made {
+		// A place that was linked from has to stay empty, and a directory that
+		// was removed is removed again, though another is made then.
+		return true
 	}
+	t.set(c.Path, m)
 	return true
 }
 

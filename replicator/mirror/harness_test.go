@@ -1,0 +1,566 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/zeebo/blake3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/content"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+const patience = 20 * time.Second
+
+// fixture is a mirror with a store and a catalog of its own.
+type fixture struct {
+	t       *testing.T
+	store   string
+	m       *Mirror
+	changed chan struct{} // the status tells something new
+}
+
+func newFixture(t *testing.T) *fixture { return newFixtureIn(t, t.TempDir()) }
+
+func newFixtureIn(t *testing.T, store string) *fixture {
+	t.Helper()
+	root, err := beneath.Open(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat, err := catalog.Open(filepath.Join(t.TempDir(), "catalog"), catalog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cat.Check(); err != nil {
+			t.Errorf("at the end: %v", err)
+		}
+		if err := errors.Join(cat.Close(), root.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	f := &fixture{t: t, store: store, changed: make(chan struct{}, 1)}
+	f.m = New(Config{
+		Name: "mx2", Root: root, Catalog: cat, Rules: mailstore.Maildir{},
+		Log: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()}),
+		Now: time.Now, Explain: func(err error) error { return err },
+		Changed: func() {
+			select {
+			case f.changed <- struct{}{}:
+			default:
+			}
+		},
+	})
+	return f
+}
+
+// file is a file of the model, message-like by default.
+type file struct {
+	data   string
+	target string // a symbolic link
+	dir    bool
+	mtime  int64
+	mode   uint32
+	link   uint64
+}
+
+func text(data string) file { return file{data: data, mtime: 1e18 + int64(len(data)), mode: 0o600} }
+
+func (f file) facts() journal.Facts {
+	out := journal.Facts{Type: journal.TypeFile, Attr: journal.Attributes{
+		Mode: f.mode, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), MTime: f.mtime,
+	}}
+	switch {
+	case f.dir:
+		out.Type, out.Attr.MTime, out.Attr.Mode = journal.TypeDirectory, 0, 0o700
+	case f.target != "":
+		out.Type, out.Target, out.Attr.Mode = journal.TypeSymlink, f.target, 0o777
+	default:
+		out.Size, out.Content = int64(len(f.data)), contentID(f.data)
+	}
+	return out
+}
+
+func contentID(data string) journal.ContentID { return journal.ContentID(blake3.Sum256([]byte(data))) }
+
+// files reads the store: what is at each path, in words.
+func (f *fixture) files() map[string]string {
+	f.t.Helper()
+	found := make(map[string]string)
+	err := filepath.WalkDir(f.store, func(p string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(f.store, p)
+		switch {
+		case err != nil:
+			return err
+		case rel == ".":
+			return nil
+		case rel == mailstore.Staging || rel == "lost+found":
+			return fs.SkipDir
+		case d.IsDir():
+			found[rel] = "dir"
+		case d.Type()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(p)
+			found[rel] = "-> " + target
+			return err
+		default:
+			data, err := os.ReadFile(p)
+			found[rel] = "file " + string(data)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return found
+}
+
+// holds compares the store with what ought to be in it.
+func (f *fixture) holds(want map[string]file) {
+	f.t.Helper()
+	words := make(map[string]string)
+	for p, it := range want {
+		switch {
+		case it.dir:
+			words[p] = "dir"
+		case it.target != "":
+			words[p] = "-> " + it.target
+		default:
+			words[p] = "file " + it.data
+		}
+		for d := filepath.Dir(p); d != "."; d = filepath.Dir(d) {
+			words[d] = "dir"
+		}
+	}
+	got := f.files()
+	for _, p := range slices.Sorted(maps.Keys(words)) {
+		if got[p] != words[p] {
+			f.t.Errorf("%q is %.60q, want %.60q", p, got[p], words[p])
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(got)) {
+		if words[p] == "" {
+			f.t.Errorf("%q (%.60q) ought not to be there", p, got[p])
+		}
+	}
+}
+
+func (f *fixture) view(look func(t *catalog.Tx) error) {
+	f.t.Helper()
+	if err := f.m.cfg.Catalog.View(look); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) totals() (t catalog.Totals) {
+	f.t.Helper()
+	f.view(func(tx *catalog.Tx) error { t = tx.Totals(); return nil })
+	return t
+}
+
+func (f *fixture) position() (p journal.Position) {
+	f.t.Helper()
+	f.view(func(tx *catalog.Tx) error { p = tx.Position(); return nil })
+	return p
+}
+
+// fakePrimary is the other end of one stream, which a test speaks for.
+type fakePrimary struct {
+	f        *fixture
+	ctx      context.Context
+	requests chan *pb.ReplicateRequest
+	answers  chan *pb.ReplicateResponse
+	ended    chan error // what the mirror's end of the stream said
+	entries  *content.StreamCompressor
+	hello    wire.HelloMessage
+	acked    journal.Sequence
+	fetches  []wire.FetchItem   // asked for, not answered
+	compares []wire.CompareItem // the same
+	next     journal.Sequence
+	epoch    journal.Epoch
+}
+
+// fakeStream is the mirror's end.
+type fakeStream struct {
+	p   *fakePrimary
+	ctx context.Context
+}
+
+func (s fakeStream) Send(m *pb.ReplicateRequest) error {
+	select {
+	case s.p.requests <- m:
+		return nil
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	}
+}
+
+func (s fakeStream) Recv() (*pb.ReplicateResponse, error) {
+	select {
+	case m, ok := <-s.p.answers:
+		if !ok {
+			return nil, io.EOF
+		}
+		return m, nil
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+}
+
+func (s fakeStream) Header() (metadata.MD, error) { return nil, nil }
+func (s fakeStream) Trailer() metadata.MD         { return nil }
+func (s fakeStream) CloseSend() error             { return nil }
+func (s fakeStream) Context() context.Context     { return s.ctx }
+func (s fakeStream) SendMsg(any) error            { return errors.ErrUnsupported }
+func (s fakeStream) RecvMsg(any) error            { return errors.ErrUnsupported }
+
+// Replicate implements pb.ReplicationServiceClient.
+func (p *fakePrimary) Replicate(ctx context.Context, _ ...grpc.CallOption) (grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse], error) {
+	return fakeStream{p, ctx}, nil
+}
+
+// connect begins a stream, and waits for the hello.
+func (f *fixture) connect() *fakePrimary {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	p := &fakePrimary{
+		f: f, ctx: ctx, epoch: 1,
+		requests: make(chan *pb.ReplicateRequest, 1000), answers: make(chan *pb.ReplicateResponse),
+		ended: make(chan error, 1),
+	}
+	var err error
+	if p.entries, err = content.NewStreamCompressor(); err != nil {
+		f.t.Fatal(err)
+	}
+	streamCtx, stop := context.WithCancel(ctx)
+	go func() { p.ended <- f.m.connectTo(streamCtx, p) }()
+	var once sync.Once
+	f.t.Cleanup(func() {
+		once.Do(stop)
+		cancel()
+	})
+	select {
+	case m := <-p.requests:
+		if p.hello, err = wire.ParseHello(m.GetHello()); err != nil {
+			f.t.Fatal(err)
+		}
+	case err := <-p.ended:
+		p.ended <- err
+	}
+	return p
+}
+
+// connectTo is connect without dialling.
+func (m *Mirror) connectTo(ctx context.Context, client pb.ReplicationServiceClient) error {
+	if err := m.openStore(); err != nil {
+		return err
+	}
+	if err := m.adopt(ctx); err != nil {
+		return err
+	}
+	stage, err := openStage(m.cfg.Root)
+	if err != nil {
+		return inStore(err, "prepare the staging directory", mailstore.Staging)
+	}
+	defer stage.close()
+	err = m.follow(ctx, client, stage)
+	m.lost(err)
+	return err
+}
+
+func (p *fakePrimary) send(m *pb.ReplicateResponse) {
+	p.f.t.Helper()
+	for {
+		select {
+		case p.answers <- m:
+			return
+		case r := <-p.requests:
+			p.take(r)
+		case err := <-p.ended:
+			p.ended <- err
+			return
+		case <-p.ctx.Done():
+			p.f.t.Fatal("the mirror does not listen")
+		}
+	}
+}
+
+// take notes a request.
+func (p *fakePrimary) take(r *pb.ReplicateRequest) {
+	switch {
+	case r.GetAcknowledgement() != nil:
+		p.acked = journal.Sequence(r.GetAcknowledgement().GetSequence())
+	case r.GetFetch() != nil:
+		items, err := wire.ParseFetch(r.GetFetch())
+		if err != nil {
+			p.f.t.Error(err)
+		}
+		p.fetches = append(p.fetches, items...)
+	case r.GetCompare() != nil:
+		items, err := wire.ParseCompare(r.GetCompare())
+		if err != nil {
+			p.f.t.Error(err)
+		}
+		p.compares = append(p.compares, items...)
+	}
+}
+
+// until takes requests until something is so.
+func (p *fakePrimary) until(what string, ok func() bool) {
+	p.f.t.Helper()
+	for !ok() {
+		select {
+		case r := <-p.requests:
+			p.take(r)
+		case <-p.f.changed:
+		case err := <-p.ended:
+			p.f.t.Fatalf("not %s: the stream ended: %v", what, err)
+		case <-p.ctx.Done():
+			p.f.t.Fatalf("not %s in time; acknowledged %d, fetches %v, status %+v", what, p.acked, p.fetches, p.f.m.Status())
+		}
+	}
+}
+
+// untilAcked waits for an acknowledgement.
+func (p *fakePrimary) untilAcked(s journal.Sequence) {
+	p.f.t.Helper()
+	p.until("acknowledged", func() bool { return p.acked >= s })
+}
+
+// end waits for the end of the stream.
+func (p *fakePrimary) end() error {
+	p.f.t.Helper()
+	for {
+		select {
+		case <-p.requests:
+		case err := <-p.ended:
+			return err
+		case <-p.ctx.Done():
+			p.f.t.Fatal("the stream does not end")
+		}
+	}
+}
+
+// hangUp ends the stream from this side.
+func (p *fakePrimary) hangUp() {
+	p.f.t.Helper()
+	close(p.answers)
+	_ = p.end()
+}
+
+func at(epoch journal.Epoch, s journal.Sequence) journal.Position {
+	return journal.Position{Epoch: epoch, Sequence: s, Digest: journal.Digest{byte(s)}}
+}
+
+// welcome lets the mirror go on from where it is, or compare.
+func (p *fakePrimary) welcome(pos journal.Position, resync string) {
+	p.f.t.Helper()
+	p.next = pos.Sequence + 1
+	p.send(wire.Welcome(wire.WelcomeMessage{Version: 1, Name: "mx1", Epoch: p.epoch, Position: pos, Resync: resync}))
+}
+
+// entry is one entry of a script, with its content.
+type entry struct {
+	wire.Entry
+	data  string
+	bring bool // the content travels with it
+}
+
+// put is an entry that brings its content.
+func put(p string, f file) entry {
+	e := entry{data: f.data, bring: len(f.data) > 0}
+	e.Kind, e.Path, e.Facts, e.Outcome = journal.KindPut, journal.Path(p), f.facts(), wire.OK
+	return e
+}
+
+// without is a put whose content does not come.
+func without(p string, f file, o wire.Outcome) entry {
+	e := put(p, f)
+	e.bring, e.Outcome = false, o
+	return e
+}
+
+func named(k journal.Kind, from, to string) entry {
+	var e entry
+	e.Kind, e.From, e.Path, e.Outcome = k, journal.Path(from), journal.Path(to), wire.OK
+	return e
+}
+
+func does(k journal.Kind, p string, f file) entry {
+	var e entry
+	e.Kind, e.Path, e.Outcome = k, journal.Path(p), wire.OK
+	if k != journal.KindRemove && k != journal.KindRemoveDir {
+		e.Facts = f.facts()
+	}
+	return e
+}
+
+// batch makes one message of entries and the contents they bring.
+func (p *fakePrimary) batch(entries ...entry) *pb.Batch {
+	p.f.t.Helper()
+	out := &pb.Batch{}
+	list := wire.Entries{First: p.next, Last: at(p.epoch, p.next+journal.Sequence(len(entries))-1)}
+	for i := range entries {
+		e := entries[i]
+		if e.bring {
+			e.Transfer = wire.PrimaryTransfer | uint64(p.next) + uint64(i)
+			out.Contents = append(out.Contents, transfer(e.Transfer, e.data, wire.ContentEnd{Outcome: wire.OK, Facts: e.Facts}))
+		}
+		list.Entries = append(list.Entries, e.Entry)
+	}
+	p.next += journal.Sequence(len(entries))
+	plain, err := wire.MarshalEntries(list)
+	if err == nil {
+		out.Entries, err = p.entries.Compress(plain)
+	}
+	if err != nil {
+		p.f.t.Fatal(err)
+	}
+	out.EntriesSize = uint32(len(plain))
+	return out
+}
+
+// transfer is the whole of a content.
+func transfer(number uint64, data string, end wire.ContentEnd) *pb.Content {
+	out := &pb.Content{Transfer: number, End: wire.ContentEndMessage(end)}
+	for chunk := range slices.Chunk([]byte(data), 64<<10) {
+		out.Pieces = append(out.Pieces, wire.Piece(content.Piece{Raw: bytes.Clone(chunk)}))
+	}
+	return out
+}
+
+func asBatch(b *pb.Batch) *pb.ReplicateResponse {
+	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Batch{Batch: b}}
+}
+
+// send entries; they are consecutive.
+func (p *fakePrimary) journal(entries ...entry) {
+	p.f.t.Helper()
+	p.send(asBatch(p.batch(entries...)))
+}
+
+// answer answers a fetch of a path.
+func (p *fakePrimary) answer(path string, end wire.ContentEnd, data string) {
+	p.f.t.Helper()
+	p.until("asked for "+path, func() bool { return p.fetchOf(path) >= 0 })
+	i := p.fetchOf(path)
+	number := p.fetches[i].Transfer
+	p.fetches = slices.Delete(p.fetches, i, i+1)
+	p.send(asBatch(&pb.Batch{Contents: []*pb.Content{transfer(number, data, end)}}))
+}
+
+func (p *fakePrimary) fetchOf(path string) int {
+	return slices.IndexFunc(p.fetches, func(i wire.FetchItem) bool { return i.Path == journal.Path(path) })
+}
+
+// brings answers a fetch with the content.
+func (p *fakePrimary) brings(path string, f file) {
+	p.f.t.Helper()
+	p.answer(path, wire.ContentEnd{Outcome: wire.OK, Facts: f.facts(), Link: f.link}, f.data)
+}
+
+// serve answers everything from a store, until the mirror has compared all.
+func (p *fakePrimary) serve(store map[string]file, page int) {
+	p.f.t.Helper()
+	for !p.f.m.Status().Whole {
+		p.until("served", func() bool {
+			return len(p.compares)+len(p.fetches) > 0 || p.f.m.Status().Whole
+		})
+		for len(p.compares) > 0 {
+			c := p.compares[0]
+			p.compares = p.compares[1:]
+			for _, l := range listings(store, string(c.Path), page) {
+				p.send(wire.ListingMessage(l))
+			}
+		}
+		for len(p.fetches) > 0 {
+			it := p.fetches[0]
+			f, ok := store[string(it.Path)]
+			switch {
+			case !ok:
+				p.answer(string(it.Path), wire.ContentEnd{Outcome: wire.Gone}, "")
+			case it.Have == contentID(f.data):
+				p.answer(string(it.Path), wire.ContentEnd{Outcome: wire.Same, Facts: f.facts(), Link: f.link}, "")
+			default:
+				p.brings(string(it.Path), f)
+			}
+		}
+	}
+}
+
+// listings are the pages of a directory, each of so many items.
+func listings(store map[string]file, dir string, page int) []wire.Listing {
+	items := make(map[string]wire.Item)
+	for p, f := range store {
+		rest := p
+		if dir != "." {
+			var ok bool
+			if rest, ok = strings.CutPrefix(p, dir+"/"); !ok {
+				continue
+			}
+		}
+		name, below, found := strings.Cut(rest, "/")
+		it := wire.Item{Name: name, Facts: f.facts(), Link: f.link}
+		if found {
+			it = wire.Item{Name: name, Facts: file{dir: true}.facts(), Digest: [32]byte{1, byte(len(below))}}
+		}
+		items[name] = it
+	}
+	out := []wire.Listing{{Path: journal.Path(dir), Outcome: wire.OK, Facts: file{dir: true}.facts()}}
+	for _, name := range slices.Sorted(maps.Keys(items)) {
+		last := &out[len(out)-1]
+		if len(last.Items) == page {
+			out = append(out, wire.Listing{Path: journal.Path(dir), Outcome: wire.OK, Facts: file{dir: true}.facts()})
+			last = &out[len(out)-1]
+		}
+		last.Items = append(last.Items, items[name])
+	}
+	out[len(out)-1].Last = true
+	return out
+}
+
+// whole makes a mirror that is at position 0 and needs no comparison.
+func (f *fixture) whole() *fakePrimary {
+	f.t.Helper()
+	err := f.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, true) })
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	p := f.connect()
+	p.welcome(p.hello.Position, "")
+	return p
+}
+
+// again ends a stream and begins another one from where the mirror is.
+func (p *fakePrimary) again() *fakePrimary {
+	p.f.t.Helper()
+	p.hangUp()
+	q := p.f.connect()
+	q.welcome(q.hello.Position, "")
+	return q
+}
+
+// deaf is a stream that takes everything and says nothing.
+type deaf struct{ fakeStream }
+
+func (deaf) Send(*pb.ReplicateRequest) error { return nil }

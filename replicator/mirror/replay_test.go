@@ -1,0 +1,296 @@
+package mirror
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+// bench applies entries without a stream.
+type bench struct {
+	*fixture
+	k *committer
+}
+
+func newBench(t *testing.T) *bench {
+	f := newFixture(t)
+	if err := f.m.openStore(); err != nil {
+		t.Fatal(err)
+	}
+	stage, err := openStage(f.m.cfg.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &fakePrimary{f: f, ctx: t.Context(), requests: nil}
+	c := &connection{m: f.m, stage: stage, stream: deaf{fakeStream{p, t.Context()}}}
+	k, err := newCommitter(c, wire.WelcomeMessage{Epoch: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.resync.round.running = false
+	t.Cleanup(func() {
+		k.close()
+		stage.close()
+	})
+	return &bench{f, k}
+}
+
+// changes makes changes of entries, with contents that are staged anew.
+func (b *bench) changes(entries []entry, first journal.Sequence) []*change {
+	b.t.Helper()
+	var out []*change
+	for i := range entries {
+		e := entries[i]
+		c := &change{Entry: e.Entry, sequence: first + journal.Sequence(i)}
+		if e.bring {
+			staged, w, err := b.k.c.stage.create()
+			if err == nil {
+				_, err = w.WriteString(e.data)
+			}
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			_ = w.Close()
+			staged.id, staged.size = contentID(e.data), int64(len(e.data))
+			c.file = staged
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// groups cuts entries as the committer does.
+func groups(changes []*change) (cuts []int) {
+	var t trail
+	for i, c := range changes {
+		if !t.add(c) {
+			t = trail{}
+			t.add(c)
+			cuts = append(cuts, i)
+		}
+	}
+	return append(cuts, len(changes))
+}
+
+// applyTwice applies each group in part, forgets it as a crash does, and
+// applies it as a whole.
+func (b *bench) applyTwice(entries []entry, crash func(changes int) int) {
+	b.t.Helper()
+	begin := 0
+	for _, end := range groups(b.changes(entries, 1)) {
+		first := b.changes(entries[begin:end], journal.Sequence(begin+1))
+		if err := b.k.provide(first); err != nil {
+			b.t.Fatal(err)
+		}
+		for _, c := range first[:crash(len(first))] {
+			if err := b.k.applier.one(c); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+		b.k.applier.forget(journal.Root)
+		for _, c := range b.changes(entries[begin:end], journal.Sequence(begin+1)) {
+			if err := b.k.add(c); err != nil {
+				b.t.Fatal(err)
+			}
+			b.k.group.last = c.sequence
+		}
+		b.k.group.position = at(1, journal.Sequence(end))
+		if err := b.k.commit(); err != nil {
+			b.t.Fatal(err)
+		}
+		begin = end
+	}
+}
+
+// complete says that nothing has to be asked for.
+func (b *bench) complete() {
+	b.t.Helper()
+	if n := b.totals().Missing; n > 0 || len(b.k.resync.queue) > 0 || b.k.resync.running {
+		b.t.Errorf("%d are missing, asked for %d, comparing: %v", n, len(b.k.resync.queue), b.k.resync.running)
+		for _, w := range b.k.resync.queue {
+			b.t.Logf("asked for %q", w.path)
+		}
+	}
+}
+
+func TestApplyTwice(t *testing.T) {
+	a, b, c := text("aaa"), text("bb"), text("c")
+	mkdir := func(p string) entry { return does(journal.KindMakeDir, p, file{dir: true}) }
+	before := []entry{mkdir("d"), mkdir("e"), mkdir("f"), put("d/a", a), put("d/b", b), put("e/x", text("x")), put("f/y", text("y"))}
+	for _, tt := range []struct {
+		name    string
+		entries []entry
+		want    map[string]file
+	}{
+		{"swap", []entry{named(journal.KindMove, "d/a", "d/t"), named(journal.KindMove, "d/b", "d/a"), named(journal.KindMove, "d/t", "d/b")},
+			map[string]file{"d/a": b, "d/b": a, "e/x": text("x"), "f/y": text("y")}},
+		{"moved away, another in its place", []entry{named(journal.KindMove, "d/a", "d/a2"), put("d/a", c)},
+			map[string]file{"d/a": c, "d/a2": a, "d/b": b, "e/x": text("x"), "f/y": text("y")}},
+		{"linked, then replaced", []entry{named(journal.KindLink, "d/a", "e/a"), put("d/a", c)},
+			map[string]file{"d/a": c, "e/a": a, "d/b": b, "e/x": text("x"), "f/y": text("y")}},
+		{"linked, removed, then there again", []entry{named(journal.KindLink, "d/a", "e/a"), does(journal.KindRemove, "d/a", a), put("d/a", c)},
+			map[string]file{"d/a": c, "e/a": a, "d/b": b, "e/x": text("x"), "f/y": text("y")}},
+		{"linked, then moved", []entry{named(journal.KindLink, "d/a", "e/a"), named(journal.KindMove, "d/a", "d/a2")},
+			map[string]file{"d/a2": a, "e/a": a, "d/b": b, "e/x": text("x"), "f/y": text("y")}},
+		{"one name moved onto another of the same file", []entry{named(journal.KindLink, "d/a", "e/a"), named(journal.KindMove, "d/a", "e/a")},
+			map[string]file{"e/a": a, "d/b": b, "e/x": text("x"), "f/y": text("y")}},
+		{"removed, then moved there", []entry{does(journal.KindRemove, "d/a", a), named(journal.KindMove, "d/b", "d/a")},
+			map[string]file{"d/a": b, "e/x": text("x"), "f/y": text("y")}},
+		{"put, then moved over", []entry{put("d/a", c), named(journal.KindMove, "d/b", "d/a")},
+			map[string]file{"d/a": b, "e/x": text("x"), "f/y": text("y")}},
+		{"put, moved twice, put again", []entry{put("d/n", c), named(journal.KindMove, "d/n", "d/o"), named(journal.KindMove, "d/o", "e/p"), put("d/n", a)},
+			map[string]file{"d/a": a, "d/b": b, "d/n": a, "e/p": c, "e/x": text("x"), "f/y": text("y")}},
+		{"flags there and back", []entry{named(journal.KindMove, "d/a", "d/a:2,S"), named(journal.KindMove, "d/a:2,S", "d/a")},
+			map[string]file{"d/a": a, "d/b": b, "e/x": text("x"), "f/y": text("y")}},
+		{"folder renamed, made again", []entry{named(journal.KindMoveDir, "d", "g"), does(journal.KindMakeDir, "d", file{dir: true}), put("d/a", c)},
+			map[string]file{"g/a": a, "g/b": b, "d/a": c, "e/x": text("x"), "f/y": text("y")}},
+		{"folder removed, another in its place", []entry{does(journal.KindRemoveDir, "d", a), named(journal.KindMoveDir, "e", "d")},
+			map[string]file{"d/x": text("x"), "f/y": text("y")}},
+		{"folder removed, made again, old mail moved there", []entry{
+			does(journal.KindRemoveDir, "e", a), does(journal.KindMakeDir, "e", file{dir: true}), named(journal.KindMove, "d/a", "e/a")},
+			map[string]file{"e/a": a, "d/b": b, "f/y": text("y")}},
+		{"put into a folder that is renamed", []entry{put("d/n", c), named(journal.KindMoveDir, "d", "g"), named(journal.KindMove, "g/n", "g/o")},
+			map[string]file{"g/a": a, "g/b": b, "g/o": c, "e/x": text("x"), "f/y": text("y")}},
+		{"moved out, folder removed", []entry{named(journal.KindMove, "d/a", "e/a"), does(journal.KindRemoveDir, "d", a)},
+			map[string]file{"e/a": a, "e/x": text("x"), "f/y": text("y")}},
+	} {
+		for crash := range 6 {
+			t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(tt.name, " ", "_"), crash), func(t *testing.T) {
+				b := newBench(t)
+				b.applyTwice(before, func(int) int { return 0 })
+				b.applyTwice(tt.entries, func(n int) int { return min(n, crash) })
+				b.holds(tt.want)
+				b.complete()
+			})
+		}
+	}
+}
+
+// model is a store that entries are made from.
+type model struct {
+	files map[string]file
+	dirs  map[string]bool
+	rng   *rand.Rand
+	count int
+}
+
+func (m *model) path() string {
+	dirs := []string{"", "A/", "B/", "A/C/"}
+	return dirs[m.rng.IntN(len(dirs))] + string(rune('p'+m.rng.IntN(4)))
+}
+
+func (m *model) parents(p string) (out []entry) {
+	for d := path.Dir(p); d != "."; d = path.Dir(d) {
+		if !m.dirs[d] {
+			m.dirs[d] = true
+			out = append(out, does(journal.KindMakeDir, d, file{dir: true}))
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+func (m *model) some() (string, bool) {
+	if len(m.files) == 0 {
+		return "", false
+	}
+	return slices.Sorted(maps.Keys(m.files))[m.rng.IntN(len(m.files))], true
+}
+
+// step makes one more change.
+func (m *model) step() []entry {
+	p, to := m.path(), m.path()
+	from, some := m.some()
+	switch n := m.rng.IntN(10); {
+	case n < 3 || !some:
+		m.count++
+		out := m.parents(p)
+		m.files[p] = text(fmt.Sprint("content ", m.count))
+		return append(out, put(p, m.files[p]))
+	case n < 6 && from != to:
+		out := m.parents(to)
+		m.files[to] = m.files[from]
+		delete(m.files, from)
+		return append(out, named(journal.KindMove, from, to))
+	case n < 7 && from != to:
+		out := m.parents(to)
+		m.files[to] = m.files[from]
+		return append(out, named(journal.KindLink, from, to))
+	case n < 8:
+		delete(m.files, from)
+		return []entry{does(journal.KindRemove, from, file{})}
+	case m.dirs["A"] && !m.dirs["B"]:
+		return m.moveDir("A", "B")
+	case m.dirs["B"]:
+		m.removeDir("B")
+		return []entry{does(journal.KindRemoveDir, "B", file{})}
+	}
+	return nil
+}
+
+func (m *model) moveDir(from, to string) []entry {
+	for p, f := range m.files {
+		if rest, ok := strings.CutPrefix(p, from+"/"); ok {
+			delete(m.files, p)
+			m.files[to+"/"+rest] = f
+		}
+	}
+	for d := range m.dirs {
+		if d == from || strings.HasPrefix(d, from+"/") {
+			delete(m.dirs, d)
+			m.dirs[to+strings.TrimPrefix(d, from)] = true
+		}
+	}
+	return []entry{named(journal.KindMoveDir, from, to)}
+}
+
+func (m *model) removeDir(dir string) {
+	for p := range m.files {
+		if strings.HasPrefix(p, dir+"/") {
+			delete(m.files, p)
+		}
+	}
+	for d := range m.dirs {
+		if d == dir || strings.HasPrefix(d, dir+"/") {
+			delete(m.dirs, d)
+		}
+	}
+}
+
+// Whatever the entries are and wherever the crash is: the second time the store
+// is as it ought to be, and no content is needed again.
+func TestApplyTwiceAtRandom(t *testing.T) {
+	for seed := range uint64(30) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			m := &model{files: make(map[string]file), dirs: make(map[string]bool), rng: rng}
+			var entries []entry
+			for range 40 {
+				entries = append(entries, m.step()...)
+			}
+			b := newBench(t)
+			b.applyTwice(entries, func(n int) int { return rng.IntN(n + 1) })
+			want := make(map[string]file)
+			for p, f := range m.files {
+				want[p] = f
+			}
+			for d := range m.dirs {
+				want[d] = file{dir: true}
+			}
+			b.holds(want)
+			b.complete()
+			if t.Failed() {
+				for i, e := range entries {
+					t.Logf("%d %v %q %q", i+1, e.Kind, e.From, e.Path)
+				}
+			}
+		})
+	}
+}
