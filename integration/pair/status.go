@@ -14,7 +14,10 @@ type Status struct {
 	Epoch   uint64
 	State   string
 	Journal struct{ Sequence uint64 }
-	Store   struct{ Watch struct{ Complete bool } }
+	Store   struct {
+		State string
+		Watch struct{ Complete bool }
+	}
 	Mirrors []Mirror
 	Primary struct {
 		Name      string
