@@ -136,6 +136,9 @@ func (m *model) connect(ctx context.Context, whole bool) *fakeStream {
 	m.window = content.NewReceived(wire.ChunkWindow, content.DefaultCache)
 	m.entries, _ = content.NewStreamDecompressor(wire.MaxEntriesSize)
 	m.open, m.ended = make(map[uint64]*transfer), make(map[uint64]*transfer)
+	m.mu.Lock()
+	m.proofs = 0
+	m.mu.Unlock()
 	m.mark, m.compares, m.fetches, m.order = nil, nil, make(map[uint64]journal.Path), nil
 	m.stream = newStream(ctx, m.take)
 	m.stream.say(wire.Hello(wire.HelloMessage{Name: "mx2", Position: m.at, Whole: whole}))
@@ -201,11 +204,11 @@ func (m *model) compare(p journal.Path) error {
 	return nil
 }
 
-func (m *model) fetch(p journal.Path, have journal.ContentID) {
+func (m *model) fetch(p journal.Path, have journal.ContentID, plain bool) {
 	m.number++
 	m.fetches[m.number] = p
 	m.order = append(m.order, m.number)
-	m.stream.say(wire.Fetch([]wire.FetchItem{{Transfer: m.number, Path: p, Have: have}}))
+	m.stream.say(wire.Fetch([]wire.FetchItem{{Transfer: m.number, Path: p, Have: have, Plain: plain}}))
 }
 
 func (m *model) batch(b *pb.Batch) error {
@@ -299,7 +302,7 @@ func (m *model) answer(n uint64, tr *transfer) error {
 	m.outcomes[tr.end.Outcome]++
 	switch {
 	case tr.lost:
-		m.fetch(path, journal.ContentID{})
+		m.fetch(path, journal.ContentID{}, true)
 		return nil
 	case tr.end.Outcome == wire.OK:
 		m.blobs[tr.end.Facts.Content] = tr.data.Bytes()
@@ -353,9 +356,9 @@ func (m *model) entry(e *wire.Entry) error {
 	case e.Kind == journal.KindMoveDir && m.busy():
 		return m.compare(e.Path)
 	case again != "":
-		m.fetch(again, journal.ContentID{})
+		m.fetch(again, journal.ContentID{}, false)
 	case missing:
-		m.fetch(e.Path, journal.ContentID{})
+		m.fetch(e.Path, journal.ContentID{}, tr != nil && tr.lost)
 	}
 	return nil
 }
@@ -468,7 +471,7 @@ func (m *model) page(t *catalog.Tx, c *compared, l *wire.Listing) (dirs []journa
 			if it.Facts.Content.Known() {
 				have = journal.ContentID{}
 			}
-			m.fetch(p, have)
+			m.fetch(p, have, false)
 		default:
 			if err := t.Put(p, catalog.Item{Facts: it.Facts}); err != nil {
 				return nil, err
@@ -502,7 +505,7 @@ func (m *model) check() error {
 		return err
 	}
 	for _, p := range missing { // a later entry may have moved it away from where it was asked for
-		m.fetch(p, journal.ContentID{})
+		m.fetch(p, journal.ContentID{}, false)
 	}
 	if len(missing) > 0 {
 		m.mark = mark
