@@ -49,7 +49,7 @@ test: ## run every test with the race detector, against real Dovecot too
 
 bench: build ## measure, beside rsync and a floor on the same machine
 	integration/setup.sh
-	go test -run '^$$' -bench . -benchmem -timeout 20m $(ENGINE)
+	go test -run '^$$' -bench . -benchmem -timeout 20m $(ENGINE) ./integration/engine
 	go run ./integration/bench
 
 lint: $(BUF) $(GOLANGCI_LINT) ## check style, walls, go.mod and the wire contract

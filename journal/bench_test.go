@@ -65,7 +65,9 @@ func BenchmarkRead(b *testing.B) {
 	r, err := l.Read(0)
 	for i := 0; b.Loop(); i++ {
 		if i%n == 0 {
-			err = errors.Join(err, r.Close())
+			if err = errors.Join(err, r.Close()); err != nil {
+				b.Fatal(err)
+			}
 			if r, err = l.Read(0); err != nil {
 				b.Fatal(err)
 			}

@@ -17,9 +17,9 @@ const (
 	cursorsName  = "cursors"
 	cursorsMagic = "mtcursor"
 
-	// MaxCursors is how many mirrors a journal can remember, MaxCursorName how
-	// many bytes the name of one can have.
-	MaxCursors    = 256
+	// MaxCursors is how many mirrors a journal can remember.
+	MaxCursors = 256
+	// MaxCursorName is how many bytes the name of a mirror can have.
 	MaxCursorName = 255
 
 	cursorsFixed = 8 + 4 + 32 + 2 // of the file, without the cursors and the checksum

@@ -18,7 +18,6 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
-	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
@@ -119,7 +118,7 @@ func (n *node) run(ctx context.Context) error {
 // play does the part of the node's role.
 func (n *node) play(ctx context.Context, root *beneath.Root) error {
 	if n.cfg.Store.Layout == config.LayoutAuto {
-		if err := mailstore.Detect(root); err != nil {
+		if err := detectLayout(root); err != nil {
 			return hint.Add(err, "if mailtwin is wrong about %q, set layout = \"maildir\" under [store]", n.cfg.Store.Path)
 		}
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/journal/watch"
-	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/primary"
@@ -125,7 +124,7 @@ func (p *primaryPart) serve(ctx context.Context, listener net.Listener) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.SilenceLimit, Timeout: wire.SilenceLimit}),
 	)
-	pb.RegisterReplicationServiceServer(server, p.server)
+	p.server.Register(server)
 	if p.n.id.CanInvite() {
 		identity.NewEnrolmentServer(p.n.id, func(name, _ string) {
 			p.n.opt.Log.Info("a node has joined the pair", "name", name)

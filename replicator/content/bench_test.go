@@ -59,7 +59,9 @@ func BenchmarkEncoderReferences(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(LevelFastest))
 	for b.Loop() {
-		e.Encode(bytes.NewReader(data), func(Piece) error { return nil })
+		if _, err := e.Encode(bytes.NewReader(data), func(Piece) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -67,10 +69,12 @@ func BenchmarkDecoder(b *testing.B) {
 	for name, data := range samples() {
 		var pieces []Piece
 		e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(LevelFastest))
-		e.Encode(bytes.NewReader(data), func(p Piece) error {
+		if _, err := e.Encode(bytes.NewReader(data), func(p Piece) error {
 			pieces = append(pieces, p)
 			return nil
-		})
+		}); err != nil {
+			b.Fatal(err)
+		}
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			d := NewDecoder(NewReceived(DefaultWindow, DefaultCache), nil)

@@ -91,7 +91,9 @@ func TestEmitErrorIsReturned(t *testing.T) {
 	e := NewEncoder(NewSent(10), NewFixedCompressor(LevelOff))
 	for _, again := range []bool{false, true} { // new chunks, then references
 		if again {
-			e.Encode(bytes.NewReader(random(1, 1<<20)), func(Piece) error { return nil })
+			if _, err := e.Encode(bytes.NewReader(random(1, 1<<20)), func(Piece) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
 		}
 		_, err := e.Encode(bytes.NewReader(random(1, 1<<20)), func(Piece) error { return stop })
 		if err != stop {
@@ -138,12 +140,8 @@ func TestCacheServes(t *testing.T) {
 	e := NewEncoder(NewSent(1000), NewFixedCompressor(LevelFastest))
 	carry := func(data []byte) error {
 		d := NewDecoder(r, nil)
-		var failed error
-		e.Encode(bytes.NewReader(data), func(p Piece) error {
-			failed = d.Write(p, io.Discard)
-			return failed
-		})
-		return failed
+		_, err := e.Encode(bytes.NewReader(data), func(p Piece) error { return d.Write(p, io.Discard) })
+		return err
 	}
 	hot, cold := random(1, 600<<10), random(2, 1<<20)
 	for range 2 {
@@ -206,12 +204,14 @@ func TestWriterErrors(t *testing.T) {
 	l := newLink(t, 10, 0)
 	data := big(1)
 	d := NewDecoder(l.window, nil)
-	l.enc.Encode(bytes.NewReader(data), func(p Piece) error {
+	if _, err := l.enc.Encode(bytes.NewReader(data), func(p Piece) error {
 		if err := d.Write(p, writerFunc(func([]byte) (int, error) { return 0, full })); err != full {
 			t.Errorf("got %v, want what the writer said", err)
 		}
 		return nil
-	})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	d.Reset(nil)
 	short := writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil })
 	if err := d.Write(Piece{Raw: data, Unnumbered: true}, short); err != io.ErrShortWrite {

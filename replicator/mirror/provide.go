@@ -142,11 +142,11 @@ func (k *committer) assemble(c *change, from io.Reader) error {
 		return inStore(err, "write into", mailstore.Staging)
 	}
 	hasher.Sum(file.id[:0])
-	if source.err != nil || file.id != c.Facts.Content || file.size != c.Facts.Size {
-		k.c.stage.drop(file)
-		return nil
+	if source.err == nil && file.id == c.Facts.Content && file.size == c.Facts.Size {
+		c.file = file
+	} else {
+		k.c.stage.drop(file) // what there was does not make the content: it will be fetched
 	}
-	c.file = file
 	return nil
 }
 

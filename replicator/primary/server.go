@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -76,6 +77,9 @@ func New(cfg Config) *Server {
 		damaged:  damageList{paths: make(map[journal.Path]string)},
 	}
 }
+
+// Register makes a gRPC server answer mirrors with s.
+func (s *Server) Register(r grpc.ServiceRegistrar) { pb.RegisterReplicationServiceServer(r, s) }
 
 // Run follows the journal to know how far behind each mirror is. It returns
 // when ctx ends.

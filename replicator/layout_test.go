@@ -1,4 +1,4 @@
-package mailstore_test
+package replicator
 
 import (
 	"errors"
@@ -7,10 +7,9 @@ import (
 	"testing"
 
 	"github.com/mailtwin/mailtwin/journal/beneath"
-	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
 
-func TestDetect(t *testing.T) {
+func TestDetectLayout(t *testing.T) {
 	for name, c := range map[string]struct {
 		dirs, files []string
 		refused     bool
@@ -43,7 +42,7 @@ func TestDetect(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = root.Close() }()
-			if err := mailstore.Detect(root); errors.Is(err, mailstore.ErrLayout) != c.refused {
+			if err := detectLayout(root); errors.Is(err, ErrLayout) != c.refused {
 				t.Errorf("got %v, want it refused: %v", err, c.refused)
 			}
 		})

@@ -1,4 +1,4 @@
-package mailstore
+package replicator
 
 import (
 	"errors"
@@ -11,18 +11,18 @@ import (
 // ErrLayout says that a store keeps its mail in a way that is not supported.
 var ErrLayout = errors.New("a mailstore of another format")
 
-// detectDirectories bounds the directories that Detect looks into.
+// detectDirectories bounds the directories that detectLayout looks into.
 const detectDirectories = 500
 
 // errFound ends a walk.
 var errFound = errors.New("found")
 
-// Detect looks into the first directories of a store, breadth first, and
+// detectLayout looks into the first directories of a store, breadth first, and
 // returns ErrLayout if mail lies in them as Dovecot's dbox formats keep it:
 // there the index is the truth, and copying files as if they were Maildir
 // would make a mirror that looks complete and is not. A store in which nothing
 // is found, such as an empty one, is taken for Maildir.
-func Detect(root *beneath.Root) error {
+func detectLayout(root *beneath.Root) error {
 	queue := []journal.Path{journal.Root}
 	for looked := 0; len(queue) > 0 && looked < detectDirectories; looked++ {
 		p := queue[0]

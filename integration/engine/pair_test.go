@@ -1,4 +1,4 @@
-package replicator_test
+package engine_test
 
 import (
 	"context"
