@@ -10,13 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/zeebo/blake3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -73,35 +70,6 @@ func newFixtureIn(t *testing.T, store string) *fixture {
 	})
 	return f
 }
-
-// file is a file of the model, message-like by default.
-type file struct {
-	data   string
-	target string // a symbolic link
-	dir    bool
-	mtime  int64
-	mode   uint32
-	link   uint64
-}
-
-func text(data string) file { return file{data: data, mtime: 1e18 + int64(len(data)), mode: 0o600} }
-
-func (f file) facts() journal.Facts {
-	out := journal.Facts{Type: journal.TypeFile, Attr: journal.Attributes{
-		Mode: f.mode, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), MTime: f.mtime,
-	}}
-	switch {
-	case f.dir:
-		out.Type, out.Attr.MTime, out.Attr.Mode = journal.TypeDirectory, 0, 0o700
-	case f.target != "":
-		out.Type, out.Target, out.Attr.Mode = journal.TypeSymlink, f.target, 0o777
-	default:
-		out.Size, out.Content = int64(len(f.data)), contentID(f.data)
-	}
-	return out
-}
-
-func contentID(data string) journal.ContentID { return journal.ContentID(blake3.Sum256([]byte(data))) }
 
 // files reads the store: what is at each path, in words.
 func (f *fixture) files() map[string]string {
@@ -253,10 +221,14 @@ func (f *fixture) connect() *fakePrimary {
 		f.t.Fatal(err)
 	}
 	streamCtx, stop := context.WithCancel(ctx)
-	go func() { p.ended <- f.m.connectTo(streamCtx, p) }()
-	var once sync.Once
+	go func() {
+		err := f.m.connectTo(streamCtx, p)
+		f.m.lost(err)
+		p.ended <- err
+	}()
 	f.t.Cleanup(func() {
-		once.Do(stop)
+		stop()
+		_ = p.end()
 		cancel()
 	})
 	select {
@@ -283,9 +255,7 @@ func (m *Mirror) connectTo(ctx context.Context, client pb.ReplicationServiceClie
 		return inStore(err, "prepare the staging directory", mailstore.Staging)
 	}
 	defer stage.close()
-	err = m.follow(ctx, client, stage)
-	m.lost(err)
-	return err
+	return m.follow(ctx, client, stage)
 }
 
 func (p *fakePrimary) send(m *pb.ReplicateResponse) {
@@ -334,6 +304,7 @@ func (p *fakePrimary) until(what string, ok func() bool) {
 			p.take(r)
 		case <-p.f.changed:
 		case err := <-p.ended:
+			p.ended <- err
 			p.f.t.Fatalf("not %s: the stream ended: %v", what, err)
 		case <-p.ctx.Done():
 			p.f.t.Fatalf("not %s in time; acknowledged %d, fetches %v, status %+v", what, p.acked, p.fetches, p.f.m.Status())
@@ -354,8 +325,9 @@ func (p *fakePrimary) end() error {
 		select {
 		case <-p.requests:
 		case err := <-p.ended:
+			p.ended <- err
 			return err
-		case <-p.ctx.Done():
+		case <-time.After(patience):
 			p.f.t.Fatal("the stream does not end")
 		}
 	}
@@ -377,42 +349,6 @@ func (p *fakePrimary) welcome(pos journal.Position, resync string) {
 	p.f.t.Helper()
 	p.next = pos.Sequence + 1
 	p.send(wire.Welcome(wire.WelcomeMessage{Version: 1, Name: "mx1", Epoch: p.epoch, Position: pos, Resync: resync}))
-}
-
-// entry is one entry of a script, with its content.
-type entry struct {
-	wire.Entry
-	data  string
-	bring bool // the content travels with it
-}
-
-// put is an entry that brings its content.
-func put(p string, f file) entry {
-	e := entry{data: f.data, bring: len(f.data) > 0}
-	e.Kind, e.Path, e.Facts, e.Outcome = journal.KindPut, journal.Path(p), f.facts(), wire.OK
-	return e
-}
-
-// without is a put whose content does not come.
-func without(p string, f file, o wire.Outcome) entry {
-	e := put(p, f)
-	e.bring, e.Outcome = false, o
-	return e
-}
-
-func named(k journal.Kind, from, to string) entry {
-	var e entry
-	e.Kind, e.From, e.Path, e.Outcome = k, journal.Path(from), journal.Path(to), wire.OK
-	return e
-}
-
-func does(k journal.Kind, p string, f file) entry {
-	var e entry
-	e.Kind, e.Path, e.Outcome = k, journal.Path(p), wire.OK
-	if k != journal.KindRemove && k != journal.KindRemoveDir {
-		e.Facts = f.facts()
-	}
-	return e
 }
 
 // batch makes one message of entries and the contents they bring.
@@ -506,37 +442,6 @@ func (p *fakePrimary) serve(store map[string]file, page int) {
 			}
 		}
 	}
-}
-
-// listings are the pages of a directory, each of so many items.
-func listings(store map[string]file, dir string, page int) []wire.Listing {
-	items := make(map[string]wire.Item)
-	for p, f := range store {
-		rest := p
-		if dir != "." {
-			var ok bool
-			if rest, ok = strings.CutPrefix(p, dir+"/"); !ok {
-				continue
-			}
-		}
-		name, below, found := strings.Cut(rest, "/")
-		it := wire.Item{Name: name, Facts: f.facts(), Link: f.link}
-		if found {
-			it = wire.Item{Name: name, Facts: file{dir: true}.facts(), Digest: [32]byte{1, byte(len(below))}}
-		}
-		items[name] = it
-	}
-	out := []wire.Listing{{Path: journal.Path(dir), Outcome: wire.OK, Facts: file{dir: true}.facts()}}
-	for _, name := range slices.Sorted(maps.Keys(items)) {
-		last := &out[len(out)-1]
-		if len(last.Items) == page {
-			out = append(out, wire.Listing{Path: journal.Path(dir), Outcome: wire.OK, Facts: file{dir: true}.facts()})
-			last = &out[len(out)-1]
-		}
-		last.Items = append(last.Items, items[name])
-	}
-	out[len(out)-1].Last = true
-	return out
 }
 
 // whole makes a mirror that is at position 0 and needs no comparison.

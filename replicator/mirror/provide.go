@@ -123,13 +123,12 @@ func (k *committer) assemble(c *change, from io.Reader) error {
 	}
 	hasher := blake3.New()
 	both := io.MultiWriter(w, hasher)
-	source := &failing{r: from}
 	if from != nil {
 		length := c.Facts.Size + 1 // one too many is enough to be wrong
 		if c.Held != nil {
 			length = c.Held.Keep
 		}
-		file.size, err = io.Copy(both, io.LimitReader(source, length))
+		file.size, err = io.Copy(both, io.LimitReader(lossy{from}, length))
 	}
 	if err == nil && c.Held != nil {
 		_, err = both.Write(c.Held.Data)
@@ -138,30 +137,27 @@ func (k *committer) assemble(c *change, from io.Reader) error {
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil && source.err == nil {
+	if err != nil {
 		return inStore(err, "write into", mailstore.Staging)
 	}
 	hasher.Sum(file.id[:0])
-	if source.err == nil && file.id == c.Facts.Content && file.size == c.Facts.Size {
-		c.file = file
-	} else {
-		k.c.stage.drop(file) // what there was does not make the content: it will be fetched
+	if file.id != c.Facts.Content || file.size != c.Facts.Size {
+		k.c.stage.drop(file)
+		return nil
 	}
+	c.file = file
 	return nil
 }
 
-// failing tells an error of reading from one of writing: what the mirror cannot
-// read any more, it asks for.
-type failing struct {
-	r   io.Reader
-	err error
-}
+// lossy reads until something fails, and takes that for the end: what is
+// lacking shows in the hash, and is asked for.
+type lossy struct{ r io.Reader }
 
 // Read implements io.Reader.
-func (f *failing) Read(p []byte) (int, error) {
-	n, err := f.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		f.err = err
+func (l lossy) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	if err != nil {
+		err = io.EOF
 	}
 	return n, err
 }
