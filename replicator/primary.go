@@ -298,7 +298,8 @@ func lossOf(d *status.Document) status.Loss {
 		}
 	}
 	l := status.Loss{
-		Known:   best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching),
+		Known: best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching) &&
+			d.Store.Watch.Mode == string(watch.ModeEvents),
 		Entries: best.LagEntries, Bytes: best.LagBytes, Seconds: best.LagSeconds, Files: best.Missing,
 	}
 	if best.State == status.Syncing {

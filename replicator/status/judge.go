@@ -38,6 +38,9 @@ func Judge(d *Document) {
 	if detail == "" {
 		detail = "all that is known to have changed is durable on the mirror"
 	}
+	if state == InSync && d.Store.Watch != nil && d.Store.Watch.Mode == "polling" {
+		detail = "what the last scan found is durable on the mirror; what changed since is not known (" + d.Store.Watch.ModeReason + ")"
+	}
 	d.State, d.Detail = state, detail
 }
 
