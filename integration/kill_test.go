@@ -25,6 +25,10 @@ const kills = 300
 func TestKill(t *testing.T) {
 	const pairs = 2
 	count := kills / pairs
+	rate := 60
+	if raced { // a daemon is ten times slower then, and would never see to the end of its queue
+		rate = 10
+	}
 	if testing.Short() {
 		count = 25
 	}
@@ -33,7 +37,7 @@ func TestKill(t *testing.T) {
 			t.Parallel()
 			primary, mirror := stores(t)
 			p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
-			load := start(t, primary, 2, 60)
+			load := start(t, primary, 2, rate)
 			began := time.Now()
 			killAtRandom(t, p, count, uint64(i))
 			t.Logf("%d kills in %v", count, time.Since(began).Round(time.Second))
@@ -80,15 +84,47 @@ func killMirrorAndCheck(t *testing.T, p *pair.Pair) {
 	out := journalUpToNow(t, p)
 	expected, err := replay(out, acked)
 	must(t, err)
+	wrong := 0
 	for path, there := range expected {
 		_, err := os.Lstat(filepath.Join(p.Mirror.Store, path))
-		if there && err != nil {
-			t.Errorf("the mirror had acknowledged %d, but after it was killed %q is missing: %v", acked, path, err)
+		if there == (err == nil) {
+			continue
 		}
-		if !there && err == nil {
-			t.Errorf("the mirror had acknowledged %d, but after it was killed %q is still there", acked, path)
+		if wrong++; wrong > 3 {
+			continue
+		}
+		t.Errorf("the mirror had acknowledged %d, but after it was killed the presence of %q is %v; its history:%s%s",
+			acked, path, !there, history(out, path), whereabouts(p.Mirror.Store, path))
+	}
+	if wrong > 0 {
+		t.Fatalf("%d paths on the killed mirror are not as it had acknowledged; before: %s", wrong, status.Document)
+	}
+}
+
+// history returns the last entries of the journal that speak of a message,
+// under whatever name.
+func history(journal []byte, path string) string {
+	base, _, _ := strings.Cut(filepath.Base(path), ":")
+	var lines []string
+	for line := range strings.Lines(string(journal)) {
+		if strings.Contains(line, base) {
+			lines = append(lines, "\n    "+strings.TrimSpace(line))
 		}
 	}
+	return strings.Join(lines[max(0, len(lines)-8):], "")
+}
+
+// whereabouts returns under which names a store has a message.
+func whereabouts(store, path string) string {
+	base, _, _ := strings.Cut(filepath.Base(path), ":")
+	found := ""
+	_ = filepath.WalkDir(store, func(p string, _ fs.DirEntry, err error) error { // only for the words of a failure
+		if err == nil && strings.HasPrefix(filepath.Base(p), base) {
+			found += fmt.Sprintf("\n    on the mirror: %q", p)
+		}
+		return nil
+	})
+	return found
 }
 
 // journalUpToNow returns the journal once the primary has seen all changes

@@ -185,6 +185,7 @@ func (k *committer) take(s step) error {
 	case s.entries != nil:
 		return k.takeEntries(s)
 	case s.answer != nil:
+		k.resync.mark = nil // it says nothing of what the primary has read since; another one follows
 		return k.resync.takeAnswer(s.answer)
 	case s.listing != nil:
 		if k.group.entries > 0 {

@@ -342,6 +342,7 @@ func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
 		return err
 	}
 	s.endTransfer(a.fetch.Transfer, end)
+	s.marked.outdated = true
 	if s.batch.full() {
 		return s.flush()
 	}

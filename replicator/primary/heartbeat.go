@@ -62,14 +62,15 @@ func (s *sender) tell(mark *wire.Mark) error {
 
 // marked is the mark that was sent last.
 type marked struct {
-	when   time.Time // zero: none was sent
-	at     journal.Sequence
-	digest catalog.Digest
+	when     time.Time // zero: none was sent
+	at       journal.Sequence
+	digest   catalog.Digest
+	outdated bool // an answer was sent since: it may have changed the mirror, if not this node
 }
 
 // mark returns the digest of the whole store as it is after all that was sent,
-// nil if neither it nor the place has changed since the last one, or there is
-// none now. The digest is that of a snapshot of the catalog; what leads up to
+// nil if neither it nor the place has changed since the last one, nor an answer
+// was sent, or there is none now. The digest is that of a snapshot of the catalog; what leads up to
 // the snapshot is sent.
 func (s *sender) mark() (*wire.Mark, error) {
 	if !s.server.cfg.Store().Complete {
@@ -86,7 +87,8 @@ func (s *sender) mark() (*wire.Mark, error) {
 		return nil, fmt.Errorf("digest the store: %w", err)
 	}
 	m := &s.marked
-	if at < s.last.Sequence || !m.when.IsZero() && at == m.at && digest == m.digest {
+	same := at == m.at && digest == m.digest && !m.outdated && !m.when.IsZero()
+	if at < s.last.Sequence || same {
 		return nil, nil
 	}
 	if err := s.sendUpTo(at); err != nil {

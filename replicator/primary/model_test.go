@@ -7,77 +7,12 @@ import (
 	"fmt"
 	"sync"
 
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
-
-// fakeStream is the primary's end of a stream. What is said waits in a queue
-// without bound, so that neither side ever waits for the other.
-type fakeStream struct {
-	grpc.ServerStream
-	ctx  context.Context
-	send func(*pb.ReplicateResponse) error
-
-	mu    sync.Mutex
-	queue []*pb.ReplicateRequest
-	more  chan struct{}
-}
-
-func newStream(ctx context.Context, send func(*pb.ReplicateResponse) error) *fakeStream {
-	return &fakeStream{ctx: ctx, send: send, more: make(chan struct{}, 1)}
-}
-
-func (f *fakeStream) Context() context.Context { return f.ctx }
-
-func (f *fakeStream) Send(m *pb.ReplicateResponse) error {
-	if n := proto.Size(m); n > wire.MaxMessage {
-		return fmt.Errorf("a message of %d bytes", n)
-	}
-	return f.send(m)
-}
-
-func (f *fakeStream) Recv() (*pb.ReplicateRequest, error) {
-	for {
-		f.mu.Lock()
-		if len(f.queue) > 0 {
-			m := f.queue[0]
-			f.queue = f.queue[1:]
-			f.mu.Unlock()
-			return m, nil
-		}
-		f.mu.Unlock()
-		select {
-		case <-f.more:
-		case <-f.ctx.Done():
-			return nil, f.ctx.Err()
-		}
-	}
-}
-
-// say is what the mirror says.
-func (f *fakeStream) say(m *pb.ReplicateRequest) {
-	f.mu.Lock()
-	f.queue = append(f.queue, m)
-	f.mu.Unlock()
-	select {
-	case f.more <- struct{}{}:
-	default:
-	}
-}
-
-func credit(bytes, entries uint64) *pb.ReplicateRequest {
-	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Credit{Credit: &pb.Credit{Bytes: bytes, Entries: entries}}}
-}
-
-func acknowledgement(seq journal.Sequence) *pb.ReplicateRequest {
-	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Acknowledgement{Acknowledgement: &pb.Acknowledgement{Sequence: uint64(seq)}}}
-}
 
 // model is the simplest mirror there can be: it applies what comes when it
 // comes, to a catalog and a map of contents. It lives in Send, so the sender
@@ -87,7 +22,6 @@ type model struct {
 	catalog *catalog.Catalog
 	blobs   map[journal.ContentID][]byte
 	forget  func(journal.ContentID) bool // contents that it loses
-	large   int                          // contents are sent in several batches from this size on
 
 	window   *content.Received
 	entries  *content.StreamDecompressor
@@ -300,6 +234,7 @@ func (m *model) answer(n uint64, tr *transfer) error {
 	delete(m.fetches, n)
 	m.order = m.order[1:]
 	m.outcomes[tr.end.Outcome]++
+	m.mark = nil // another one follows
 	switch {
 	case tr.lost:
 		m.fetch(path, journal.ContentID{}, true)
@@ -343,6 +278,11 @@ func (m *model) entry(e *wire.Entry) error {
 			}
 			e.Facts = from.Facts
 		}
+		if e.Kind == journal.KindSetAttributes {
+			// Of a file that is still to come nothing else is known.
+			_, err := t.Lookup(e.Path)
+			missing = errors.Is(err, catalog.ErrNotFound)
+		}
 		if missing {
 			facts := e.Facts
 			facts.Type = journal.TypeFile
@@ -357,7 +297,7 @@ func (m *model) entry(e *wire.Entry) error {
 		return m.compare(e.Path)
 	case again != "":
 		m.fetch(again, journal.ContentID{}, false)
-	case missing:
+	case missing && e.Kind == journal.KindPut:
 		m.fetch(e.Path, journal.ContentID{}, tr != nil && tr.lost)
 	}
 	return nil
@@ -512,47 +452,13 @@ func (m *model) check() error {
 		return nil
 	}
 	if ours != catalog.Digest(mark.Digest) {
-		return fmt.Errorf("%w at %d: %v", errUnequal, mark.Sequence, m.differences())
+		n, list := m.differences()
+		return fmt.Errorf("%w at %d in %d names, as %v", errUnequal, mark.Sequence, n, list)
 	}
 	m.mu.Lock()
 	m.proven, m.proofs = mark.Sequence, m.proofs+1
 	m.mu.Unlock()
 	return nil
-}
-
-// differences lists what differs, a little late on the primary's side.
-func (m *model) differences() []string {
-	ours, theirs := dump(m.catalog), dump(m.theirs)
-	var out []string
-	for p, is := range ours {
-		if theirs[p] != is {
-			out = append(out, fmt.Sprintf("%q is %s, should be %s", p, is, theirs[p]))
-		}
-	}
-	for p, is := range theirs {
-		if _, ok := ours[p]; !ok {
-			out = append(out, fmt.Sprintf("%q is not there, should be %s", p, is))
-		}
-	}
-	return out
-}
-
-// dump returns what a catalog has.
-func dump(c *catalog.Catalog) map[journal.Path]string {
-	out := make(map[journal.Path]string)
-	var walk func(t *catalog.Tx, dir journal.Path) error
-	walk = func(t *catalog.Tx, dir journal.Path) error {
-		return t.List(dir, "", func(name string, it catalog.Item) error {
-			p := dir.Join(name)
-			out[p] = fmt.Sprintf("%+v", it.Facts)
-			if it.Facts.Type == journal.TypeDirectory {
-				return walk(t, p)
-			}
-			return nil
-		})
-	}
-	_ = c.View(func(t *catalog.Tx) error { return walk(t, journal.Root) })
-	return out
 }
 
 var errUnequal = errors.New("the stores differ")

@@ -70,7 +70,9 @@ func (s *session) sendAll(ctx context.Context) error {
 			live: content.NewEncoder(window, level), bulk: content.NewEncoder(window, level),
 		}
 		defer snd.tick.Stop()
-		return snd.loop()
+		err = snd.loop()
+		// The mirror knows what was read; a stream that ends must not forget it.
+		return errors.Join(err, snd.saveLearned())
 	})
 	return group.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -82,15 +83,16 @@ func New(cfg Config) *Server {
 func (s *Server) Register(r grpc.ServiceRegistrar) { pb.RegisterReplicationServiceServer(r, s) }
 
 // Run follows the journal to know how far behind each mirror is. It returns
-// when ctx ends.
+// when ctx ends, and the streams with it: no longer than patience after.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.stop()
 	started := s.cfg.Now()
 	atStart := s.cfg.Journal.Head().Sequence
 	after := s.oldestCursor()
 	for {
 		err := s.follow(ctx, after, started, atStart)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was asked to end
+			return nil
 		}
 		switch {
 		case errors.Is(err, journal.ErrTrimmed):
@@ -102,6 +104,28 @@ func (s *Server) Run(ctx context.Context) error {
 			after = atStart
 		default:
 			return fmt.Errorf("follow the journal: %w", err)
+		}
+	}
+}
+
+// patience is how long a stop waits for what may hang in the array.
+const patience = 2 * time.Second
+
+// stop ends all sessions, and waits until they have let go of the catalog.
+func (s *Server) stop() {
+	s.mu.Lock()
+	sessions := slices.Collect(maps.Values(s.sessions))
+	s.mu.Unlock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for _, sess := range sessions {
+		sess.cancel(errStopping)
+	}
+	for _, sess := range sessions {
+		select {
+		case <-sess.ended:
+		case <-timer.C:
+			return
 		}
 	}
 }
@@ -193,7 +217,7 @@ func (s *Server) lost(name string, err error) {
 	if errors.Is(err, context.Canceled) {
 		err = errLeft // gRPC says no more
 	}
-	if errors.Is(err, errLeft) {
+	if errors.Is(err, errLeft) || errors.Is(err, errStopping) {
 		s.cfg.Log.Info("mirror disconnected", "mirror", name)
 	} else {
 		s.cfg.Log.Warn("mirror's stream ended", "mirror", name, "error", err)
@@ -208,8 +232,8 @@ func (s *Server) lost(name string, err error) {
 // mirror dials again only when it has given that one up, and waited for: two
 // would move one cursor.
 func (s *Server) enter(ctx context.Context, sess *session) error {
-	patience := time.NewTimer(wire.SilenceLimit / 2)
-	defer patience.Stop()
+	timer := time.NewTimer(wire.SilenceLimit / 2)
+	defer timer.Stop()
 	for {
 		s.mu.Lock()
 		old := s.sessions[sess.name]
@@ -229,7 +253,7 @@ func (s *Server) enter(ctx context.Context, sess *session) error {
 		case <-old.ended:
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-patience.C:
+		case <-timer.C:
 			return errLingers
 		}
 	}

@@ -18,6 +18,7 @@ var (
 	errLingers  = errors.New("the stream before this one still waits for the store")
 	errSilent   = fmt.Errorf("the mirror has said nothing for %v", wire.SilenceLimit)
 	errLeft     = errors.New("the mirror ended the stream")
+	errStopping = errors.New("the primary is stopping")
 	errFenced   = errors.New("this node must not be primary any more")
 )
 

@@ -45,7 +45,8 @@ func (p *primaryStore) equal(t *testing.T, m *model) {
 	t.Helper()
 	defer func() {
 		if t.Failed() {
-			t.Logf("at %v of %v; %d to compare, %d to fetch; mark %+v; differs: %v", m.at, p.journal.Head(), len(m.compares), len(m.fetches), m.mark, m.differences())
+			n, list := m.differences()
+			t.Logf("at %v of %v; %d to compare, %d to fetch; %d names differ, as %v", m.at, p.journal.Head(), len(m.compares), len(m.fetches), n, list)
 		}
 	}()
 	until(t, "proven equal", func() bool {

@@ -2128,7 +2128,8 @@ type Heartbeat struct {
 	Bytes  uint64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Unread uint64 `protobuf:"varint,9,opt,name=unread,proto3" json:"unread,omitempty"`
 	// If set: what was sent up to here makes the whole store have this digest.
-	// It is left out while it would be the same as the one before.
+	// It is left out while it would be the same as the one before. An answer to
+	// a Fetch that follows makes it outdated; then another one comes.
 	Mark          *Mark `protobuf:"bytes,10,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
