@@ -166,11 +166,12 @@ func (s *session) welcome(hello wire.HelloMessage) error {
 	s.mu.Lock()
 	s.start, s.reason = s.server.place(hello)
 	s.sentTo = s.start.Sequence
+	cursor := s.server.acknowledgedBefore(s.name, s.start)
 	if s.reason == "" {
-		s.acked = s.start.Sequence
+		s.acked = cursor.Sequence
 	}
 	s.mu.Unlock()
-	if err := cfg.Journal.SetCursor(s.name, s.start); err != nil {
+	if err := cfg.Journal.SetCursor(s.name, cursor); err != nil {
 		return fmt.Errorf("remember the place of %s: %w", s.name, err)
 	}
 	if err := s.stream.Send(wire.Welcome(wire.WelcomeMessage{
@@ -181,6 +182,21 @@ func (s *session) welcome(hello wire.HelloMessage) error {
 	cfg.Log.Info("mirror connected", "mirror", s.name, "position", s.start, "resync", s.reason)
 	cfg.Changed()
 	return nil
+}
+
+// acknowledgedBefore returns the place up to which a mirror is known to have
+// everything when it connects. It may have applied more, without the contents
+// that it still has to ask for: its position is not an acknowledgement.
+func (s *Server) acknowledgedBefore(name string, start journal.Position) journal.Position {
+	for _, c := range s.cfg.Journal.Cursors() {
+		if c.Name == name && c.Position.Sequence <= start.Sequence {
+			return c.Position
+		}
+		if c.Name == name {
+			return start
+		}
+	}
+	return s.cfg.Journal.Start()
 }
 
 // place decides from where entries follow, and why the mirror has to compare.
@@ -305,7 +321,7 @@ func (s *session) wakeSender() {
 // so: the cursor never goes back.
 func (s *session) acknowledge(seq journal.Sequence) error {
 	s.mu.Lock()
-	sent, news := s.sentTo, seq > s.acked && seq >= s.start.Sequence
+	sent, news := s.sentTo, seq > s.acked
 	if news && seq <= sent {
 		s.acked = seq
 	}

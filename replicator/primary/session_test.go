@@ -109,8 +109,9 @@ func TestWhereAMirrorGoesOn(t *testing.T) {
 			if w.Position.Sequence != c.from || (w.Resync == "") != (c.resync == "") || !strings.Contains(w.Resync, c.resync) {
 				t.Errorf("from %d, resync %q", w.Position.Sequence, w.Resync)
 			}
-			if got, ok := p.cursor("mx2"); !ok || got != c.from {
-				t.Errorf("the cursor is %d", got)
+			// A position is what was applied. What was acknowledged is less.
+			if got, ok := p.cursor("mx2"); !ok || got != 0 {
+				t.Errorf("the cursor is %d though nothing was acknowledged", got)
 			}
 			_ = s.end()
 		})
@@ -162,9 +163,10 @@ func TestAcknowledgements(t *testing.T) {
 		t.Helper()
 		until(t, fmt.Sprintf("at %d", want), func() bool { got, _ := p.cursor("mx2"); return got == want })
 	}
+	at(0)
+	s.say(acknowledgement(1))
 	at(1)
 	// Nothing is sent for want of credit; to acknowledge it is a lie.
-	s.say(acknowledgement(1))
 	s.say(acknowledgement(2))
 	if why := s.refusal(t); !strings.Contains(why, "the last one sent is 1") {
 		t.Errorf("it ends with %q", why)
