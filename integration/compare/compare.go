@@ -27,6 +27,9 @@ type Options struct {
 	Limit int
 	// IgnoreOwner leaves out owner and group: only root can set them.
 	IgnoreOwner bool
+	// IgnoreLinks leaves out which names are one file: what they hold and how
+	// they are is compared all the same.
+	IgnoreLinks bool
 }
 
 // Difference is one way in which the stores are not equal, in words.
@@ -262,7 +265,7 @@ func (c *comparison) file(ctx context.Context, path string, infoA, infoB fs.File
 // must be names of one file in the other. Only names that are compared count,
 // so a further name in tmp/ is no matter.
 func (c *comparison) links(path string, a, b *syscall.Stat_t) {
-	if a.Nlink == 1 && b.Nlink == 1 {
+	if c.opt.IgnoreLinks || a.Nlink == 1 && b.Nlink == 1 {
 		return
 	}
 	firstA, firstB := firstName(c.linksA, a, path), firstName(c.linksB, b, path)

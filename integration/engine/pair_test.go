@@ -155,14 +155,24 @@ func (p *testPair) until(cfg config.Config, what string, ok func(status.Document
 
 var errFound = fmt.Errorf("found")
 
+// equal waits until both stores are equal: a node that is in sync may not have
+// been told of the last change yet.
 func (p *testPair) equal() {
 	p.t.Helper()
-	result, err := compare.Trees(p.t.Context(), p.primary.Store.Path, p.mirror.Store.Path, compare.Options{})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for _, d := range result.Differences {
-		p.t.Errorf("the stores differ: %v", d)
+	late := time.After(10 * time.Second)
+	for {
+		result, err := compare.Trees(p.t.Context(), p.primary.Store.Path, p.mirror.Store.Path, compare.Options{})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if result.Equal() {
+			return
+		}
+		select {
+		case <-late:
+			p.t.Fatalf("the stores differ: %v", result)
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }
 
@@ -232,6 +242,38 @@ func TestMirrorStoreThatIsNotEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.startMirror()
+	p.inSync()
+	p.equal()
+}
+
+// TestHardLinks: names of one file are names of one file on the mirror, found
+// by the first comparison and live, also after they were renamed.
+func TestHardLinks(t *testing.T) {
+	p := newPair(t)
+	store := p.primary.Store.Path
+	link := func(from, to string) {
+		t.Helper()
+		full := filepath.Join(store, to)
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(store, from), full); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.write("a/Maildir/cur/1.M1P1.host:2,S", "Subject: one\n\nbody\n")
+	link("a/Maildir/cur/1.M1P1.host:2,S", "b/Maildir/new/1.M1P1.host")
+	p.startMirror()
+	p.inSync()
+	p.equal()
+	link("a/Maildir/cur/1.M1P1.host:2,S", "a/Maildir/.Archive/cur/1.M1P1.host:2,S")
+	p.write("a/Maildir/new/2.M2P1.host", "Subject: two\n\nbody\n")
+	link("a/Maildir/new/2.M2P1.host", "b/Maildir/new/2.M2P1.host")
+	p.inSync()
+	p.write("b/Maildir/cur/3.M3P1.host:2,", "Subject: three\n\nbody\n")
+	if err := os.Rename(filepath.Join(store, "b/Maildir/new/2.M2P1.host"), filepath.Join(store, "b/Maildir/cur/2.M2P1.host:2,S")); err != nil {
+		t.Fatal(err)
+	}
 	p.inSync()
 	p.equal()
 }
