@@ -45,7 +45,7 @@ demo: build ## replicate a sample mailstore on this machine, in under 30 seconds
 test: ## run every test with the race detector, against real Dovecot too
 	integration/setup.sh
 	go test -race -timeout 10m $(TESTFLAGS) $(ENGINE)
-	go test -race -timeout 20m -p 1 $(TESTFLAGS) ./integration/...
+	go test -race -timeout 40m -p 1 $(TESTFLAGS) ./integration/...
 
 bench: build ## measure, beside rsync and a floor on the same machine
 	integration/setup.sh

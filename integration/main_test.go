@@ -50,6 +50,15 @@ func binary(t *testing.T) string {
 	return path
 }
 
+// plainBinary returns the command without the race detector, which makes a
+// daemon ten times slower: where many restarts or many messages take the time.
+func plainBinary(t *testing.T) string {
+	t.Helper()
+	path, err := built.plain()
+	must(t, err)
+	return path
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

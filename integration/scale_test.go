@@ -66,7 +66,7 @@ func TestManyWhileAway(t *testing.T) {
 		messages = 2_000
 	}
 	primary, mirror := stores(t)
-	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
+	p := pair.New(t, pair.Options{Binary: plainBinary(t), PrimaryStore: primary, MirrorStore: mirror})
 	p.MustBeInSync(t, time.Minute)
 	must(t, p.Mirror.Kill())
 	const users = 20
