@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,6 +96,9 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 	if err := p.Primary.WaitUntilAnswers(ctx); err != nil {
 		return p, err
 	}
+	if err := p.Primary.waitUntilListens(ctx); err != nil {
+		return p, err
+	}
 	peer := p.Link.Addr()
 	if opt.Direct {
 		peer = p.Primary.Listen
@@ -139,6 +143,27 @@ func (n *Node) WaitUntilAnswers(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for an answer of %s: %w: %w; it logged:\n%s", n.Name, err, last, n.Log())
+	}
+	return nil
+}
+
+// waitUntilListens returns when the daemon can be dialled. It answers commands
+// before that: as long as it waits for its store it has nothing to serve.
+func (n *Node) waitUntilListens(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var d net.Dialer
+	var last error
+	err := poll(ctx, func() bool {
+		var conn net.Conn
+		if conn, last = d.DialContext(ctx, "tcp", n.Listen); last != nil {
+			return false
+		}
+		last = conn.Close()
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("waiting until %s listens on %s: %w: %w", n.Name, n.Listen, err, last)
 	}
 	return nil
 }
