@@ -20,7 +20,8 @@ const storeFormat = pebble.FormatWALSyncChunks
 
 // Sizes that bound the store's memory; they do not depend on what it holds.
 const (
-	memTableSize = 4 << 20 // bytes; at most three of them
+	memTableSize = 4 << 20 // bytes
+	memTables    = 3       // at most: one is written to, two are being flushed
 	openFiles    = 200
 	bloomBits    = 10      // a key: one absent key in 100 costs a block
 	blockSize    = 4 << 10 // bytes; a lookup decompresses one
@@ -43,7 +44,9 @@ type store struct {
 }
 
 func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*store, error) {
-	cache := pebble.NewCache(cacheBytes)
+	// Pebble takes its memtables out of the cache. Without room for them
+	// there would be no cache left.
+	cache := pebble.NewCache(cacheBytes + memTables*memTableSize)
 	defer cache.Unref()
 	s := &store{}
 	opt := &pebble.Options{
@@ -51,7 +54,7 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 		Cache:                       cache,
 		FormatMajorVersion:          storeFormat,
 		MemTableSize:                memTableSize,
-		MemTableStopWritesThreshold: 2,
+		MemTableStopWritesThreshold: memTables - 1,
 		MaxOpenFiles:                openFiles,
 		L0CompactionThreshold:       4,
 		LBaseMaxBytes:               16 << 20,
