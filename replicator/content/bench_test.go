@@ -45,7 +45,7 @@ func BenchmarkEncoder(b *testing.B) {
 				e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(level))
 				var res Result
 				for b.Loop() {
-					res, _ = e.EncodePlain(bytes.NewReader(data), func(Piece) error { return nil })
+					res, _ = e.Encode(bytes.NewReader(data), true, func(Piece) error { return nil })
 				}
 				b.ReportMetric(float64(res.Sent)/float64(len(data)), "ratio")
 			})
@@ -59,7 +59,7 @@ func BenchmarkEncoderReferences(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(LevelFastest))
 	for b.Loop() {
-		if _, err := e.Encode(bytes.NewReader(data), func(Piece) error { return nil }); err != nil {
+		if _, err := e.Encode(bytes.NewReader(data), false, func(Piece) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -69,7 +69,7 @@ func BenchmarkDecoder(b *testing.B) {
 	for name, data := range samples() {
 		var pieces []Piece
 		e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(LevelFastest))
-		if _, err := e.Encode(bytes.NewReader(data), func(p Piece) error {
+		if _, err := e.Encode(bytes.NewReader(data), false, func(p Piece) error {
 			pieces = append(pieces, p)
 			return nil
 		}); err != nil {

@@ -27,7 +27,7 @@ const (
 
 // Chunk is a piece of a content.
 type Chunk struct {
-	Data     []byte // valid until the next call of Next or Reset
+	Data     []byte // after Reset valid until the next call of Next or Reset
 	Numbered bool   // worth referring to again
 }
 
@@ -36,17 +36,19 @@ type Chunk struct {
 type Chunker struct {
 	r          io.Reader
 	gear       [256]uint64
-	buf        []byte
-	start, end int   // what of buf is not yet given out
-	err        error // from r, io.EOF at the end
-	first      bool  // nothing was given out yet
-	trace      int   // bytes of the header to be given out next: its top,
-	origin     int   // and the rest of it
+	own        []byte // what a reader is read into
+	buf        []byte // own, or a content that is in memory
+	start, end int    // what of buf is not yet given out
+	err        error  // from r, io.EOF at the end
+	first      bool   // nothing was given out yet
+	trace      int    // bytes of the header to be given out next: its top,
+	origin     int    // and the rest of it
 }
 
 // NewChunker returns a Chunker of what r yields.
 func NewChunker(r io.Reader) *Chunker {
-	c := &Chunker{r: r, buf: make([]byte, chunkBuffer), first: true}
+	c := &Chunker{own: make([]byte, chunkBuffer)}
+	c.Reset(r)
 	for i := range c.gear {
 		c.gear[i] = mix(uint64(i) + 1)
 	}
@@ -64,8 +66,15 @@ func mix(x uint64) uint64 {
 
 // Reset begins with another content.
 func (c *Chunker) Reset(r io.Reader) {
-	c.r, c.start, c.end, c.err, c.first = r, 0, 0, nil, true
+	c.r, c.buf, c.start, c.end, c.err, c.first = r, c.own, 0, 0, nil, true
 	c.trace, c.origin = 0, 0
+}
+
+// ResetBytes begins with another content, which is in memory: the chunks are
+// slices of it.
+func (c *Chunker) ResetBytes(data []byte) {
+	c.Reset(nil)
+	c.buf, c.end, c.err = data, len(data), io.EOF
 }
 
 // Next returns the next chunk, which is never empty; io.EOF behind the last.

@@ -205,3 +205,25 @@ func FuzzChunker(f *testing.F) {
 		}
 	})
 }
+
+// A content is cut in the same places whether it is read or in memory.
+func TestChunkerOfBytes(t *testing.T) {
+	for size := range 40 {
+		data := random(uint64(size), size*size*700)
+		c := NewChunker(bytes.NewReader(data))
+		var read [][]byte
+		for chunk, err := c.Next(); err == nil; chunk, err = c.Next() {
+			read = append(read, bytes.Clone(chunk.Data))
+		}
+		c.ResetBytes(data)
+		for i, want := range read {
+			chunk, err := c.Next()
+			if err != nil || !bytes.Equal(chunk.Data, want) {
+				t.Fatalf("%d bytes: chunk %d has %d bytes, want %d (%v)", len(data), i, len(chunk.Data), len(want), err)
+			}
+		}
+		if _, err := c.Next(); err != io.EOF {
+			t.Fatalf("%d bytes: after the last chunk: %v", len(data), err)
+		}
+	}
+}

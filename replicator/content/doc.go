@@ -31,7 +31,7 @@
 // removed, or altered on disk). What it reads back is checked by a 64-bit
 // hash (and by the id of the whole content at the end); a mismatch is
 // ErrChunkLost, and the mirror asks for that content anew, to be sent without
-// references (EncodePlain). Its chunks are numbered as any, so that others
+// references. Its chunks are numbered as any, so that others
 // waiting for the same bytes may then be retried with references.
 //
 // # Compression

@@ -18,6 +18,8 @@ type Encoder struct {
 	chunker *Chunker
 	hasher  *blake3.Hasher
 	out     emitter
+	plain   bool // no references
+	whole   bool // the chunks are slices of what the caller gave away
 }
 
 // NewEncoder returns an Encoder of the stream that sent belongs to.
@@ -34,13 +36,24 @@ type Result struct {
 }
 
 // Encode reads a content to its end and emits it as pieces; an empty content
-// has none. The slices of an emitted piece belong to emit. An error of the
+// has none. With plain set there are no references among them, for a mirror
+// that has lost a chunk. The slices of an emitted piece belong to emit. An error of the
 // reader is wrapped in ErrRead: what was emitted before it keeps its numbers on
 // both sides, and the stream goes on. An error of emit is returned as it is;
 // the stream must end then. In either case the Result says what was done so
 // far, without an ID.
-func (e *Encoder) Encode(r io.Reader, emit func(Piece) error) (Result, error) {
-	return e.encode(r, true, emit)
+func (e *Encoder) Encode(r io.Reader, plain bool, emit func(Piece) error) (Result, error) {
+	e.chunker.Reset(r)
+	e.plain, e.whole = plain, false
+	return e.encode(emit)
+}
+
+// EncodeBytes is Encode of a content that is in memory. The pieces may be
+// slices of data, which nobody may change any more.
+func (e *Encoder) EncodeBytes(data []byte, plain bool, emit func(Piece) error) (Result, error) {
+	e.chunker.ResetBytes(data)
+	e.plain, e.whole = plain, true
+	return e.encode(emit)
 }
 
 // Flush emits the references that are held back to be one Run. The reader may
@@ -49,14 +62,8 @@ func (e *Encoder) Encode(r io.Reader, emit func(Piece) error) (Result, error) {
 // emitted.
 func (e *Encoder) Flush() error { return e.out.flush() }
 
-// EncodePlain is Encode without references, for a mirror that has lost a chunk.
-func (e *Encoder) EncodePlain(r io.Reader, emit func(Piece) error) (Result, error) {
-	return e.encode(r, false, emit)
-}
-
-func (e *Encoder) encode(r io.Reader, refer bool, emit func(Piece) error) (Result, error) {
-	e.chunker.Reset(r)
-	defer e.chunker.Reset(nil) // lets go of the reader
+func (e *Encoder) encode(emit func(Piece) error) (Result, error) {
+	defer e.chunker.Reset(nil) // lets go of the content
 	e.hasher.Reset()
 	e.comp.begin()
 	var res Result
@@ -80,7 +87,7 @@ func (e *Encoder) encode(r io.Reader, refer bool, emit func(Piece) error) (Resul
 		var id chunkID
 		if chunk.Numbered {
 			id = e.sent.hasher.id(chunk.Data)
-			if n, ok := e.sent.lookup(id); ok && refer {
+			if n, ok := e.sent.lookup(id); ok && !e.plain {
 				res.Referred += size
 				if err := out.refer(n); err != nil {
 					return res, err
@@ -135,9 +142,12 @@ func (e *emitter) flush() error {
 // piece makes the piece of a new chunk.
 func (e *Encoder) piece(chunk Chunk) Piece {
 	p := Piece{Unnumbered: !chunk.Numbered}
-	if z, ok := e.comp.compress(chunk.Data); ok {
+	switch z, ok := e.comp.compress(chunk.Data); {
+	case ok:
 		p.Zstd = bytes.Clone(z)
-	} else {
+	case e.whole:
+		p.Raw = chunk.Data
+	default:
 		p.Raw = bytes.Clone(chunk.Data)
 	}
 	return p

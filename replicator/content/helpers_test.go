@@ -103,6 +103,7 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 type link struct {
 	t      testing.TB
 	enc    *Encoder
+	memory bool // the last content was encoded from memory
 	window *Received
 	wire   int // bytes of chunks
 	runs   int
@@ -132,13 +133,14 @@ func (s *store) ReadAt(p []byte, off int64) (int, error) {
 	return bytes.NewReader(s.Bytes()).ReadAt(p, off)
 }
 
-// send carries data across, with or without references.
+// send carries data across, with or without references; from memory and from
+// a reader in turn.
 func (l *link) send(data []byte, refer bool) (*store, error) {
 	l.t.Helper()
 	s := &store{}
 	d := NewDecoder(l.window, s)
 	var lost error
-	res, err := l.enc.encode(bytes.NewReader(data), refer, func(p Piece) error {
+	emit := func(p Piece) error {
 		l.wire += p.Size()
 		if p.Run.Count > 0 {
 			l.runs++
@@ -147,7 +149,14 @@ func (l *link) send(data []byte, refer bool) (*store, error) {
 			lost = err
 		}
 		return nil
-	})
+	}
+	var res Result
+	var err error
+	if l.memory = !l.memory; l.memory {
+		res, err = l.enc.EncodeBytes(bytes.Clone(data), !refer, emit)
+	} else {
+		res, err = l.enc.Encode(bytes.NewReader(data), !refer, emit)
+	}
 	if err != nil {
 		l.t.Fatalf("encoding: %v", err)
 	}

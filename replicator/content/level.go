@@ -6,6 +6,7 @@ import "time"
 const (
 	interval        = 250 * time.Millisecond // what is decided on
 	quietRate       = 8 << 20                // bytes a second; more is not little to do
+	fastRate        = 96 << 20               // bytes a second; who takes that unhindered does not need it compressed
 	quietReset      = 10 * time.Second       // of little to do: begin anew
 	stepAfter       = 2                      // intervals that ask for it; before a trial doubled each time it was wrong,
 	stepAfterAtMost = 64                     // up to this
@@ -16,7 +17,10 @@ const (
 // interval it weighs the time that the sender was blocked against the time
 // spent compressing:
 //
-//   - hardly blocked, and compressing for more than two fifths: one level down.
+//   - hardly blocked (handing a message over takes some time by itself), and compressing for more than two fifths, or content flows
+//     as fast as a gigabit line carries it: one level down. The network takes
+//     all there is, so compressing buys nothing, and reading, hashing and the
+//     mail server want the processor too.
 //   - blocked for more than a quarter, several intervals on end: one level up,
 //     on trial. If the content (counted before compression) does not flow at
 //     least 3 % faster then, back again. And if compressing costs more than a
@@ -93,7 +97,7 @@ func (l *levelControl) decide(now time.Time) Level {
 		l.judge(s)
 	case s.blocked*4 > elapsed:
 		l.wait(s)
-	case s.blocked*20 < elapsed && s.compressing*5 > elapsed*2:
+	case s.blocked*8 < elapsed && (s.compressing*5 > elapsed*2 || s.rate() > fastRate):
 		l.lower()
 	default:
 		l.steady()

@@ -68,7 +68,7 @@ func TestReadErrorInTheMiddle(t *testing.T) {
 	data := random(5, 1<<20)
 	d := NewDecoder(l.window, &store{})
 	broken := io.MultiReader(bytes.NewReader(data[:700<<10]), iotest.ErrReader(errGone))
-	res, err := l.enc.Encode(broken, func(p Piece) error { return d.Write(p, io.Discard) })
+	res, err := l.enc.Encode(broken, false, func(p Piece) error { return d.Write(p, io.Discard) })
 	if !errors.Is(err, ErrRead) || !errors.Is(err, errGone) || res.ID.Known() || res.Size == 0 {
 		t.Fatalf("got %+v, %v", res, err)
 	}
@@ -91,11 +91,11 @@ func TestEmitErrorIsReturned(t *testing.T) {
 	e := NewEncoder(NewSent(10), NewFixedCompressor(LevelOff))
 	for _, again := range []bool{false, true} { // new chunks, then references
 		if again {
-			if _, err := e.Encode(bytes.NewReader(random(1, 1<<20)), func(Piece) error { return nil }); err != nil {
+			if _, err := e.Encode(bytes.NewReader(random(1, 1<<20)), false, func(Piece) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, err := e.Encode(bytes.NewReader(random(1, 1<<20)), func(Piece) error { return stop })
+		_, err := e.Encode(bytes.NewReader(random(1, 1<<20)), false, func(Piece) error { return stop })
 		if err != stop {
 			t.Errorf("got %v, want what emit said", err)
 		}
@@ -140,7 +140,7 @@ func TestCacheServes(t *testing.T) {
 	e := NewEncoder(NewSent(1000), NewFixedCompressor(LevelFastest))
 	carry := func(data []byte) error {
 		d := NewDecoder(r, nil)
-		_, err := e.Encode(bytes.NewReader(data), func(p Piece) error { return d.Write(p, io.Discard) })
+		_, err := e.Encode(bytes.NewReader(data), false, func(p Piece) error { return d.Write(p, io.Discard) })
 		return err
 	}
 	hot, cold := random(1, 600<<10), random(2, 1<<20)
@@ -204,7 +204,7 @@ func TestWriterErrors(t *testing.T) {
 	l := newLink(t, 10, 0)
 	data := big(1)
 	d := NewDecoder(l.window, nil)
-	if _, err := l.enc.Encode(bytes.NewReader(data), func(p Piece) error {
+	if _, err := l.enc.Encode(bytes.NewReader(data), false, func(p Piece) error {
 		if err := d.Write(p, writerFunc(func([]byte) (int, error) { return 0, full })); err != full {
 			t.Errorf("got %v, want what the writer said", err)
 		}
@@ -240,7 +240,7 @@ func TestCompressor(t *testing.T) {
 	for name, test := range tests {
 		for level := LevelFastest; level <= LevelBetter; level++ {
 			e := NewEncoder(NewSent(0), NewFixedCompressor(level))
-			res, _ := e.Encode(bytes.NewReader(test.data), func(Piece) error { return nil })
+			res, _ := e.Encode(bytes.NewReader(test.data), false, func(Piece) error { return nil })
 			ratio := float64(res.Sent) / float64(res.Size)
 			if ratio < test.low || ratio > test.high {
 				t.Errorf("%s at %v: %.3f, want %.2f to %.2f", name, level, ratio, test.low, test.high)

@@ -24,7 +24,10 @@ const (
 	creditEntries = 16 << 10
 	grantBytes    = creditBytes / 8 // granted again in portions of this
 	grantEntries  = creditEntries / 16
-	stepsAhead    = 32 // steps received and not yet taken by the committer
+	// stepsAhead is how many steps may wait for the committer: as many as come
+	// while it waits for the disk. What they hold in memory is bounded by the
+	// credit; an answer holds nothing but names.
+	stepsAhead = 2 * fetchesInFlight
 )
 
 var (

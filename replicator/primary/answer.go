@@ -1,7 +1,7 @@
 package primary
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -101,16 +102,23 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 		return err
 	}
 	defer src.settle()
-	var data bytes.Buffer
+	in := &stoppable{ctx, src.reader()}
 	hasher := blake3.New()
-	to := io.Writer(&data)
-	switch {
-	case a.item.Facts.Size > prefetchSize:
-		to = hasher
-	case a.fetch.Have.Known():
-		to = io.MultiWriter(&data, hasher)
+	var data []byte
+	size := a.item.Facts.Size
+	if size > prefetchSize {
+		size, err = io.Copy(hasher, in)
+	} else {
+		data = make([]byte, size)
+		var n int
+		if n, err = io.ReadFull(in, data); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil // it is shorter by now, and found out to be
+		}
+		data, size = data[:n], int64(n)
+		if a.fetch.Have.Known() {
+			_, _ = hasher.Write(data) // never fails
+		}
 	}
-	size, err := io.Copy(to, &stoppable{ctx, src.reader()})
 	if err != nil {
 		return fmt.Errorf("read %q: %w", string(a.fetch.Path), err)
 	}
@@ -122,8 +130,8 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 			return nil
 		}
 	}
-	if a.item.Facts.Size <= prefetchSize {
-		a.src, a.data = src, data.Bytes()
+	if data != nil {
+		a.src, a.data = src, data
 	}
 	return nil
 }
@@ -285,7 +293,9 @@ func (s *sender) answerFetch(a *answer) error {
 		s.server.damaged.remove(a.fetch.Path)
 		err = s.learn(a.fetch.Path, a.item, a.have)
 	case a.src != nil:
-		end.Facts.Content, end.Outcome, err = s.transfer(s.bulk, a.fetch.Transfer, a.src, bytes.NewReader(a.data), a.fetch.Plain)
+		end.Facts.Content, end.Outcome, err = s.transfer(a.fetch.Transfer, a.src, func(emit func(content.Piece) error) (content.Result, error) {
+			return s.bulk.EncodeBytes(a.data, a.fetch.Plain, emit)
+		})
 	default:
 		end.Facts.Content, end.Outcome, err = s.sendLarge(a)
 	}
@@ -307,7 +317,10 @@ func (s *sender) sendLarge(a *answer) (journal.ContentID, wire.Outcome, error) {
 	}
 	defer src.settle()
 	r := &patientReader{s: s, r: src.reader(), between: s.bulk}
-	return s.transfer(s.bulk, a.fetch.Transfer, src, r, a.fetch.Plain)
+	return s.transfer(a.fetch.Transfer, src, func(emit func(content.Piece) error) (content.Result, error) {
+		res, err := s.bulk.Encode(r, a.fetch.Plain, emit)
+		return res, cmp.Or(r.over, err)
+	})
 }
 
 // closeFetch ends a transfer at a place in the stream where the catalog says

@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"cmp"
 	"errors"
 	"io"
 
@@ -33,7 +34,10 @@ func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
 	defer src.settle()
 	transfer := wire.PrimaryTransfer | uint64(seq)
 	r := &patientReader{s: s, r: src.reader()}
-	id, outcome, err := s.transfer(s.live, transfer, src, r, false)
+	id, outcome, err := s.transfer(transfer, src, func(emit func(content.Piece) error) (content.Result, error) {
+		res, err := s.live.Encode(r, false, emit)
+		return res, cmp.Or(r.over, err)
+	})
 	if err != nil {
 		return err
 	}
@@ -134,21 +138,15 @@ func (s *sender) mirrorHas(e *journal.Entry) (bool, error) {
 
 // transfer sends the bytes of a content as pieces and checks them against
 // what the catalog says.
-func (s *sender) transfer(enc *content.Encoder, number uint64, src *source, r io.Reader, plain bool) (journal.ContentID, wire.Outcome, error) {
-	encode := enc.Encode
-	if plain {
-		encode = enc.EncodePlain
-	}
-	res, err := encode(r, func(p content.Piece) error {
+func (s *sender) transfer(number uint64, src *source,
+	encode func(emit func(content.Piece) error) (content.Result, error)) (journal.ContentID, wire.Outcome, error) {
+	res, err := encode(func(p content.Piece) error {
 		s.addPiece(number, p)
 		if s.batch.full() {
 			return s.flush()
 		}
 		return nil
 	})
-	if patient, ok := r.(*patientReader); ok && patient.over != nil {
-		return journal.ContentID{}, 0, patient.over
-	}
 	if err != nil && !errors.Is(err, content.ErrRead) {
 		return journal.ContentID{}, 0, err
 	}

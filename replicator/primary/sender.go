@@ -312,8 +312,14 @@ func (s *sender) saveLearned() error {
 }
 
 // save notes the id for every name that the file has by now: it may have been
-// renamed since, and the mirror knows the content under the new name too.
+// renamed since, and the mirror knows the content under the new name too. Most
+// have the one name that they had.
 func (l *identified) save(t *catalog.Tx) error {
+	if l.item.Link == 0 {
+		if done, err := t.Identify(l.path, l.item.Stamp, l.id); done || err != nil {
+			return err
+		}
+	}
 	names, err := t.FindStamp(l.item.Stamp)
 	if err != nil {
 		return err
