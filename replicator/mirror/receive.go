@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ type arrived struct {
 // incoming is a transfer that goes on.
 type incoming struct {
 	file    *staged
-	w       *os.File
+	f       *os.File
+	w       *bufio.Writer // to f
 	decoder *content.Decoder
 	source  *chunkSource
 	lost    bool
@@ -53,7 +55,12 @@ type receiver struct {
 	entries  *content.StreamDecompressor
 	open     map[uint64]*incoming
 	contents map[uint64]*arrived // ended, for entries that follow
+	spare    []*bufio.Writer     // of transfers that have ended
 }
+
+// writeBuffer is what is written at one time: most messages whole. Chunks that
+// are not written yet are found in the window's cache, which is larger.
+const writeBuffer = 128 << 10
 
 func newReceiver(c *connection) *receiver {
 	return &receiver{
@@ -92,8 +99,20 @@ func (r *receiver) run(ctx context.Context) error {
 
 func (r *receiver) closeOpen() {
 	for _, in := range r.open {
-		_ = in.w.Close()
+		_ = in.f.Close()
 	}
+}
+
+// buffer returns a writer to f.
+func (r *receiver) buffer(f *os.File) *bufio.Writer {
+	last := len(r.spare) - 1
+	if last < 0 {
+		return bufio.NewWriterSize(f, writeBuffer)
+	}
+	w := r.spare[last]
+	r.spare = r.spare[:last]
+	w.Reset(f)
+	return w
 }
 
 // take acts on one message.
@@ -241,12 +260,12 @@ func (r *receiver) begin(number uint64) (*incoming, error) {
 	if len(r.open) >= maxOpenTransfers {
 		return nil, fmt.Errorf("%w: more than %d transfers at one time", wire.ErrProtocol, maxOpenTransfers)
 	}
-	file, w, err := r.c.stage.create()
+	file, f, err := r.c.stage.create()
 	if err != nil {
 		return nil, inStore(err, "write into", mailstore.Staging)
 	}
 	source := &chunkSource{c: r.c, name: file.name}
-	in := &incoming{file: file, w: w, source: source, decoder: content.NewDecoder(r.window, source)}
+	in := &incoming{file: file, f: f, w: r.buffer(f), source: source, decoder: content.NewDecoder(r.window, source)}
 	r.open[number] = in
 	return in, nil
 }
@@ -283,7 +302,13 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 		}
 		delete(r.open, number)
 	}
-	if err := in.w.Close(); err != nil {
+	err := in.w.Flush()
+	in.w.Reset(nil)
+	r.spare = append(r.spare, in.w)
+	if cerr := in.f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
 		return nil, inStore(err, "write into", mailstore.Staging)
 	}
 	in.file.id, in.file.size = in.decoder.Sum(), in.decoder.Size()
