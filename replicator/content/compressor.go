@@ -90,16 +90,22 @@ func (c *Compressor) begin() { c.poor = false }
 
 // compress returns the frame of a chunk, valid until the next call; false if
 // it is better sent as it is.
-func (c *Compressor) compress(chunk []byte) ([]byte, bool) {
+func (c *Compressor) compress(chunk []byte) (out []byte, ok bool) {
+	c.measure(chunk, func() { out, ok = c.try(chunk) })
+	return out, ok
+}
+
+// measure calls f, which compresses a chunk, and finds the next level.
+func (c *Compressor) measure(chunk []byte, f func()) {
 	if c.control == nil {
-		return c.try(chunk)
+		f()
+		return
 	}
 	start := c.now()
-	out, ok := c.try(chunk)
+	f()
 	end := c.now()
 	c.control.add(len(chunk), end.Sub(start), time.Duration(c.blocked.Swap(0)))
 	c.level.Store(int32(c.control.decide(end)))
-	return out, ok
 }
 
 // try compresses a chunk at the present level.

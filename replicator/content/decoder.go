@@ -39,7 +39,9 @@ func (d *Decoder) Reset(source Source) {
 // further pieces are only counted, and answered with the same error.
 func (d *Decoder) Write(p Piece, w io.Writer) error {
 	if d.err != nil {
-		d.window.Skip(p)
+		if err := d.window.Skip(p); err != nil {
+			d.err = err
+		}
 		return d.err
 	}
 	if p.Run.Count > 0 {
@@ -54,8 +56,7 @@ func (d *Decoder) Write(p Piece, w io.Writer) error {
 func (d *Decoder) writeChunk(p Piece, w io.Writer) error {
 	data, err := d.window.bytes(p)
 	if err != nil {
-		d.window.Skip(p)
-		return err
+		return err // corrupt: the stream ends
 	}
 	if p.numbered() {
 		d.window.add(location{

@@ -96,7 +96,10 @@ func (e *Encoder) encode(emit func(Piece) error) (Result, error) {
 			}
 			e.sent.add(id)
 		}
-		p := e.piece(chunk)
+		p, err := e.piece(chunk)
+		if err != nil {
+			return res, err
+		}
 		res.Sent += int64(p.Size())
 		if err := out.chunk(p); err != nil {
 			return res, err
@@ -140,8 +143,12 @@ func (e *emitter) flush() error {
 }
 
 // piece makes the piece of a new chunk.
-func (e *Encoder) piece(chunk Chunk) Piece {
-	p := Piece{Unnumbered: !chunk.Numbered}
+func (e *Encoder) piece(chunk Chunk) (p Piece, err error) {
+	p.Unnumbered = !chunk.Numbered
+	if p.Unnumbered && len(chunk.Data) >= minCompress && e.comp.Level() > LevelOff {
+		e.comp.measure(chunk.Data, func() { p.Packed, err = e.sent.pack(chunk.Data) })
+		return p, err
+	}
 	switch z, ok := e.comp.compress(chunk.Data); {
 	case ok:
 		p.Zstd = bytes.Clone(z)
@@ -150,5 +157,5 @@ func (e *Encoder) piece(chunk Chunk) Piece {
 	default:
 		p.Raw = bytes.Clone(chunk.Data)
 	}
-	return p
+	return p, nil
 }

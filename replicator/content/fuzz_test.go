@@ -29,10 +29,11 @@ func FuzzRoundTrip(f *testing.F) {
 // No piece makes a Decoder do anything but write at most its chunks, or say
 // what is wrong with one of the two errors.
 func FuzzDecoder(f *testing.F) {
-	f.Add([]byte("raw"), []byte(nil), uint64(0), uint64(0), false)
-	f.Add([]byte(nil), []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00}, uint64(0), uint64(0), true)
-	f.Add([]byte(nil), []byte(nil), uint64(2), uint64(2), false)
-	f.Fuzz(func(t *testing.T, raw, frame []byte, first, count uint64, unnumbered bool) {
+	f.Add([]byte("raw"), []byte(nil), []byte(nil), 0, uint64(0), uint64(0), false)
+	f.Add([]byte(nil), []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00}, []byte(nil), 0, uint64(0), uint64(0), true)
+	f.Add([]byte(nil), []byte(nil), []byte(nil), 0, uint64(2), uint64(2), false)
+	f.Add([]byte(nil), []byte(nil), []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00}, 1, uint64(0), uint64(0), true)
+	f.Fuzz(func(t *testing.T, raw, frame, block []byte, size int, first, count uint64, unnumbered bool) {
 		l := newLink(t, 4, 0)
 		for i := range uint64(5) {
 			l.must(big(i))
@@ -44,7 +45,7 @@ func FuzzDecoder(f *testing.F) {
 		})
 		d := NewDecoder(l.window, &store{})
 		for range 2 {
-			err := d.Write(Piece{Raw: raw, Zstd: frame, Run: Run{first, count}, Unnumbered: unnumbered}, count64)
+			err := d.Write(Piece{Raw: raw, Zstd: frame, Packed: Packed{block, size}, Run: Run{first, count}, Unnumbered: unnumbered}, count64)
 			if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrChunkLost) {
 				t.Errorf("an error of another kind: %v", err)
 			}

@@ -30,6 +30,7 @@ type Received struct {
 	next    uint64
 	cache   cache
 	zstd    *zstd.Decoder
+	packed  *StreamDecompressor // made when it is first needed
 	scratch []byte
 }
 
@@ -65,11 +66,35 @@ func NewReceived(window, cacheBytes int) *Received {
 }
 
 // Skip takes note of a piece that is not wanted (of a transfer that was given
-// up): its number counts, its bytes are not to be had again.
-func (r *Received) Skip(p Piece) {
+// up): its number counts, its bytes are not to be had again. Those behind it
+// may still be packed with what was in it: it may be ErrCorrupt.
+func (r *Received) Skip(p Piece) error {
 	if p.numbered() {
 		r.add(location{})
 	}
+	if len(p.Packed.Block) == 0 {
+		return nil
+	}
+	_, err := r.unpack(p.Packed)
+	return err
+}
+
+// Close lets go of what the window holds beside memory.
+func (r *Received) Close() {
+	if r.packed != nil {
+		r.packed.Close()
+	}
+}
+
+// unpack returns the bytes of a packed chunk.
+func (r *Received) unpack(p Packed) ([]byte, error) {
+	if r.packed == nil {
+		var err error
+		if r.packed, err = NewStreamDecompressor(MinChunk); err != nil {
+			return nil, err
+		}
+	}
+	return r.packed.Decompress(p.Block, p.Size)
 }
 
 // add gives the next number to a chunk and returns where it is kept, nil in a
@@ -88,14 +113,20 @@ func (r *Received) add(l location) *location {
 // bytes returns the bytes of a new chunk, valid until the next call.
 func (r *Received) bytes(p Piece) ([]byte, error) {
 	data := p.Raw
-	if len(p.Zstd) > 0 {
-		if len(p.Raw) > 0 {
-			return nil, fmt.Errorf("%w: two kinds in one", ErrCorrupt)
-		}
-		var err error
-		data, err = r.zstd.DecodeAll(p.Zstd, r.scratch[:0])
-		if err != nil {
+	var err error
+	switch {
+	case p.Size() != max(len(p.Raw), len(p.Zstd), len(p.Packed.Block)):
+		return nil, fmt.Errorf("%w: two kinds in one", ErrCorrupt)
+	case len(p.Zstd) > 0:
+		if data, err = r.zstd.DecodeAll(p.Zstd, r.scratch[:0]); err != nil {
 			return nil, fmt.Errorf("%w: decompressing %d bytes: %w", ErrCorrupt, len(p.Zstd), err)
+		}
+	case len(p.Packed.Block) > 0:
+		if p.numbered() {
+			return nil, fmt.Errorf("%w: a packed chunk with a number", ErrCorrupt)
+		}
+		if data, err = r.unpack(p.Packed); err != nil {
+			return nil, err
 		}
 	}
 	if len(data) == 0 || len(data) > MaxChunk {

@@ -42,6 +42,7 @@ type Sent struct {
 	ring   []chunkID // by number modulo its length
 	number map[chunkID]uint64
 	next   uint64
+	packer *StreamCompressor // made when it is first needed
 }
 
 // NewSent returns the window of a new stream, of at most window chunks. With a
@@ -52,6 +53,19 @@ func NewSent(window int) *Sent {
 		ring:   make([]chunkID, max(window, 0)),
 		number: make(map[chunkID]uint64),
 	}
+}
+
+// pack compresses an unnumbered chunk in the stream's context. Its block has to
+// be sent then.
+func (s *Sent) pack(chunk []byte) (Packed, error) {
+	if s.packer == nil {
+		var err error
+		if s.packer, err = NewStreamCompressor(); err != nil {
+			return Packed{}, err
+		}
+	}
+	block, err := s.packer.Compress(chunk)
+	return Packed{Block: block, Size: len(chunk)}, err
 }
 
 // lookup returns the number of a chunk that the mirror still remembers.

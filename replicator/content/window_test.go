@@ -274,3 +274,49 @@ func TestMemory(t *testing.T) {
 	}
 	runtime.KeepAlive(s)
 }
+
+// What small messages have in common is sent once, also where one of them was
+// given up in between.
+func TestSmallMessagesSharePacking(t *testing.T) {
+	l := newLink(t, 100, 0)
+	common := words(7, 6<<10, false)
+	l.must(join([]byte("X-Number: 0\n"), common))
+	first := l.wire
+	given := NewDecoder(l.window, nil)
+	given.err = ErrChunkLost
+	if _, err := l.enc.EncodeBytes(join([]byte("X-Number: 1\n"), common), false, func(p Piece) error {
+		if err := given.Write(p, io.Discard); !errors.Is(err, ErrChunkLost) {
+			t.Errorf("a piece of a lost transfer: %v", err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		l.must(join([]byte("X-Number: "), words(uint64(i), 20, false), []byte("\n"), common))
+	}
+	if each := (l.wire - first) / 10; each > 200 {
+		t.Errorf("the first took %d bytes, each other one %d", first, each)
+	}
+}
+
+func TestPackedIsChecked(t *testing.T) {
+	sent := NewSent(10)
+	packed, err := sent.pack([]byte("some text, to be packed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range map[string]Piece{
+		"with a number":    {Packed: packed},
+		"of another size":  {Packed: Packed{Block: packed.Block, Size: 5}, Unnumbered: true},
+		"of a large size":  {Packed: Packed{Block: packed.Block, Size: MinChunk + 1}, Unnumbered: true},
+		"no block":         {Packed: Packed{Block: []byte("x"), Size: 1}, Unnumbered: true},
+		"two kinds in one": {Packed: packed, Raw: []byte("x"), Unnumbered: true},
+	} {
+		window := NewReceived(10, 0)
+		if err := NewDecoder(window, nil).Write(p, io.Discard); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+		window.Close()
+	}
+}

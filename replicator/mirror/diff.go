@@ -26,6 +26,7 @@ type task struct {
 	postponed []want // control files of a mailbox, asked for behind its messages
 	children  []*task
 	again     bool // not everything could be asked for: compare once more
+	blind     bool // asked for without a digest: the listing has none of subdirectories
 	passes    int  // how often that was so
 	listing
 }
@@ -271,7 +272,7 @@ func (d *differ) both(it *wire.Item, ours catalog.Item) error {
 	same := sameAttributes(it.Facts.Attr, ours.Facts.Attr)
 	switch it.Facts.Type {
 	case journal.TypeDirectory:
-		if it.Digest != ours.Digest {
+		if d.t.blind || it.Digest != ours.Digest {
 			d.descend(p)
 		}
 	case journal.TypeSymlink:

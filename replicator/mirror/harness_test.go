@@ -395,6 +395,20 @@ func (p *fakePrimary) journal(entries ...entry) {
 	p.send(asBatch(p.batch(entries...)))
 }
 
+// lists sends a listing.
+func (p *fakePrimary) lists(l wire.Listing) {
+	p.f.t.Helper()
+	plain, err := wire.MarshalListing(l)
+	if err != nil {
+		p.f.t.Fatal(err)
+	}
+	packed, err := p.entries.Compress(plain)
+	if err != nil {
+		p.f.t.Fatal(err)
+	}
+	p.send(wire.ListingMessage(packed, len(plain)))
+}
+
 // answer answers a fetch of a path.
 func (p *fakePrimary) answer(path string, end wire.ContentEnd, data string) {
 	p.f.t.Helper()
@@ -426,7 +440,7 @@ func (p *fakePrimary) serve(store map[string]file, page int) {
 			c := p.compares[0]
 			p.compares = p.compares[1:]
 			for _, l := range listings(store, string(c.Path), page) {
-				p.send(wire.ListingMessage(l))
+				p.lists(l)
 			}
 		}
 		for len(p.fetches) > 0 {

@@ -80,6 +80,7 @@ func (r *receiver) run(ctx context.Context) error {
 	defer entries.Close()
 	r.entries = entries
 	defer r.closeOpen()
+	defer r.window.Close()
 	for {
 		m, err := r.c.receive()
 		if errors.Is(err, io.EOF) {
@@ -121,7 +122,7 @@ func (r *receiver) take(ctx context.Context, m *pb.ReplicateResponse) error {
 	case m.GetBatch() != nil:
 		return r.takeBatch(ctx, m.GetBatch())
 	case m.GetListing() != nil:
-		l, err := wire.ParseListing(m.GetListing())
+		l, err := r.listing(m.GetListing())
 		if err != nil {
 			return err
 		}
@@ -130,6 +131,15 @@ func (r *receiver) take(ctx context.Context, m *pb.ReplicateResponse) error {
 		return r.takeHeartbeat(ctx, m.GetHeartbeat())
 	}
 	return fmt.Errorf("%w: a message of no known kind", wire.ErrProtocol)
+}
+
+// listing unpacks a listing.
+func (r *receiver) listing(packed *pb.PackedListing) (wire.Listing, error) {
+	plain, err := r.entries.Decompress(packed.GetListing(), int(packed.GetSize()))
+	if err != nil {
+		return wire.Listing{}, err
+	}
+	return wire.UnmarshalListing(plain)
 }
 
 // takeHeartbeat notes how the primary is. The mark takes effect in its turn.
@@ -273,8 +283,7 @@ func (r *receiver) begin(number uint64) (*incoming, error) {
 // write adds one piece to a transfer.
 func (r *receiver) write(in *incoming, p content.Piece) error {
 	if in.lost {
-		r.window.Skip(p)
-		return nil
+		return r.window.Skip(p)
 	}
 	err := in.decoder.Write(p, in.w)
 	switch {

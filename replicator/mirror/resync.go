@@ -238,7 +238,11 @@ func (r *resync) sendFetches() error {
 	return nil
 }
 
+// sendCompares asks for listings, a good number at a time.
 func (r *resync) sendCompares() error {
+	if len(r.asked) > comparesInFlight/2 {
+		return nil
+	}
 	for len(r.todo) > 0 && len(r.asked) < comparesInFlight && len(r.queue) < fetchesQueued {
 		n := min(len(r.todo), wire.MaxCompare, comparesInFlight-len(r.asked))
 		var items []wire.CompareItem
@@ -250,6 +254,7 @@ func (r *resync) sendCompares() error {
 				if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 					return err
 				}
+				task.blind = item.Digest == (catalog.Digest{})
 				r.asked = append(r.asked, task)
 				items = append(items, wire.CompareItem{Path: task.path, Digest: item.Digest})
 			}

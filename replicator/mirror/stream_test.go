@@ -197,12 +197,12 @@ func TestComparison(t *testing.T) {
 // before them.
 func TestEntriesBetweenPages(t *testing.T) {
 	a, b := text("message a"), text("message bb")
-	page := func(last bool, items ...string) *pb.ReplicateResponse {
+	page := func(last bool, items ...string) wire.Listing {
 		l := wire.Listing{Path: "cur", Outcome: wire.OK, Facts: file{dir: true}.facts(), Last: last}
 		for _, name := range items {
 			l.Items = append(l.Items, wire.Item{Name: name, Facts: a.facts()})
 		}
-		return wire.ListingMessage(l)
+		return l
 	}
 	for _, tt := range []struct {
 		name    string
@@ -232,10 +232,10 @@ func TestEntriesBetweenPages(t *testing.T) {
 				{Name: "new", Facts: file{dir: true}.facts(), Digest: [32]byte{2}},
 			}}
 			p.until("comparing", func() bool { return len(p.compares) == 1 })
-			p.send(wire.ListingMessage(root))
-			p.send(page(false, "m"))
+			p.lists(root)
+			p.lists(page(false, "m"))
 			p.journal(tt.entries...)
-			p.send(page(true, "x"))
+			p.lists(page(true, "x"))
 			p.until("comparing", func() bool { return len(p.compares) == 3 })
 			p.compares = p.compares[2:] // new
 			p.serve(tt.want, 100)
@@ -248,12 +248,12 @@ func TestEntriesBetweenPages(t *testing.T) {
 
 func TestProtocolIsKept(t *testing.T) {
 	a := text("message a")
-	listing := func(path string, last bool, names ...string) *pb.ReplicateResponse {
+	listing := func(path string, last bool, names ...string) wire.Listing {
 		l := wire.Listing{Path: journal.Path(path), Outcome: wire.OK, Facts: file{dir: true}.facts(), Last: last}
 		for _, n := range names {
 			l.Items = append(l.Items, wire.Item{Name: n, Facts: a.facts()})
 		}
-		return wire.ListingMessage(l)
+		return l
 	}
 	for _, tt := range []struct {
 		name string
@@ -289,7 +289,7 @@ func TestProtocolIsKept(t *testing.T) {
 			}
 			p.send(asBatch(&pb.Batch{Contents: all}))
 		}},
-		{"a listing that was not asked for", func(p *fakePrimary) { p.send(listing(".", true)) }},
+		{"a listing that was not asked for", func(p *fakePrimary) { p.lists(listing(".", true)) }},
 		{"a put into the staging directory", func(p *fakePrimary) { p.journal(put("..mailtwin/1", a)) }},
 		{"a move out of the staging directory", func(p *fakePrimary) { p.journal(named(journal.KindMove, "..mailtwin/1", "a")) }},
 		{"the staging directory removed", func(p *fakePrimary) { p.journal(does(journal.KindRemoveDir, "..mailtwin", a)) }},
@@ -346,7 +346,7 @@ func TestListingsAreChecked(t *testing.T) {
 			p.welcome(at(1, 10), "new")
 			p.until("comparing", func() bool { return len(p.compares) > 0 })
 			for _, l := range pages {
-				p.send(wire.ListingMessage(l))
+				p.lists(l)
 			}
 			if err := p.end(); !errors.Is(err, wire.ErrProtocol) {
 				t.Errorf("the stream ended with: %v", err)

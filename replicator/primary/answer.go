@@ -232,7 +232,15 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 	if err := s.sendUpTo(at); err != nil {
 		return page, err
 	}
-	return page, s.send(wire.ListingMessage(page))
+	plain, err := wire.MarshalListing(page)
+	if err != nil {
+		return page, err
+	}
+	packed, err := s.entries.Compress(plain)
+	if err != nil {
+		return page, err
+	}
+	return page, s.send(wire.ListingMessage(packed, len(plain)))
 }
 
 // pageOf makes one page of a listing, of the names from from on.
@@ -257,7 +265,11 @@ func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, erro
 			return errPageFull
 		}
 		size += fixedSize + len(name) + factsSize(&it.Facts)
-		l.Items = append(l.Items, wire.Item{Name: name, Facts: it.Facts, Digest: it.Digest, Link: it.Link})
+		item := wire.Item{Name: name, Facts: it.Facts, Link: it.Link}
+		if c.Digest != (catalog.Digest{}) { // else the mirror has nothing there
+			item.Digest = it.Digest
+		}
+		l.Items = append(l.Items, item)
 		return nil
 	})
 	if errors.Is(err, errPageFull) {

@@ -109,7 +109,11 @@ func (m *model) act(r *pb.ReplicateResponse) error {
 	case r.GetBatch() != nil:
 		return m.batch(r.GetBatch())
 	case r.GetListing() != nil:
-		l, err := wire.ParseListing(r.GetListing())
+		plain, err := m.entries.Decompress(r.GetListing().GetListing(), int(r.GetListing().GetSize()))
+		if err != nil {
+			return err
+		}
+		l, err := wire.UnmarshalListing(plain)
 		if err != nil {
 			return err
 		}
@@ -399,7 +403,7 @@ func (m *model) page(t *catalog.Tx, c *compared, l *wire.Listing) (dirs []journa
 			if err := t.Apply(&journal.Entry{Kind: journal.KindMakeDir, Path: p, Facts: it.Facts}); err != nil {
 				return nil, err
 			}
-			if ours.Digest != it.Digest {
+			if ours.Digest != it.Digest || it.Digest == (catalog.Digest{}) {
 				dirs = append(dirs, p)
 			}
 		case it.Facts.Type == journal.TypeSymlink:

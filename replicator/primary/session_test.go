@@ -11,6 +11,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -354,13 +355,19 @@ func TestPagesAreBounded(t *testing.T) {
 	s := p.dial(t, wire.HelloMessage{Name: "mx2"})
 	s.welcome(t)
 	s.say(wire.Compare([]wire.CompareItem{{Path: "many"}, {Path: "large"}, {Path: "nowhere"}}))
+	unpack, err := content.NewStreamDecompressor(wire.MaxEntriesSize)
+	p.must(err)
 	names := map[journal.Path]int{}
 	for last := ""; last != "nowhere"; {
 		select {
 		case m := <-s.said: // fakeStream refuses what is too large
-			if l := m.GetListing(); l != nil {
-				names[journal.Path(l.GetPath())] += len(l.GetItems())
-				last = string(l.GetPath())
+			if packed := m.GetListing(); packed != nil {
+				plain, err := unpack.Decompress(packed.GetListing(), int(packed.GetSize()))
+				p.must(err)
+				l, err := wire.UnmarshalListing(plain)
+				p.must(err)
+				names[l.Path] += len(l.Items)
+				last = string(l.Path)
 			}
 		case <-s.done:
 			t.Fatal(*s.err)

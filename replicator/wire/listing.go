@@ -3,6 +3,8 @@ package wire
 import (
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/content"
@@ -12,7 +14,7 @@ import (
 type Item struct {
 	Name   string
 	Facts  journal.Facts
-	Digest [32]byte // directories
+	Digest [32]byte // directories; zero: the mirror has nothing to compare it with
 	Link   uint64   // not 0: names with the same number are one file
 }
 
@@ -26,8 +28,23 @@ type Listing struct {
 	From    string // set by the receiver: the page is of the names from here on
 }
 
-// ListingMessage converts l for the wire.
-func ListingMessage(l Listing) *pb.ReplicateResponse {
+// MarshalListing serializes a listing, to be compressed.
+func MarshalListing(l Listing) ([]byte, error) {
+	b, err := proto.Marshal(marshalListing(l))
+	if err != nil {
+		return nil, fmt.Errorf("serialize the listing of %q: %w", string(l.Path), err)
+	}
+	return b, nil
+}
+
+// ListingMessage is a listing of size bytes that was compressed to packed.
+func ListingMessage(packed []byte, size int) *pb.ReplicateResponse {
+	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Listing{
+		Listing: &pb.PackedListing{Listing: packed, Size: uint32(size)},
+	}}
+}
+
+func marshalListing(l Listing) *pb.Listing {
 	out := &pb.Listing{
 		Path: []byte(l.Path), Outcome: pb.Outcome(l.Outcome), Last: l.Last,
 		Items: make([]*pb.Item, 0, len(l.Items)),
@@ -38,16 +55,24 @@ func ListingMessage(l Listing) *pb.ReplicateResponse {
 	for i := range l.Items {
 		it := &l.Items[i]
 		item := &pb.Item{Name: []byte(it.Name), Facts: Facts(it.Facts), Link: it.Link}
-		if it.Facts.Type == journal.TypeDirectory {
+		if it.Digest != [32]byte{} {
 			item.Digest = it.Digest[:]
 		}
 		out.Items = append(out.Items, item)
 	}
-	return &pb.ReplicateResponse{Message: &pb.ReplicateResponse_Listing{Listing: out}}
+	return out
 }
 
-// ParseListing checks and converts a listing.
-func ParseListing(in *pb.Listing) (Listing, error) {
+// UnmarshalListing checks and converts a serialized listing.
+func UnmarshalListing(b []byte) (Listing, error) {
+	var in pb.Listing
+	if err := proto.Unmarshal(b, &in); err != nil {
+		return Listing{}, fmt.Errorf("%w: a listing: %w", ErrProtocol, err)
+	}
+	return parseListing(&in)
+}
+
+func parseListing(in *pb.Listing) (Listing, error) {
 	var out Listing
 	var err error
 	if out.Path, err = ParsePath(in.GetPath()); err != nil {
@@ -99,6 +124,9 @@ func Piece(p content.Piece) *pb.Piece {
 		out.Piece = &pb.Piece_Run{Run: &pb.ChunkRun{First: p.Run.First, Count: p.Run.Count}}
 	case len(p.Zstd) > 0:
 		out.Piece = &pb.Piece_Zstd{Zstd: p.Zstd}
+	case len(p.Packed.Block) > 0:
+		out.Piece = &pb.Piece_Packed{Packed: p.Packed.Block}
+		out.PackedSize = uint32(p.Packed.Size)
 	default:
 		out.Piece = &pb.Piece_Raw{Raw: p.Raw}
 	}
@@ -109,7 +137,8 @@ func Piece(p content.Piece) *pb.Piece {
 func ParsePiece(p *pb.Piece) content.Piece {
 	return content.Piece{
 		Raw: p.GetRaw(), Zstd: p.GetZstd(), Unnumbered: p.GetUnnumbered(),
-		Run: content.Run{First: p.GetRun().GetFirst(), Count: p.GetRun().GetCount()},
+		Packed: content.Packed{Block: p.GetPacked(), Size: int(p.GetPackedSize())},
+		Run:    content.Run{First: p.GetRun().GetFirst(), Count: p.GetRun().GetCount()},
 	}
 }
 

@@ -95,14 +95,22 @@ func ParseWelcome(w *pb.Welcome) (WelcomeMessage, error) {
 // CompareItem asks for the listing of one directory.
 type CompareItem struct {
 	Path   journal.Path
-	Digest [32]byte // zero: the mirror has no such directory
+	Digest [32]byte // zero: the mirror has no such directory, or nothing in it
 }
 
 // Compare converts requests for the wire.
 func Compare(items []CompareItem) *pb.ReplicateRequest {
 	out := &pb.Compare{}
+	var before journal.Path
 	for i := range items {
-		out.Directories = append(out.Directories, &pb.DirectoryDigest{Path: []byte(items[i].Path), Digest: items[i].Digest[:]})
+		p := items[i].Path
+		shared := sharedPrefix(before, p)
+		before = p
+		d := &pb.DirectoryDigest{Path: []byte(p[shared:]), Shared: uint32(shared)}
+		if items[i].Digest != [32]byte{} {
+			d.Digest = items[i].Digest[:]
+		}
+		out.Directories = append(out.Directories, d)
 	}
 	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Compare{Compare: out}}
 }
@@ -113,9 +121,13 @@ func ParseCompare(c *pb.Compare) ([]CompareItem, error) {
 		return nil, fmt.Errorf("%w: %d directories in one comparison", ErrProtocol, len(c.GetDirectories()))
 	}
 	var out []CompareItem
+	var p journal.Path
 	for _, d := range c.GetDirectories() {
-		p, err := ParsePath(d.GetPath())
-		if err != nil {
+		if int64(d.GetShared()) > int64(len(p)) {
+			return nil, fmt.Errorf("%w: %d bytes of a path of %d", ErrProtocol, d.GetShared(), len(p))
+		}
+		var err error
+		if p, err = ParsePath(append([]byte(p[:d.GetShared()]), d.GetPath()...)); err != nil {
 			return nil, err
 		}
 		digest, err := ParseDigest(d.GetDigest())
@@ -175,7 +187,7 @@ func ParseFetch(f *pb.Fetch) ([]FetchItem, error) {
 func Cost(b *pb.Batch, entries int) (bytes, count int64) {
 	for _, c := range b.GetContents() {
 		for _, p := range c.GetPieces() {
-			bytes += int64(len(p.GetRaw()) + len(p.GetZstd()))
+			bytes += int64(len(p.GetRaw()) + len(p.GetZstd()) + len(p.GetPacked()))
 		}
 	}
 	return bytes + int64(b.GetEntriesSize()), int64(entries)

@@ -183,16 +183,16 @@ func TestMessagesComeBack(t *testing.T) {
 	check("hello", hello, func() (any, error) { return ParseHello(Hello(hello).GetHello()) })
 	welcome := WelcomeMessage{Version: 1, Name: "mx1", Epoch: 2, Position: position, Resync: "why"}
 	check("welcome", welcome, func() (any, error) { return ParseWelcome(Welcome(welcome).GetWelcome()) })
-	compare := []CompareItem{{Path: journal.Root}, {Path: "a", Digest: [32]byte{1}}}
+	compare := []CompareItem{{Path: journal.Root}, {Path: "a", Digest: [32]byte{1}}, {Path: "a/b/c"}, {Path: "a/b/d"}, {Path: "a/b"}}
 	check("compare", compare, func() (any, error) { return ParseCompare(Compare(compare).GetCompare()) })
 	fetch := []FetchItem{{Transfer: 1, Path: "a", Have: journal.ContentID{1}}, {Transfer: 2, Path: "b", Plain: true}}
 	check("fetch", fetch, func() (any, error) { return ParseFetch(Fetch(fetch).GetFetch()) })
 	listing := Listing{Path: "a", Outcome: OK, Facts: directory(), Last: true, Items: []Item{
 		{Name: "d", Facts: directory(), Digest: [32]byte{3}}, {Name: "f\xff", Facts: file(3, 0), Link: 8},
 	}}
-	check("listing", listing, func() (any, error) { return ParseListing(ListingMessage(listing).GetListing()) })
+	check("listing", listing, func() (any, error) { return parseListing(marshalListing(listing)) })
 	same := Listing{Path: journal.Root, Outcome: Same, Last: true}
-	check("same", same, func() (any, error) { return ParseListing(ListingMessage(same).GetListing()) })
+	check("same", same, func() (any, error) { return parseListing(marshalListing(same)) })
 	for _, end := range []ContentEnd{{Outcome: OK, Facts: file(3, 1), Link: 4}, {Outcome: Gone}} {
 		check("end", end, func() (any, error) { return ParseContentEnd(ContentEndMessage(end)) })
 	}
@@ -215,9 +215,9 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		return func() error { _, err := ParseHello(h); return err }
 	}
 	listing := func(change func(*pb.Listing)) func() error {
-		l := ListingMessage(Listing{Path: "a", Outcome: OK, Facts: directory(), Items: []Item{{Name: "x", Facts: file(1, 1)}}}).GetListing()
+		l := marshalListing(Listing{Path: "a", Outcome: OK, Facts: directory(), Items: []Item{{Name: "x", Facts: file(1, 1)}}})
 		change(l)
-		return func() error { _, err := ParseListing(l); return err }
+		return func() error { _, err := parseListing(l); return err }
 	}
 	fetch := func(items ...*pb.FetchItem) func() error {
 		return func() error { _, err := ParseFetch(&pb.Fetch{Items: items}); return err }
@@ -234,6 +234,7 @@ func TestMessagesThatAreRefused(t *testing.T) {
 		"no place":          func() error { _, err := ParseWelcome(&pb.Welcome{Version: 1}); return err },
 		"many directories":  compare(make([]*pb.DirectoryDigest, MaxCompare+1)...),
 		"compare outside":   compare(&pb.DirectoryDigest{Path: []byte("..")}),
+		"shared too much":   compare(&pb.DirectoryDigest{Path: []byte("ab")}, &pb.DirectoryDigest{Path: []byte("c"), Shared: 3}),
 		"short digest":      compare(&pb.DirectoryDigest{Path: []byte("a"), Digest: []byte("short")}),
 		"many files":        fetch(make([]*pb.FetchItem, MaxFetch+1)...),
 		"fetch outside":     fetch(&pb.FetchItem{Transfer: 1, Path: []byte("/a")}),

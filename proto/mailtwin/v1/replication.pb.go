@@ -505,7 +505,7 @@ func (x *ReplicateResponse) GetBatch() *Batch {
 	return nil
 }
 
-func (x *ReplicateResponse) GetListing() *Listing {
+func (x *ReplicateResponse) GetListing() *PackedListing {
 	if x != nil {
 		if x, ok := x.Message.(*ReplicateResponse_Listing); ok {
 			return x.Listing
@@ -536,7 +536,7 @@ type ReplicateResponse_Batch struct {
 }
 
 type ReplicateResponse_Listing struct {
-	Listing *Listing `protobuf:"bytes,3,opt,name=listing,proto3,oneof"`
+	Listing *PackedListing `protobuf:"bytes,3,opt,name=listing,proto3,oneof"`
 }
 
 type ReplicateResponse_Heartbeat struct {
@@ -965,9 +965,13 @@ func (x *Compare) GetDirectories() []*DirectoryDigest {
 // DirectoryDigest says what a node has beneath a directory.
 type DirectoryDigest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Path  []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// The catalog's digest of the directory, 32 bytes; empty if there is none.
-	Digest        []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The path, without the bytes that it shares with the path before it.
+	Path []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The catalog's digest of the directory, 32 bytes; empty if there is none, or
+	// nothing in it.
+	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// How many bytes of the path before in the same message come first.
+	Shared        uint32 `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1016,6 +1020,68 @@ func (x *DirectoryDigest) GetDigest() []byte {
 	return nil
 }
 
+func (x *DirectoryDigest) GetShared() uint32 {
+	if x != nil {
+		return x.Shared
+	}
+	return 0
+}
+
+// PackedListing is a serialized Listing, compressed in the context of the
+// stream's entries.
+type PackedListing struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Listing []byte                 `protobuf:"bytes,1,opt,name=listing,proto3" json:"listing,omitempty"`
+	// The length of listing before compression; at most 6 MiB.
+	Size          uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackedListing) Reset() {
+	*x = PackedListing{}
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackedListing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackedListing) ProtoMessage() {}
+
+func (x *PackedListing) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackedListing.ProtoReflect.Descriptor instead.
+func (*PackedListing) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PackedListing) GetListing() []byte {
+	if x != nil {
+		return x.Listing
+	}
+	return nil
+}
+
+func (x *PackedListing) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 // Listing is what the primary has in one directory after the last entry sent
 // before. A large directory comes in several; the last one is marked.
 type Listing struct {
@@ -1032,7 +1098,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1110,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1123,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Listing) GetPath() []byte {
@@ -1100,7 +1166,8 @@ type Item struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Facts *Facts                 `protobuf:"bytes,2,opt,name=facts,proto3" json:"facts,omitempty"`
-	// The catalog's digest of a directory, 32 bytes.
+	// The catalog's digest of a directory, 32 bytes; empty where nothing is in
+	// it, and where the mirror said that it has nothing to compare it with.
 	Digest []byte `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Not 0: names with the same number are one file (hard links).
 	Link          uint64 `protobuf:"varint,4,opt,name=link,proto3" json:"link,omitempty"`
@@ -1110,7 +1177,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1189,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1202,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Item) GetName() []byte {
@@ -1185,7 +1252,7 @@ type Facts struct {
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1264,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1277,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Facts) GetType() Type {
@@ -1287,7 +1354,7 @@ type ExtendedAttribute struct {
 
 func (x *ExtendedAttribute) Reset() {
 	*x = ExtendedAttribute{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1366,7 @@ func (x *ExtendedAttribute) String() string {
 func (*ExtendedAttribute) ProtoMessage() {}
 
 func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1379,7 @@ func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendedAttribute.ProtoReflect.Descriptor instead.
 func (*ExtendedAttribute) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExtendedAttribute) GetName() []byte {
@@ -1341,7 +1408,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1420,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1433,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Fetch) GetItems() []*FetchItem {
@@ -1393,7 +1460,7 @@ type FetchItem struct {
 
 func (x *FetchItem) Reset() {
 	*x = FetchItem{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1472,7 @@ func (x *FetchItem) String() string {
 func (*FetchItem) ProtoMessage() {}
 
 func (x *FetchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1485,7 @@ func (x *FetchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchItem.ProtoReflect.Descriptor instead.
 func (*FetchItem) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FetchItem) GetTransfer() uint64 {
@@ -1464,7 +1531,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1543,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1556,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Batch) GetContents() []*Content {
@@ -1529,7 +1596,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1608,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1621,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Entries) GetFirst() uint64 {
@@ -1610,7 +1677,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1689,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1702,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Entry) GetKind() uint32 {
@@ -1707,7 +1774,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1786,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1799,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Held) GetBase() []byte {
@@ -1769,7 +1836,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +1848,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +1861,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Content) GetTransfer() uint64 {
@@ -1832,7 +1899,7 @@ type ContentEnd struct {
 
 func (x *ContentEnd) Reset() {
 	*x = ContentEnd{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1911,7 @@ func (x *ContentEnd) String() string {
 func (*ContentEnd) ProtoMessage() {}
 
 func (x *ContentEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1924,7 @@ func (x *ContentEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentEnd.ProtoReflect.Descriptor instead.
 func (*ContentEnd) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ContentEnd) GetOutcome() Outcome {
@@ -1889,16 +1956,19 @@ type Piece struct {
 	//	*Piece_Raw
 	//	*Piece_Zstd
 	//	*Piece_Run
+	//	*Piece_Packed
 	Piece isPiece_Piece `protobuf_oneof:"piece"`
 	// The chunk is too small to be referred to again and has no number.
-	Unnumbered    bool `protobuf:"varint,4,opt,name=unnumbered,proto3" json:"unnumbered,omitempty"`
+	Unnumbered bool `protobuf:"varint,4,opt,name=unnumbered,proto3" json:"unnumbered,omitempty"`
+	// The length of packed before compression; at most 16 KiB.
+	PackedSize    uint32 `protobuf:"varint,6,opt,name=packed_size,json=packedSize,proto3" json:"packed_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +1980,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +1993,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Piece) GetPiece() isPiece_Piece {
@@ -1960,11 +2030,27 @@ func (x *Piece) GetRun() *ChunkRun {
 	return nil
 }
 
+func (x *Piece) GetPacked() []byte {
+	if x != nil {
+		if x, ok := x.Piece.(*Piece_Packed); ok {
+			return x.Packed
+		}
+	}
+	return nil
+}
+
 func (x *Piece) GetUnnumbered() bool {
 	if x != nil {
 		return x.Unnumbered
 	}
 	return false
+}
+
+func (x *Piece) GetPackedSize() uint32 {
+	if x != nil {
+		return x.PackedSize
+	}
+	return 0
 }
 
 type isPiece_Piece interface {
@@ -1986,11 +2072,19 @@ type Piece_Run struct {
 	Run *ChunkRun `protobuf:"bytes,3,opt,name=run,proto3,oneof"`
 }
 
+type Piece_Packed struct {
+	// One new chunk without a number, compressed in the context that all such
+	// chunks of the stream share.
+	Packed []byte `protobuf:"bytes,5,opt,name=packed,proto3,oneof"`
+}
+
 func (*Piece_Raw) isPiece_Piece() {}
 
 func (*Piece_Zstd) isPiece_Piece() {}
 
 func (*Piece_Run) isPiece_Piece() {}
+
+func (*Piece_Packed) isPiece_Piece() {}
 
 // ChunkRun refers to count chunks from first on. The chunks of a stream are
 // numbered from 0 in the order in which they were sent.
@@ -2004,7 +2098,7 @@ type ChunkRun struct {
 
 func (x *ChunkRun) Reset() {
 	*x = ChunkRun{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2110,7 @@ func (x *ChunkRun) String() string {
 func (*ChunkRun) ProtoMessage() {}
 
 func (x *ChunkRun) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2123,7 @@ func (x *ChunkRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRun.ProtoReflect.Descriptor instead.
 func (*ChunkRun) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ChunkRun) GetFirst() uint64 {
@@ -2061,7 +2155,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2167,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2180,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Mark) GetSequence() uint64 {
@@ -2137,7 +2231,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2243,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2256,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Heartbeat) GetHead() uint64 {
@@ -2261,7 +2355,7 @@ type MirrorReport struct {
 
 func (x *MirrorReport) Reset() {
 	*x = MirrorReport{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2367,7 @@ func (x *MirrorReport) String() string {
 func (*MirrorReport) ProtoMessage() {}
 
 func (x *MirrorReport) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2380,7 @@ func (x *MirrorReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorReport.ProtoReflect.Descriptor instead.
 func (*MirrorReport) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MirrorReport) GetState() string {
@@ -2388,11 +2482,11 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\acompare\x18\x04 \x01(\v2\x14.mailtwin.v1.CompareH\x00R\acompare\x12*\n" +
 	"\x05fetch\x18\x05 \x01(\v2\x12.mailtwin.v1.FetchH\x00R\x05fetch\x123\n" +
 	"\x06report\x18\x06 \x01(\v2\x19.mailtwin.v1.MirrorReportH\x00R\x06reportB\t\n" +
-	"\amessage\"\xe6\x01\n" +
+	"\amessage\"\xec\x01\n" +
 	"\x11ReplicateResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.mailtwin.v1.WelcomeH\x00R\awelcome\x12*\n" +
-	"\x05batch\x18\x02 \x01(\v2\x12.mailtwin.v1.BatchH\x00R\x05batch\x120\n" +
-	"\alisting\x18\x03 \x01(\v2\x14.mailtwin.v1.ListingH\x00R\alisting\x126\n" +
+	"\x05batch\x18\x02 \x01(\v2\x12.mailtwin.v1.BatchH\x00R\x05batch\x126\n" +
+	"\alisting\x18\x03 \x01(\v2\x1a.mailtwin.v1.PackedListingH\x00R\alisting\x126\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x16.mailtwin.v1.HeartbeatH\x00R\theartbeatB\t\n" +
 	"\amessage\"\x81\x02\n" +
 	"\x05Hello\x12%\n" +
@@ -2421,10 +2515,14 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x0fAcknowledgement\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\"I\n" +
 	"\aCompare\x12>\n" +
-	"\vdirectories\x18\x01 \x03(\v2\x1c.mailtwin.v1.DirectoryDigestR\vdirectories\"=\n" +
+	"\vdirectories\x18\x01 \x03(\v2\x1c.mailtwin.v1.DirectoryDigestR\vdirectories\"U\n" +
 	"\x0fDirectoryDigest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xb4\x01\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
+	"\x06shared\x18\x03 \x01(\rR\x06shared\"=\n" +
+	"\rPackedListing\x12\x18\n" +
+	"\alisting\x18\x01 \x01(\fR\alisting\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\"\xb4\x01\n" +
 	"\aListing\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12.\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x14.mailtwin.v1.OutcomeR\aoutcome\x12'\n" +
@@ -2487,14 +2585,17 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"ContentEnd\x12.\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x14.mailtwin.v1.OutcomeR\aoutcome\x12(\n" +
 	"\x05facts\x18\x02 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\x12\x12\n" +
-	"\x04link\x18\x03 \x01(\x04R\x04link\"\x85\x01\n" +
+	"\x04link\x18\x03 \x01(\x04R\x04link\"\xc0\x01\n" +
 	"\x05Piece\x12\x12\n" +
 	"\x03raw\x18\x01 \x01(\fH\x00R\x03raw\x12\x14\n" +
 	"\x04zstd\x18\x02 \x01(\fH\x00R\x04zstd\x12)\n" +
-	"\x03run\x18\x03 \x01(\v2\x15.mailtwin.v1.ChunkRunH\x00R\x03run\x12\x1e\n" +
+	"\x03run\x18\x03 \x01(\v2\x15.mailtwin.v1.ChunkRunH\x00R\x03run\x12\x18\n" +
+	"\x06packed\x18\x05 \x01(\fH\x00R\x06packed\x12\x1e\n" +
 	"\n" +
 	"unnumbered\x18\x04 \x01(\bR\n" +
-	"unnumberedB\a\n" +
+	"unnumbered\x12\x1f\n" +
+	"\vpacked_size\x18\x06 \x01(\rR\n" +
+	"packedSizeB\a\n" +
 	"\x05piece\"6\n" +
 	"\bChunkRun\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x14\n" +
@@ -2559,7 +2660,7 @@ func file_mailtwin_v1_replication_proto_rawDescGZIP() []byte {
 }
 
 var file_mailtwin_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(Outcome)(0),              // 0: mailtwin.v1.Outcome
 	(Type)(0),                 // 1: mailtwin.v1.Type
@@ -2574,56 +2675,57 @@ var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(*Acknowledgement)(nil),   // 10: mailtwin.v1.Acknowledgement
 	(*Compare)(nil),           // 11: mailtwin.v1.Compare
 	(*DirectoryDigest)(nil),   // 12: mailtwin.v1.DirectoryDigest
-	(*Listing)(nil),           // 13: mailtwin.v1.Listing
-	(*Item)(nil),              // 14: mailtwin.v1.Item
-	(*Facts)(nil),             // 15: mailtwin.v1.Facts
-	(*ExtendedAttribute)(nil), // 16: mailtwin.v1.ExtendedAttribute
-	(*Fetch)(nil),             // 17: mailtwin.v1.Fetch
-	(*FetchItem)(nil),         // 18: mailtwin.v1.FetchItem
-	(*Batch)(nil),             // 19: mailtwin.v1.Batch
-	(*Entries)(nil),           // 20: mailtwin.v1.Entries
-	(*Entry)(nil),             // 21: mailtwin.v1.Entry
-	(*Held)(nil),              // 22: mailtwin.v1.Held
-	(*Content)(nil),           // 23: mailtwin.v1.Content
-	(*ContentEnd)(nil),        // 24: mailtwin.v1.ContentEnd
-	(*Piece)(nil),             // 25: mailtwin.v1.Piece
-	(*ChunkRun)(nil),          // 26: mailtwin.v1.ChunkRun
-	(*Mark)(nil),              // 27: mailtwin.v1.Mark
-	(*Heartbeat)(nil),         // 28: mailtwin.v1.Heartbeat
-	(*MirrorReport)(nil),      // 29: mailtwin.v1.MirrorReport
+	(*PackedListing)(nil),     // 13: mailtwin.v1.PackedListing
+	(*Listing)(nil),           // 14: mailtwin.v1.Listing
+	(*Item)(nil),              // 15: mailtwin.v1.Item
+	(*Facts)(nil),             // 16: mailtwin.v1.Facts
+	(*ExtendedAttribute)(nil), // 17: mailtwin.v1.ExtendedAttribute
+	(*Fetch)(nil),             // 18: mailtwin.v1.Fetch
+	(*FetchItem)(nil),         // 19: mailtwin.v1.FetchItem
+	(*Batch)(nil),             // 20: mailtwin.v1.Batch
+	(*Entries)(nil),           // 21: mailtwin.v1.Entries
+	(*Entry)(nil),             // 22: mailtwin.v1.Entry
+	(*Held)(nil),              // 23: mailtwin.v1.Held
+	(*Content)(nil),           // 24: mailtwin.v1.Content
+	(*ContentEnd)(nil),        // 25: mailtwin.v1.ContentEnd
+	(*Piece)(nil),             // 26: mailtwin.v1.Piece
+	(*ChunkRun)(nil),          // 27: mailtwin.v1.ChunkRun
+	(*Mark)(nil),              // 28: mailtwin.v1.Mark
+	(*Heartbeat)(nil),         // 29: mailtwin.v1.Heartbeat
+	(*MirrorReport)(nil),      // 30: mailtwin.v1.MirrorReport
 }
 var file_mailtwin_v1_replication_proto_depIdxs = []int32{
 	6,  // 0: mailtwin.v1.ReplicateRequest.hello:type_name -> mailtwin.v1.Hello
 	9,  // 1: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
 	10, // 2: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
 	11, // 3: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
-	17, // 4: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
-	29, // 5: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
+	18, // 4: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
+	30, // 5: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
 	8,  // 6: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
-	19, // 7: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
-	13, // 8: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.Listing
-	28, // 9: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
+	20, // 7: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
+	13, // 8: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
+	29, // 9: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
 	7,  // 10: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
 	7,  // 11: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
 	12, // 12: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
 	0,  // 13: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
-	14, // 14: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
-	15, // 15: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
-	15, // 16: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
+	15, // 14: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
+	16, // 15: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
+	16, // 16: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
 	1,  // 17: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
-	16, // 18: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
-	18, // 19: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
-	23, // 20: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
-	21, // 21: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
-	15, // 22: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
-	22, // 23: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
+	17, // 18: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
+	19, // 19: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
+	24, // 20: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
+	22, // 21: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
+	16, // 22: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
+	23, // 23: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
 	0,  // 24: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
-	25, // 25: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
-	24, // 26: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
+	26, // 25: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
+	25, // 26: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
 	0,  // 27: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
-	15, // 28: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
-	26, // 29: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
-	27, // 30: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
+	16, // 28: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
+	27, // 29: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
+	28, // 30: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
 	4,  // 31: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
 	2,  // 32: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
 	5,  // 33: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
@@ -2654,10 +2756,11 @@ func file_mailtwin_v1_replication_proto_init() {
 		(*ReplicateResponse_Listing)(nil),
 		(*ReplicateResponse_Heartbeat)(nil),
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[23].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[24].OneofWrappers = []any{
 		(*Piece_Raw)(nil),
 		(*Piece_Zstd)(nil),
 		(*Piece_Run)(nil),
+		(*Piece_Packed)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2665,7 +2768,7 @@ func file_mailtwin_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_replication_proto_rawDesc), len(file_mailtwin_v1_replication_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
