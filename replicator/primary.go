@@ -166,6 +166,7 @@ func (p *primaryPart) tell(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+			p.server.StoreChanged()
 			p.n.server.Changed()
 		}
 	}

@@ -85,6 +85,19 @@ func (t *Tx) list(p journal.Path, from, prefix string, f func(name string, it It
 	})
 }
 
+// Below returns what is counted beneath the directory p, or ErrNotFound. In an
+// update it may lack what the update has changed.
+func (t *Tx) Below(p journal.Path) (Totals, error) {
+	_, r, err := t.find(p)
+	if err == nil && !r.isDir() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Totals{}, fmt.Errorf("count what is beneath %q: %w", p, err)
+	}
+	return r.Totals, nil
+}
+
 // Totals returns what is counted beneath the root.
 func (t *Tx) Totals() Totals {
 	if r := t.settledRoot(); r != nil {

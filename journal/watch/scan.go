@@ -2,6 +2,9 @@ package watch
 
 import (
 	"errors"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -63,6 +66,9 @@ func (w *Watcher) moreSubs(l *level) error {
 	}
 	l.subs = l.subs[:0:0]
 	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		if below, err := tx.Below(l.dir); err != nil || below.Directories == 0 {
+			return err // among thousands of messages there is none
+		}
 		return tx.List(l.dir, l.from, func(name string, it catalog.Item) error {
 			l.from = name + "\x00"
 			if it.Facts.Type == journal.TypeDirectory {
@@ -74,6 +80,7 @@ func (w *Watcher) moreSubs(l *level) error {
 			return nil
 		})
 	})
+	w.warm(l.subs)
 	switch {
 	case errors.Is(err, errEnough):
 		return nil
@@ -82,6 +89,29 @@ func (w *Watcher) moreSubs(l *level) error {
 		return nil
 	}
 	return err
+}
+
+// warmers is how many directories are opened at one time.
+const warmers = 8
+
+// warm opens directories that will be visited in a moment, several at a time:
+// what has to be read from the disk for that is read side by side then.
+func (w *Watcher) warm(dirs []journal.Path) {
+	if len(dirs) < 2 {
+		return
+	}
+	var group errgroup.Group
+	group.SetLimit(warmers)
+	for _, p := range dirs {
+		group.Go(func() error {
+			if d, err := w.cfg.Root.Dir(p); err == nil {
+				_, _ = d.Info() // whoever visits it is told what is wrong
+				_ = d.Close()
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // nobody fails
 }
 
 // visit compares one directory with the catalog as part of a walk.
@@ -114,6 +144,9 @@ func (w *Watcher) visit(p journal.Path) error {
 // inPlaceFiles looks at the files of a directory that may have changed though
 // the directory did not.
 func (w *Watcher) inPlaceFiles(p journal.Path) error {
+	if messages, err := w.onlyMessages(p); messages || err != nil {
+		return err
+	}
 	l := &listing{Watcher: w, path: p, scan: true}
 	for from, end := "", false; !end; {
 		var files []journal.Path
@@ -140,6 +173,24 @@ func (w *Watcher) inPlaceFiles(p journal.Path) error {
 		}
 	}
 	return nil
+}
+
+// onlyMessages reports whether p is a directory of messages, in which nothing
+// changes in place. One with directories in it is something else that has the
+// name of one, such as the home of a user.
+func (w *Watcher) onlyMessages(p journal.Path) (bool, error) {
+	if !slices.Contains(w.cfg.Rules.MessageDirs(p.Dir().Join("any")), p) {
+		return false, nil
+	}
+	var below catalog.Totals
+	err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
+		below, err = tx.Below(p)
+		return err
+	})
+	if errors.Is(err, catalog.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && below.Directories == 0, err
 }
 
 // scan walks the whole store. After the first one, the baseline is complete.

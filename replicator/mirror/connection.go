@@ -42,6 +42,7 @@ type connection struct {
 	stream grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse]
 	stage  *stage
 	steps  chan step
+	news   chan struct{} // the primary should hear soon how the mirror is; capacity 1
 
 	sendMu sync.Mutex
 
@@ -84,7 +85,7 @@ func (m *Mirror) follow(ctx context.Context, client pb.ReplicationServiceClient,
 	if err != nil {
 		return fmt.Errorf("reach the primary: %w", err)
 	}
-	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), lastHeard: m.cfg.Now()}
+	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), news: make(chan struct{}, 1), lastHeard: m.cfg.Now()}
 	welcome, err := c.greet()
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
@@ -261,7 +262,16 @@ func (c *connection) receive() (*pb.ReplicateResponse, error) {
 	return m, err
 }
 
-// report tells the primary once a second how the mirror is.
+// reportSoon has the primary told at once what has become better.
+func (c *connection) reportSoon() {
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// report tells the primary once a second how the mirror is, and when there is
+// news.
 func (c *connection) report(ctx context.Context) error {
 	tick := time.NewTicker(wire.HeartbeatInterval)
 	defer tick.Stop()
@@ -270,6 +280,7 @@ func (c *connection) report(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
+		case <-c.news:
 		}
 		if err := c.send(wire.ReportMessage(reportOf(c.m.Status()))); err != nil {
 			return err

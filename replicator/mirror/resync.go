@@ -312,7 +312,11 @@ func (r *resync) checkMark() error {
 		r.failures = 0
 		r.k.m.update(func(s *Status) {
 			// The digest says which contents there ought to be.
-			s.Proven = mark.Unread == 0 && totals.Missing == 0
+			proven := mark.Unread == 0 && totals.Missing == 0
+			if proven && !s.Proven {
+				r.k.c.reportSoon()
+			}
+			s.Proven = proven
 			s.ProvenAt, s.Attention = mark.Sequence, ""
 		})
 		return nil

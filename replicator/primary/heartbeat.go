@@ -21,18 +21,28 @@ func (s *sender) beat() error {
 	return s.tell(mark)
 }
 
-// beatEarly beats as soon as the mirror has acknowledged everything, so that
-// equality is proven without waiting for the next beat; which comes later then,
-// so that the mirror is told no more than before.
+// earlyBeat is the least time between two beats that tell how the store is.
+const earlyBeat = wire.HeartbeatInterval / 10
+
+// beatEarly beats as soon as the mirror has acknowledged everything, or the
+// store has become another than the mirror was told, so that equality is proven
+// without waiting for the next beat. That comes later then.
 func (s *sender) beatEarly() error {
 	s.session.mu.Lock()
 	acked := s.session.acked
 	s.session.mu.Unlock()
-	idle := s.server.cfg.Now().Sub(s.marked.when) >= wire.HeartbeatInterval
-	if !idle || acked < s.last.Sequence || s.last.Sequence == s.marked.at {
+	now := s.server.cfg.Now()
+	idle := now.Sub(s.marked.when) >= wire.HeartbeatInterval // else a change would cost a beat
+	if idle && acked >= s.last.Sequence && s.last.Sequence != s.marked.at {
+		return s.beat()
+	}
+	if s.server.cfg.Store().State == s.toldState {
 		return nil
 	}
-	s.tick.Reset(wire.HeartbeatInterval)
+	if wait := earlyBeat - now.Sub(s.toldAt); wait > 0 && wait <= earlyBeat {
+		s.tick.Reset(wait)
+		return nil
+	}
 	return s.beat()
 }
 
@@ -49,6 +59,8 @@ func (s *sender) tell(mark *wire.Mark) error {
 	s.session.mu.Unlock()
 	bytes, age := s.server.ledger.lag(acked, head, cfg.Now())
 	store := cfg.Store()
+	s.toldState, s.toldAt = store.State, cfg.Now()
+	s.tick.Reset(wire.HeartbeatInterval)
 	var totals catalog.Totals
 	if err := cfg.Catalog.View(func(t *catalog.Tx) error { totals = t.Totals(); return nil }); err != nil {
 		return fmt.Errorf("count the store: %w", err)

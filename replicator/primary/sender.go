@@ -39,7 +39,10 @@ type sender struct {
 	entries *content.StreamCompressor
 	batch   batch
 	marked  marked
-	learned []identified
+
+	toldState string    // of the store, in the last heartbeat
+	toldAt    time.Time // when that was
+	learned   []identified
 }
 
 // identified is a content that was read for the first time.

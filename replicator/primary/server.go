@@ -268,6 +268,16 @@ func (s *Server) leave(sess *session) {
 	s.cfg.Changed()
 }
 
+// StoreChanged has the mirrors told soon if the state of the store is another
+// one now. It never blocks.
+func (s *Server) StoreChanged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sess := range s.sessions {
+		sess.wakeSender()
+	}
+}
+
 // Mirrors tells how each mirror is, by name: those connected, and those that
 // have a cursor in the journal.
 func (s *Server) Mirrors() []MirrorState {
