@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg config.Config, opt Options) error {
 		return fmt.Errorf("open the catalog: %w", err)
 	}
 	n := &node{cfg: cfg, opt: opt, id: id, state: state, catalog: cat, waiting: "starting"}
-	n.server = operator.NewServer(n)
+	n.server = operator.NewServer(n, nil)
 	n.ready = sync.OnceFunc(func() {
 		if opt.Ready != nil {
 			opt.Ready()

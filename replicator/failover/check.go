@@ -13,7 +13,7 @@ const (
 	clockAhead    = 5.0      // seconds that clocks may differ by before it is said
 	enoughFree    = 10 << 30 // bytes that are enough, however large the disk is
 	enoughInodes  = 1 << 20
-	checkReason   = "a check that changes nothing"
+	checkReason   = "a dry run"
 	unknownDetail = "not known: "
 )
 
@@ -35,9 +35,10 @@ type Check struct {
 	Detail  string  `json:"detail"`
 }
 
-// DryRun plans a promotion and checks what it needs. It changes nothing, but
-// it runs the promote hook with the phase check, which is to test the mail
-// server's settings; note gets what it writes.
+// DryRun plans a promotion and checks what it needs. It changes nothing. It runs
+// the promote hook as a promotion does before the point of no return, when the
+// hook tests the mail server's settings and may not change anything; note gets
+// what it writes.
 func (p *Promoter) DryRun(ctx context.Context, note func(string)) (Plan, error) {
 	plan, err := p.Plan(ctx)
 	if err != nil {
@@ -105,7 +106,7 @@ func (p *Promoter) checkServer(ctx context.Context, plan *Plan, note func(string
 		return c
 	}
 	call := Call{
-		Event: HookPromote, Phase: PhaseCheck, Epoch: plan.Epoch, Peer: plan.Primary, Address: plan.Address,
+		Event: HookPromote, Phase: PhaseBefore, Epoch: plan.Epoch, Peer: plan.Primary, Address: plan.Address,
 		Planned: plan.Kind.Planned(), Reason: checkReason,
 	}
 	if err := p.cfg.Hooks.Run(ctx, call, note); err != nil {

@@ -35,6 +35,8 @@ type StepError struct {
 	Err  error
 	// Left says in which state the nodes are now and how to go on, in words.
 	Left string
+	// Raised says that the node is the primary in spite of it.
+	Raised bool
 }
 
 func (e *StepError) Error() string {

@@ -149,9 +149,10 @@ type Following struct {
 
 // Journals makes the journal of the node that becomes primary.
 type Journals interface {
-	// Create makes a journal that goes on after a place and replaces what an
-	// earlier attempt left. It is durable when nil is returned.
-	Create(after journal.Position) error
+	// Create makes the journal of an epoch that goes on after a place, where
+	// following was stopped, and replaces what an earlier attempt left. It is
+	// durable when nil is returned.
+	Create(e journal.Epoch, after journal.Position) error
 }
 
 // Hooks runs the operator's programs.
@@ -178,7 +179,7 @@ const (
 // Call is one run of a hook.
 type Call struct {
 	Event   HookEvent
-	Phase   string // before, after or check
+	Phase   string // before or after
 	Epoch   journal.Epoch
 	Peer    string // the former primary; "" is not known
 	Address string // its address
@@ -190,7 +191,6 @@ type Call struct {
 const (
 	PhaseBefore = "before"
 	PhaseAfter  = "after"
-	PhaseCheck  = "check"
 )
 
 // Stage is where the node plays its role.

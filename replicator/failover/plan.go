@@ -151,7 +151,7 @@ func (p *Plan) refuse(format string, args ...any) {
 // ofPrimary plans for a node that is the primary already.
 func (p *Plan) ofPrimary(own State, unfinished journal.Epoch, leader *PeerState) error {
 	switch {
-	case leader != nil && beats(leader.Epoch, leader.Name, own.Epoch, own.Leader):
+	case leader != nil && leader.claim().Beats(identity.Claim{Epoch: own.Epoch, Name: own.Leader}):
 		return hint.Add(fmt.Errorf("%w: %s answers as the primary of epoch %d", ErrFenced, leader.Name, leader.Epoch),
 			"make this node a mirror with `mailtwin rejoin`")
 	case own.Sealed:
@@ -251,12 +251,15 @@ func (p *Plan) primary(self string) *PeerState {
 		if peer.Role != identity.Primary || peer.Name == self {
 			continue
 		}
-		if best == nil || beats(peer.Epoch, peer.Name, best.Epoch, best.Name) {
+		if best == nil || peer.claim().Beats(best.claim()) {
 			best = peer
 		}
 	}
 	return best
 }
+
+// claim is that of a peer that answers as a primary.
+func (s *PeerState) claim() identity.Claim { return identity.Claim{Epoch: s.Epoch, Name: s.Name} }
 
 func (p *Plan) answered(name string) bool {
 	for i := range p.Peers {
@@ -273,14 +276,6 @@ func (p *Promoter) findAddress(plan *Plan) {
 			plan.Address = plan.Peers[i].Address
 		}
 	}
-}
-
-// beats is the order of claims: the higher epoch, then the smaller name.
-func beats(e journal.Epoch, name string, other journal.Epoch, otherName string) bool {
-	if e != other {
-		return e > other
-	}
-	return name < otherName
 }
 
 // nextEpoch is above all that any node is known to have taken part in, or to

@@ -179,7 +179,7 @@ func (r *run) complete(ctx context.Context) error {
 	var first *StepError
 	failed := func(s Step, err error, left string) {
 		if err != nil && first == nil {
-			first = &StepError{Step: s, Err: err, Left: left}
+			first = &StepError{Step: s, Err: err, Left: left, Raised: true}
 		}
 	}
 	open := r.take(ctx, stage{StepOpen, r.open})

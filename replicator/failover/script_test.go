@@ -24,6 +24,7 @@ import (
 //	dry-run NODE             the command with --dry-run
 //	crash NODE, boot NODE    the power goes, and comes back
 //	crash-at POINT NODE      the power goes at a point of the next command
+//	fail WHAT                that act fails, once
 //	cut A B, mend A B        the network between two nodes
 //	set NODE WHAT [VALUE]    something else goes wrong there; see set
 //	ask                      every node asks its peers how they are
@@ -119,6 +120,8 @@ func (w *world) command(t *testing.T, words []string) (answer []string) {
 				w.at = func(string) {}
 			}
 		}
+	case "fail":
+		w.fail = strings.Join(words[1:], " ")
 	case "cut":
 		w.cut[words[1]+" "+words[2]] = true
 	case "mend":

@@ -261,7 +261,7 @@ func (r *run) journal(ctx context.Context) error {
 		return fmt.Errorf("%w: following ended at change %d, the sealed journal at %d", ErrUnproven, at.Sequence, r.sealed.Position.Sequence)
 	}
 	r.result.Position = placeOf(at)
-	if err := r.cfg.Journals.Create(at); err != nil {
+	if err := r.cfg.Journals.Create(r.plan.Epoch, at); err != nil {
 		return fmt.Errorf("make the journal: %w", err)
 	}
 	return nil

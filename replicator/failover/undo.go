@@ -23,7 +23,7 @@ import (
 func (r *run) giveUp(ctx context.Context, at Step, err error) error {
 	ctx = context.WithoutCancel(ctx)
 	if r.raising {
-		return &StepError{at, err, fmt.Sprintf("it is not known whether this node is the primary of epoch %d: "+
+		return &StepError{Step: at, Err: err, Left: fmt.Sprintf("it is not known whether this node is the primary of epoch %d: "+
 			"restart the daemon, look at `mailtwin status`, and run the command again", r.plan.Epoch)}
 	}
 	if at == StepPlan {
@@ -32,7 +32,7 @@ func (r *run) giveUp(ctx context.Context, at Step, err error) error {
 	if r.stopped {
 		r.cfg.Follower.Resume()
 	}
-	return &StepError{at, err, r.release(ctx)}
+	return &StepError{Step: at, Err: err, Left: r.release(ctx)}
 }
 
 // release lets the primary go on that may be sealed for this promotion, and

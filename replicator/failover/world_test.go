@@ -27,6 +27,7 @@ type world struct {
 	// at is told of each point: before and after each step, and around all
 	// that becomes durable or travels.
 	at    func(point string)
+	fail  string          // the next act of this name fails
 	cut   map[string]bool // "mx1 mx2": these two do not reach one another
 	acked map[string]bool // mail that a client was told is safe
 }
@@ -103,6 +104,15 @@ func (n *testNode) does(act func(), format string, args ...any) {
 	n.must()
 }
 
+// failing returns an error once, if an act of this name is to fail.
+func (w *world) failing(act string) error {
+	if w.fail != act {
+		return nil
+	}
+	w.fail = ""
+	return fmt.Errorf("%s: input/output error", act)
+}
+
 // must ends what runs on a node that is down.
 func (n *testNode) must() {
 	if !n.up {
@@ -150,7 +160,7 @@ func (n *testNode) vigil() {
 // learn takes note that a node is the primary of an epoch.
 func (n *testNode) learn(e journal.Epoch, leader string) {
 	s := n.disk.state
-	if !beats(e, leader, s.Epoch, s.Leader) {
+	if !(identity.Claim{Epoch: e, Name: leader}).Beats(identity.Claim{Epoch: s.Epoch, Name: s.Leader}) {
 		return
 	}
 	role := s.Role
@@ -263,7 +273,12 @@ type own struct{ n *testNode }
 
 func (o own) State() State { return o.n.disk.state }
 
-func (o own) Claim(e journal.Epoch) error { return o.n.promise(e, o.n.name) }
+func (o own) Claim(e journal.Epoch) error {
+	if err := o.n.w.failing("claim"); err != nil {
+		return err
+	}
+	return o.n.promise(e, o.n.name)
+}
 
 // promise gives a promise, or says why not.
 func (n *testNode) promise(e journal.Epoch, to string) error {
@@ -275,7 +290,7 @@ func (n *testNode) promise(e journal.Epoch, to string) error {
 		return &RefusedError{fmt.Sprintf("%s is sealed for a switchover to %s", n.name, s.To)}
 	case s.Promised == e && s.To == to:
 		return nil
-	case beats(s.Promised, s.To, e, to):
+	case (identity.Claim{Epoch: s.Promised, Name: s.To}).Beats(identity.Claim{Epoch: e, Name: to}):
 		return &RefusedError{fmt.Sprintf("%s has promised epoch %d to %s", n.name, s.Promised, s.To)}
 	}
 	n.does(func() { n.disk.state.Promised, n.disk.state.To = e, to }, "promises epoch %d to %s", e, to)
@@ -283,6 +298,9 @@ func (n *testNode) promise(e journal.Epoch, to string) error {
 }
 
 func (o own) Raise(e journal.Epoch) error {
+	if err := o.n.w.failing("raise"); err != nil {
+		return err
+	}
 	s := o.n.disk.state
 	if s.Promised != e || s.To != o.n.name {
 		return &RefusedError{fmt.Sprintf("%s has promised epoch %d to %s meanwhile", o.n.name, s.Promised, s.To)}
@@ -290,12 +308,15 @@ func (o own) Raise(e journal.Epoch) error {
 	o.n.does(func() {
 		o.n.disk.state = State{Role: identity.Primary, Epoch: e, Leader: o.n.name, Promised: e, To: o.n.name}
 	}, "is the primary of epoch %d", e)
-	return nil
+	return o.n.w.failing("raise at last")
 }
 
 func (o own) Unfinished() (journal.Epoch, error) { return o.n.disk.unfinished, nil }
 
 func (o own) SetUnfinished(e journal.Epoch) error {
+	if err := o.n.w.failing("note"); err != nil {
+		return err
+	}
 	if e == 0 {
 		o.n.does(func() { o.n.disk.unfinished = 0 }, "notes that the promotion is finished")
 	} else {
@@ -323,6 +344,9 @@ func missingFiles(n uint64) (files []journal.Path) {
 }
 
 func (f follower) Drain(_ context.Context, to journal.Position, _ time.Duration) error {
+	if err := f.n.w.failing("drain"); err != nil {
+		return err
+	}
 	for f.n.disk.position.Sequence < to.Sequence {
 		f.n.w.point("drain")
 		f.n.must()
@@ -336,6 +360,9 @@ func (f follower) Drain(_ context.Context, to journal.Position, _ time.Duration)
 }
 
 func (f follower) Catalog() (Contents, error) {
+	if err := f.n.w.failing("catalog"); err != nil {
+		return Contents{}, err
+	}
 	return Contents{Position: f.n.disk.position, Digest: f.n.digest(), Missing: f.n.disk.missing}, nil
 }
 
@@ -349,6 +376,9 @@ func (n *testNode) digest() (d [32]byte) {
 }
 
 func (f follower) Stop(context.Context) (journal.Position, error) {
+	if err := f.n.w.failing("stop"); err != nil {
+		return journal.Position{}, err
+	}
 	f.n.following = false
 	return f.n.disk.position, nil
 }
@@ -357,7 +387,10 @@ func (f follower) Resume() { f.n.following = true }
 
 type journals struct{ n *testNode }
 
-func (j journals) Create(at journal.Position) error {
+func (j journals) Create(_ journal.Epoch, at journal.Position) error {
+	if err := j.n.w.failing("journal"); err != nil {
+		return err
+	}
 	j.n.does(func() { j.n.disk.journal = &at }, "has a journal that begins after %d", at.Sequence)
 	return nil
 }
@@ -365,6 +398,9 @@ func (j journals) Create(at journal.Position) error {
 type stageOf struct{ n *testNode }
 
 func (s stageOf) Open(context.Context) error {
+	if err := s.n.w.failing("open"); err != nil {
+		return err
+	}
 	s.n.w.point("open")
 	s.n.must()
 	if s.n.disk.journal == nil {
@@ -466,6 +502,9 @@ func (l link) Seal(_ context.Context, o Order, note func(string)) (out Sealed, e
 			return &RefusedError{n.name + " has promised the epoch to another"}
 		case n.suspended != "" && !o.Blind:
 			return &RefusedError{n.name + " cannot observe its store"}
+		}
+		if err := n.w.failing("seal"); err != nil {
+			return err
 		}
 		note("the mail server stops")
 		n.does(func() { n.server = false }, "the mail server stops")

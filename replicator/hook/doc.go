@@ -20,6 +20,11 @@
 // crash or because the operator repeats the command, so it is idempotent: it
 // brings about a state and does not mind when that is there already.
 //
+// `promote before` changes nothing: it tests whether this node could take over
+// (the settings of the mail server, a route, a key), and a dry run of the
+// command runs it too. It may be all that is run, for a promotion can be called
+// off after it.
+//
 // # The environment
 //
 //	MAILTWIN_EVENT         fence, promote or demote

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,15 +44,17 @@ type Node interface {
 // OperatorServiceServer.
 type Server struct {
 	pb.UnimplementedOperatorServiceServer
-	node Node
+	node     Node
+	promoter Promoter
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
 }
 
-// NewServer returns a Server for a node.
-func NewServer(node Node) *Server {
-	return &Server{node: node, changed: make(chan struct{})}
+// NewServer returns a Server for a node, which the promoter can make primary.
+// A nil promoter is for a node that cannot be.
+func NewServer(node Node, promoter Promoter) *Server {
+	return &Server{node: node, promoter: promoter, changed: make(chan struct{})}
 }
 
 // Changed wakes those who follow the status. It never blocks.
@@ -61,6 +64,10 @@ func (s *Server) Changed() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
+
+// clean makes s what a message can hold: names that mail users chose, and what
+// hooks write, need not be valid UTF-8.
+func clean(s string) string { return strings.ToValidUTF8(s, "?") }
 
 func (s *Server) next() <-chan struct{} {
 	s.mu.Lock()
