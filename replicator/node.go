@@ -16,7 +16,9 @@ import (
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/hook"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/primary"
@@ -58,16 +60,18 @@ type part interface {
 
 // node is what is the same in every role.
 type node struct {
-	cfg     config.Config
-	opt     Options
-	id      *identity.Identity
-	catalog *catalog.Catalog
-	server  *operator.Server
-	ready   func()
-	door    *primary.Door
-	peers   *identity.Peers
-	vigil   *vigil
-	listen  string // where the node listens, host:port as others are told
+	cfg      config.Config
+	opt      Options
+	id       *identity.Identity
+	catalog  *catalog.Catalog
+	server   *operator.Server
+	ready    func()
+	door     *primary.Door
+	peers    *identity.Peers
+	vigil    *vigil
+	hooks    *hook.Hooks
+	promoter *failover.Promoter
+	listen   string // where the node listens, host:port as others are told
 	// lifetime ends with the daemon, and not with a role.
 	lifetime context.Context //nolint:containedctx // a part's own context ends before what it has to wait for
 
@@ -121,7 +125,12 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 		cfg: cfg, opt: opt, id: id, st: state, catalog: cat, peers: peers,
 		waiting: "starting", played: make(chan struct{}),
 	}
-	n.server = operator.NewServer(n, nil)
+	n.promoter = newPromoter(n)
+	n.server = operator.NewServer(n, n.promoter)
+	n.hooks = hook.New(hook.Config{
+		Fence: cfg.Hooks.Fence, Promote: cfg.Hooks.Promote, Demote: cfg.Hooks.Demote,
+		Timeout: time.Duration(cfg.Hooks.Timeout), Node: id.Name(), Store: cfg.Store.Path, Log: opt.Log.Named("hook"),
+	})
 	n.door = primary.NewDoor(id.Name() + " is starting")
 	n.vigil = newVigil(n)
 	n.ready = sync.OnceFunc(func() {
@@ -283,6 +292,7 @@ func (n *node) Status() status.Document {
 	}
 	n.vigil.describe(&d)
 	describeRole(&d, st)
+	n.describeUnfinished(&d, st)
 	status.Judge(&d)
 	return d
 }

@@ -155,12 +155,9 @@ func (n *node) installJournal(fresh string) error {
 }
 
 // raise makes the node the primary of an epoch that it has promised to itself:
-// that is durable, and not taken back, when the state is. It returns when the
-// node plays the primary's part, which has its journal open then.
-func (n *node) raise(ctx context.Context, epoch journal.Epoch) error {
-	n.mu.Lock()
-	played := n.played
-	n.mu.Unlock()
+// that is durable, and not taken back, when the state is. The node goes on to
+// play the primary's part.
+func (n *node) raise(epoch journal.Epoch) error {
 	p, err := n.follower()
 	if err != nil {
 		return err
@@ -181,12 +178,7 @@ func (n *node) raise(ctx context.Context, epoch journal.Epoch) error {
 		return err
 	}
 	n.opt.Log.Warn("this node is primary now", "epoch", epoch)
-	select {
-	case <-played:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("this node is primary of epoch %d, and its work has not begun yet: %w", epoch, context.Cause(ctx))
-	}
+	return nil
 }
 
 // inherit makes the catalog of a node that was a mirror a primary's: what

@@ -8,6 +8,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/hook"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/status"
@@ -23,17 +24,21 @@ type HookEvent struct {
 	Epoch             journal.Epoch // that begins, or has begun
 	Planned           bool          // both nodes take part
 	Reason            string        // a sentence
+	// Line gets each line that the hook writes; may be nil.
+	Line func(string)
 }
 
 // hook runs a hook of the operator's, if there is one.
 func (n *node) hook(ctx context.Context, e HookEvent) error {
-	if n.opt.Hook == nil {
-		return nil
-	}
 	if e.Peer != "" && e.PeerAddress == "" {
 		e.PeerAddress = n.peers.Address(e.Peer)
 	}
-	return n.opt.Hook(ctx, e)
+	if n.opt.Hook != nil {
+		return n.opt.Hook(ctx, e)
+	}
+	return n.hooks.Run(ctx, hook.Event(e.Event), hook.Phase(e.Phase), hook.Call{
+		Peer: e.Peer, PeerAddress: e.PeerAddress, Epoch: e.Epoch, Planned: e.Planned, Reason: e.Reason,
+	}, e.Line)
 }
 
 // state returns what the node knows of itself.
@@ -166,7 +171,7 @@ func judgeClaim(s identity.State, c identity.Claim) pairing.Answer {
 	case c.Epoch <= s.Epoch:
 		return pairing.Answer{Known: s.Leads(), Why: fmt.Sprintf("epoch %d has begun already (%v leads)", s.Epoch, s.Leads())}
 	case c == s.Promised, s.Promised == identity.Claim{}:
-	case s.Sealed:
+	case s.Sealed && c.Name != s.Promised.Name:
 		return pairing.Answer{Known: s.Promised, Why: fmt.Sprintf("%s is sealed for %v", s.Name, s.Promised)}
 	case !c.Beats(s.Promised):
 		return pairing.Answer{Known: s.Promised, Why: fmt.Sprintf("%v was promised before", s.Promised)}
@@ -184,7 +189,7 @@ func (n *node) Inspect(_ context.Context, by pairing.Caller) pairing.Report {
 		State: string(d.State), Detail: d.Detail, Now: d.Time, Peers: n.peers.All(),
 	}
 	if p, ok := n.current().(*primaryPart); ok {
-		r.Position, r.Start = p.journal.Head(), p.journal.Start()
+		r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.watcher.Status().Suspended
 		return r
 	}
 	_ = n.catalog.View(func(t *catalog.Tx) error { r.Position = t.Position(); return nil }) // else it is not known

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -249,7 +250,8 @@ func (m *testNode) promote() {
 	_, err = m.n.stopFollowing(ctx)
 	m.c.must(err)
 	m.c.must(m.n.prepareJournal(own.Epoch))
-	m.c.must(m.n.raise(ctx, own.Epoch))
+	m.c.must(m.n.raise(own.Epoch))
+	m.c.must(stage{m.n}.Open(ctx))
 }
 
 // TestPromotionWhileThePrimaryIsDead: the mirror becomes primary and journals
@@ -340,7 +342,7 @@ func TestSwitchover(t *testing.T) {
 	claim := identity.Claim{Epoch: 2, Name: "mx2"}
 	client, err := mx2.n.vigil.client(mx1.cfg.Node.Listen)
 	c.must(err)
-	if _, err := client.Seal(t.Context(), claim, func(string) {}); err == nil || !strings.Contains(err.Error(), "not agreed to") {
+	if _, err := client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {}); err == nil || !strings.Contains(err.Error(), "not agreed to") {
 		t.Errorf("sealed without a promise: %v", err)
 	}
 	answer, err := client.Claim(t.Context(), claim)
@@ -348,7 +350,7 @@ func TestSwitchover(t *testing.T) {
 		t.Fatalf("claim: %+v, %v", answer, err)
 	}
 	mx1.fail["fence before"] = errors.New("it does not stop")
-	if _, err := client.Seal(t.Context(), claim, func(string) {}); err == nil || !strings.Contains(err.Error(), "it does not stop") {
+	if _, err := client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {}); err == nil || !strings.Contains(err.Error(), "it does not stop") {
 		t.Errorf("sealed though the hook failed: %v", err)
 	}
 	mx1.write("u/Maildir/new/still.M1P1.host", "Subject: still\n\nbody\n")
@@ -356,12 +358,12 @@ func TestSwitchover(t *testing.T) {
 	delete(mx1.fail, "fence before")
 	mx1.write("u/Maildir/new/last.M1P1.host", "Subject: last\n\nbody\n")
 	var steps []string
-	sealed, err := client.Seal(t.Context(), claim, func(words string) { steps = append(steps, words) })
+	sealed, err := client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(words string) { steps = append(steps, words) })
 	c.must(err)
 	if len(steps) < 3 || sealed.Unread > 0 || sealed.Missing > 0 {
 		t.Errorf("steps %q, sealed %+v", steps, sealed)
 	}
-	if again, err := client.Seal(t.Context(), claim, func(string) {}); again != sealed || err != nil {
+	if again, err := client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {}); again != sealed || err != nil {
 		t.Errorf("sealed again: %+v, %v", again, err)
 	}
 	mx1.until("sealed", func(d status.Document) bool {
@@ -369,7 +371,7 @@ func TestSwitchover(t *testing.T) {
 	})
 	mx1.stop()
 	mx1.start() // in the middle of it
-	if again, err := client.Seal(t.Context(), claim, func(string) {}); again != sealed || err != nil {
+	if again, err := client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {}); again != sealed || err != nil {
 		t.Errorf("sealed after a new start: %+v, %v", again, err)
 	}
 	mx2.until("drained", func(status.Document) bool {
@@ -405,12 +407,34 @@ func TestUnseal(t *testing.T) {
 	claim := identity.Claim{Epoch: 2, Name: "mx2"}
 	_, err := mx1.n.Claim(t.Context(), claim)
 	c.must(err)
-	_, err = mx1.n.Seal(t.Context(), claim, func(string) {})
+	_, err = mx1.n.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {})
 	c.must(err)
-	c.must(mx1.n.unseal())
-	if err := mx1.n.unseal(); err == nil {
-		t.Error("what is not sealed was unsealed")
+	late := identity.Claim{Epoch: 2, Name: "mx1"}
+	if err := mx1.n.Unseal(t.Context(), late); err == nil || !mx1.n.state().Sealed {
+		t.Errorf("unsealed by an order that was for another claim: %v", err)
 	}
+	c.must(mx1.n.Unseal(t.Context(), claim))
+	c.must(mx1.n.Unseal(t.Context(), claim))
+	if got := mx1.ran(); len(got) != 6 || got[3] != "promote after mx2 1" {
+		t.Errorf("hooks %q", got)
+	}
+	// What is sealed for one claim of a node is sealed for its next one, and an
+	// order about the former comes too late.
+	for _, again := range []identity.Claim{{Epoch: 3, Name: "mx2"}, {Epoch: 4, Name: "mx2"}} {
+		a, err := mx1.n.Claim(t.Context(), again)
+		if err != nil || !a.Granted {
+			t.Fatalf("%v: %+v, %v", again, a, err)
+		}
+		_, err = mx1.n.Seal(t.Context(), pairing.SealOrder{Claim: again}, func(string) {})
+		c.must(err)
+	}
+	if err := mx1.n.Unseal(t.Context(), claim); err == nil || !mx1.n.state().Sealed {
+		t.Errorf("unsealed by an order that came late: %v", err)
+	}
+	if a, err := mx1.n.Claim(t.Context(), identity.Claim{Epoch: 5, Name: "mx3"}); err != nil || a.Granted {
+		t.Errorf("a sealed primary promises to another: %+v, %v", a, err)
+	}
+	c.must(mx1.n.Unseal(t.Context(), identity.Claim{Epoch: 4, Name: "mx2"}))
 	mx1.write("u/Maildir/new/on.M1P1.host", "Subject: on\n\nbody\n")
 	mx1.until("watching", func(d status.Document) bool { return d.Store.State == "watching" })
 	mx1.inSync()
@@ -425,7 +449,7 @@ func TestPromotionIsResumed(t *testing.T) {
 	if err := mx2.n.prepareJournal(2); err == nil {
 		t.Error("a journal is prepared while it follows")
 	}
-	if err := mx2.n.raise(t.Context(), 2); err == nil {
+	if err := mx2.n.raise(2); err == nil {
 		t.Error("it is raised while it follows, and without a promise")
 	}
 	for _, crash := range []bool{false, true} {

@@ -12,36 +12,64 @@ import (
 // Seal implements pairing.Node: the primary's side of a switchover. Nothing is
 // sealed after an error, but the mail server may have been stopped: whoever
 // asked says so to the operator.
-func (n *node) Seal(ctx context.Context, c identity.Claim, step func(words string)) (pairing.Sealed, error) {
+func (n *node) Seal(ctx context.Context, o pairing.SealOrder, step func(words string)) (pairing.Sealed, error) {
 	p, ok := n.current().(*primaryPart)
 	if !ok {
 		return pairing.Sealed{}, refuse("", "%s is not primary now, but %s", n.id.Name(), n.state().Role)
 	}
-	if st := n.state(); st.Promised != c {
-		return pairing.Sealed{}, refuse("", "%v was not agreed to by %s", c, st.Name)
+	if st := n.state(); st.Promised != o.Claim {
+		return pairing.Sealed{}, refuse("", "%v was not agreed to by %s", o.Claim, st.Name)
 	}
-	return p.seal(ctx, c, step)
+	if n.promoter.Busy() {
+		return pairing.Sealed{}, refuse("", "%s is being promoted itself", n.id.Name())
+	}
+	return p.seal(ctx, o, step)
 }
 
-// unseal takes a seal back, when the switchover will not be completed. Whoever
+// Unseal implements pairing.Node: the switchover will not be completed by the
+// attempt that claimed this. Nothing may be sealed yet, when the attempt ended
+// in the midst of it; the mail server may have been stopped all the same. Whoever
 // was promised the epoch may still claim it.
-func (n *node) unseal() error {
+func (n *node) Unseal(ctx context.Context, c identity.Claim) error {
 	_, is, err := n.decide(func(s identity.State) (identity.State, error) {
-		if !s.Sealed {
-			return s, refuse("", "%s is not sealed", s.Name)
+		if s.Role != identity.Primary || s.Promised != c {
+			return s, refuse("", "%s has promised %v, and this is about %v", s.Name, s.Promised, c)
 		}
 		s.Sealed = false
 		return s, nil
 	})
-	if err == nil {
-		n.opt.Log.Warn("the seal was taken back; this node goes on as primary", "epoch", is.Epoch)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := (stage{n}).Open(ctx); err != nil {
+		return err
+	}
+	n.opt.Log.Warn("the switchover was called off; this node goes on as primary", "epoch", is.Epoch)
+	for _, phase := range []string{"before", "after"} {
+		if err := n.hook(ctx, HookEvent{
+			Event: "promote", Phase: phase, Peer: c.Name, Epoch: is.Epoch, Planned: true,
+			Reason: "the switchover was called off",
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// works reports whether what is in the store is journaled: false when the
+// journal is sealed, or about to be.
+func (p *primaryPart) works() bool {
+	if !p.sealing.TryLock() {
+		return false
+	}
+	defer p.sealing.Unlock()
+	return p.unsealed
 }
 
 // seal stops the mail server, waits until everything that it left is journaled,
 // and ends the journal, durably. What is sealed already is answered at once.
-func (p *primaryPart) seal(ctx context.Context, c identity.Claim, step func(string)) (pairing.Sealed, error) {
+func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(string)) (pairing.Sealed, error) {
+	c := o.Claim
 	p.sealing.Lock()
 	defer p.sealing.Unlock()
 	if !p.unsealed {
@@ -53,15 +81,19 @@ func (p *primaryPart) seal(ctx context.Context, c identity.Claim, step func(stri
 	}
 	e := HookEvent{
 		Event: "fence", Phase: "before", Peer: c.Name, Epoch: c.Epoch, Planned: true,
-		Reason: fmt.Sprintf("switchover to %v", c),
+		Reason: fmt.Sprintf("switchover to %v", c), Line: step,
 	}
 	say("the mail server is stopped (hook fence)")
 	if err := p.n.hook(ctx, e); err != nil {
 		return pairing.Sealed{}, fmt.Errorf("the hook fence: %w", err)
 	}
-	say("what the mail server has left is journaled")
-	if _, err := p.watcher.Quiesce(ctx, say); err != nil {
-		return pairing.Sealed{}, err
+	if o.Blind {
+		say("the store is not looked at again")
+	} else {
+		say("what the mail server has left is journaled")
+		if _, err := p.watcher.Quiesce(ctx, say); err != nil {
+			return pairing.Sealed{}, err
+		}
 	}
 	if err := p.end(ctx, c); err != nil {
 		return pairing.Sealed{}, err

@@ -31,10 +31,11 @@ type Inspection struct {
 // Sealed is the end of a primary's journal.
 type Sealed struct {
 	Position journal.Position
-	// Digest is that of the primary's catalog at Position, and Unread counts
-	// the files of which it proves nothing.
-	Digest [32]byte
-	Unread uint64
+	// Digest is that of the primary's catalog at Position. Unread counts the
+	// files of which it proves nothing, Missing those that the primary has no
+	// content of itself.
+	Digest          [32]byte
+	Unread, Missing uint64
 }
 
 // Order is an order to a peer by the node that is promoted.
@@ -69,9 +70,8 @@ type Link interface {
 	// Unseal makes a primary that is sealed for exactly this order go on. The
 	// peer refuses it if it is sealed for another.
 	Unseal(ctx context.Context, o Order) error
-	// Crown tells that the node o.By, at an address, is the primary of
-	// o.Epoch now.
-	Crown(ctx context.Context, o Order, address string) error
+	// Crown tells that the node o.By is the primary of o.Epoch now.
+	Crown(ctx context.Context, o Order) error
 }
 
 // RefusedError is a peer's answer that it will not.

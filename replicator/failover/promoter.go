@@ -30,10 +30,9 @@ func DefaultLimits() Limits {
 
 // Config is what a Promoter is made of. All fields must be set.
 type Config struct {
-	Name    string // of this node
-	Address string // where its peers reach it; may be empty
-	Own     Own
-	Peers   func() []Peer
+	Name  string // of this node
+	Own   Own
+	Peers func() []Peer
 	// Follower, Journals and Stage are the node's parts. Follower is asked
 	// only while the node is a mirror.
 	Follower Follower

@@ -207,8 +207,8 @@ func compare(want Sealed, have Contents) error {
 	case have.Position != want.Position:
 		return fmt.Errorf("this node is at change %d (%.8s), the sealed journal ends at %d (%.8s)",
 			have.Position.Sequence, have.Position.Digest, want.Position.Sequence, want.Position.Digest)
-	case have.Missing > 0:
-		return fmt.Errorf("the content of %d files never came", have.Missing)
+	case have.Missing > want.Missing:
+		return fmt.Errorf("the content of %d files never came", have.Missing-want.Missing)
 	case want.Unread > 0:
 		return fmt.Errorf("the primary has %d files that it never read", want.Unread)
 	case have.Digest != want.Digest:
@@ -319,5 +319,5 @@ func (r *run) crown(ctx context.Context) error {
 func (r *run) crownOne(ctx context.Context, p *Peer) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Limits.Answer)
 	defer cancel()
-	return p.Link.Crown(ctx, r.order(), r.cfg.Address)
+	return p.Link.Crown(ctx, r.order())
 }

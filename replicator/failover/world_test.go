@@ -129,7 +129,7 @@ func (n *testNode) crash() {
 func (n *testNode) boot() {
 	n.up = true
 	n.promoter = New(Config{
-		Name: n.name, Address: n.name + ":7420", Own: own{n}, Peers: n.peers, Follower: follower{n},
+		Name: n.name, Own: own{n}, Peers: n.peers, Follower: follower{n},
 		Journals: journals{n}, Hooks: hooks{n}, Stage: stageOf{n}, Machine: machine{n}, Clock: worldClock{n.w},
 		Limits: DefaultLimits(),
 	})
@@ -529,7 +529,7 @@ func (l link) Unseal(_ context.Context, o Order) error {
 	})
 }
 
-func (l link) Crown(_ context.Context, o Order, _ string) error {
+func (l link) Crown(_ context.Context, o Order) error {
 	return l.ask(func() error {
 		l.to.learn(o.Epoch, o.By)
 		return nil

@@ -92,8 +92,8 @@ func (c *Client) Claim(ctx context.Context, claim identity.Claim) (Answer, error
 }
 
 // Seal has a primary end what it journals. step is told what it is doing.
-func (c *Client) Seal(ctx context.Context, claim identity.Claim, step func(words string)) (Sealed, error) {
-	stream, err := pb.NewPairServiceClient(c.conn).Seal(ctx, &pb.SealRequest{Claim: claimOf(claim)})
+func (c *Client) Seal(ctx context.Context, o SealOrder, step func(words string)) (Sealed, error) {
+	stream, err := pb.NewPairServiceClient(c.conn).Seal(ctx, &pb.SealRequest{Claim: claimOf(o.Claim), Blind: o.Blind})
 	for err == nil {
 		var m *pb.SealResponse
 		if m, err = stream.Recv(); err == nil {
@@ -107,6 +107,14 @@ func (c *Client) Seal(ctx context.Context, claim identity.Claim, step func(words
 		return Sealed{}, fmt.Errorf("%w: nothing was said at the end of sealing", ErrInvalid)
 	}
 	return Sealed{}, c.explain(err)
+}
+
+// Unseal has a primary go on that is sealed for this very claim.
+func (c *Client) Unseal(ctx context.Context, claim identity.Claim) error {
+	if _, err := pb.NewPairServiceClient(c.conn).Unseal(ctx, &pb.UnsealRequest{Claim: claimOf(claim)}); err != nil {
+		return c.explain(err)
+	}
+	return nil
 }
 
 // Crown tells the node who is primary. listen is where the caller, which is,

@@ -23,7 +23,10 @@ type Node interface {
 	Claim(ctx context.Context, c identity.Claim) (Answer, error)
 	// Seal ends what the node journals as primary, in favour of a claim that it
 	// has granted, and tells by step what it is doing.
-	Seal(ctx context.Context, c identity.Claim, step func(words string)) (Sealed, error)
+	Seal(ctx context.Context, o SealOrder, step func(words string)) (Sealed, error)
+	// Unseal has the node go on as primary, if it is sealed for this very claim
+	// or was about to be.
+	Unseal(ctx context.Context, c identity.Claim) error
 	// Crown takes note of who is primary; it is durable when it returns.
 	Crown(ctx context.Context, c Crown) (Crowned, error)
 }
@@ -79,7 +82,7 @@ func (s *Server) Seal(r *pb.SealRequest, stream pb.PairService_SealServer) error
 	if err != nil {
 		return err
 	}
-	sealed, err := s.node.Seal(ctx, c, func(words string) {
+	sealed, err := s.node.Seal(ctx, SealOrder{Claim: c, Blind: r.GetBlind()}, func(words string) {
 		// Who does not listen any more is found out by the context.
 		_ = stream.Send(&pb.SealResponse{Message: &pb.SealResponse_Step{Step: wire.Words(words)}})
 	})
@@ -87,6 +90,18 @@ func (s *Server) Seal(r *pb.SealRequest, stream pb.PairService_SealServer) error
 		return toStatus(err)
 	}
 	return stream.Send(&pb.SealResponse{Message: &pb.SealResponse_Sealed{Sealed: sealedOf(sealed)}})
+}
+
+// Unseal implements the generated PairServiceServer.
+func (s *Server) Unseal(ctx context.Context, r *pb.UnsealRequest) (*pb.UnsealResponse, error) {
+	c, err := s.own(ctx, r.GetClaim())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.node.Unseal(ctx, c); err != nil {
+		return nil, toStatus(err)
+	}
+	return &pb.UnsealResponse{}, nil
 }
 
 // Crown implements the generated PairServiceServer.

@@ -27,8 +27,10 @@ type Report struct {
 	Start    journal.Position // of a primary the place before the oldest entry that is kept
 	State    string           // as in its status
 	Detail   string
-	Now      time.Time // by its clock
-	Peers    []identity.Peer
+	// Suspended says of a primary why its store cannot be observed; "" if it can.
+	Suspended string
+	Now       time.Time // by its clock
+	Peers     []identity.Peer
 }
 
 // Caller is what a node says of itself when it inspects another.
@@ -43,6 +45,12 @@ type Answer struct {
 	Granted bool
 	Why     string         // it was not granted
 	Known   identity.Claim // what stands against it
+}
+
+// SealOrder asks a primary to seal its journal.
+type SealOrder struct {
+	Claim identity.Claim
+	Blind bool // the store cannot be observed: what is in the journal has to do
 }
 
 // Sealed is what a primary has that has sealed its journal. It does not change
@@ -136,14 +144,14 @@ func parsePeers(peers []*pb.PairPeer) []identity.Peer {
 func reportOf(r Report) *pb.InspectResponse {
 	return &pb.InspectResponse{
 		Name: r.Name, Role: string(r.Role), Leads: claimOf(r.Leads), Promised: claimOf(r.Promised), Sealed: r.Sealed,
-		Position: positionOf(r.Position), Start: positionOf(r.Start), State: r.State, Detail: wire.Words(r.Detail),
+		Position: positionOf(r.Position), Start: positionOf(r.Start), State: r.State, Detail: wire.Words(r.Detail), Suspended: wire.Words(r.Suspended),
 		Now: r.Now.UnixNano(), Peers: peersOf(r.Peers),
 	}
 }
 
 func parseReport(r *pb.InspectResponse) (Report, error) {
 	out := Report{
-		Name: r.GetName(), Sealed: r.GetSealed(), State: wire.Words(r.GetState()), Detail: wire.Words(r.GetDetail()),
+		Name: r.GetName(), Sealed: r.GetSealed(), State: wire.Words(r.GetState()), Detail: wire.Words(r.GetDetail()), Suspended: wire.Words(r.GetSuspended()),
 		Now: time.Unix(0, r.GetNow()), Peers: parsePeers(r.GetPeers()),
 	}
 	err := config.CheckName(out.Name)

@@ -213,7 +213,9 @@ type InspectResponse struct {
 	// The node's clock, nanoseconds since 1970.
 	Now int64 `protobuf:"fixed64,10,opt,name=now,proto3" json:"now,omitempty"`
 	// Other nodes that it knows, at most 16.
-	Peers         []*PairPeer `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
+	Peers []*PairPeer `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
+	// Of a primary, why its store cannot be observed; empty if it can.
+	Suspended     string `protobuf:"bytes,12,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -323,6 +325,13 @@ func (x *InspectResponse) GetPeers() []*PairPeer {
 		return x.Peers
 	}
 	return nil
+}
+
+func (x *InspectResponse) GetSuspended() string {
+	if x != nil {
+		return x.Suspended
+	}
+	return ""
 }
 
 // ClaimRequest asks for a promise.
@@ -438,7 +447,10 @@ func (x *ClaimResponse) GetKnown() *PairClaim {
 type SealRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name must be the caller's.
-	Claim         *PairClaim `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	Claim *PairClaim `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	// The store cannot be observed: seal what the journal holds, without having
+	// looked at the store again.
+	Blind         bool `protobuf:"varint,2,opt,name=blind,proto3" json:"blind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +492,96 @@ func (x *SealRequest) GetClaim() *PairClaim {
 	return nil
 }
 
+func (x *SealRequest) GetBlind() bool {
+	if x != nil {
+		return x.Blind
+	}
+	return false
+}
+
+// UnsealRequest has a sealed primary go on.
+type UnsealRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name must be the caller's.
+	Claim         *PairClaim `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnsealRequest) Reset() {
+	*x = UnsealRequest{}
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnsealRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnsealRequest) ProtoMessage() {}
+
+func (x *UnsealRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnsealRequest.ProtoReflect.Descriptor instead.
+func (*UnsealRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UnsealRequest) GetClaim() *PairClaim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+// UnsealResponse says that the primary works again.
+type UnsealResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnsealResponse) Reset() {
+	*x = UnsealResponse{}
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnsealResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnsealResponse) ProtoMessage() {}
+
+func (x *UnsealResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnsealResponse.ProtoReflect.Descriptor instead.
+func (*UnsealResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{8}
+}
+
 // SealResponse is a step of sealing, or the last word.
 type SealResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -494,7 +596,7 @@ type SealResponse struct {
 
 func (x *SealResponse) Reset() {
 	*x = SealResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +608,7 @@ func (x *SealResponse) String() string {
 func (*SealResponse) ProtoMessage() {}
 
 func (x *SealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +621,7 @@ func (x *SealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
 func (*SealResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SealResponse) GetMessage() isSealResponse_Message {
@@ -581,7 +683,7 @@ type SealedJournal struct {
 
 func (x *SealedJournal) Reset() {
 	*x = SealedJournal{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +695,7 @@ func (x *SealedJournal) String() string {
 func (*SealedJournal) ProtoMessage() {}
 
 func (x *SealedJournal) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +708,7 @@ func (x *SealedJournal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedJournal.ProtoReflect.Descriptor instead.
 func (*SealedJournal) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SealedJournal) GetPosition() *Position {
@@ -652,7 +754,7 @@ type CrownRequest struct {
 
 func (x *CrownRequest) Reset() {
 	*x = CrownRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +766,7 @@ func (x *CrownRequest) String() string {
 func (*CrownRequest) ProtoMessage() {}
 
 func (x *CrownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +779,7 @@ func (x *CrownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrownRequest.ProtoReflect.Descriptor instead.
 func (*CrownRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CrownRequest) GetClaim() *PairClaim {
@@ -713,7 +815,7 @@ type CrownResponse struct {
 
 func (x *CrownResponse) Reset() {
 	*x = CrownResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +827,7 @@ func (x *CrownResponse) String() string {
 func (*CrownResponse) ProtoMessage() {}
 
 func (x *CrownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +840,7 @@ func (x *CrownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrownResponse.ProtoReflect.Descriptor instead.
 func (*CrownResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CrownResponse) GetRole() string {
@@ -768,7 +870,7 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"U\n" +
 	"\x0eInspectRequest\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12+\n" +
-	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\x80\x03\n" +
+	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\x9e\x03\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12,\n" +
@@ -781,15 +883,20 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\x06detail\x18\t \x01(\tR\x06detail\x12\x10\n" +
 	"\x03now\x18\n" +
 	" \x01(\x10R\x03now\x12+\n" +
-	"\x05peers\x18\v \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"<\n" +
+	"\x05peers\x18\v \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\x12\x1c\n" +
+	"\tsuspended\x18\f \x01(\tR\tsuspended\"<\n" +
 	"\fClaimRequest\x12,\n" +
 	"\x05claim\x18\x01 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05claim\"i\n" +
 	"\rClaimResponse\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12,\n" +
-	"\x05known\x18\x03 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05known\";\n" +
+	"\x05known\x18\x03 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05known\"Q\n" +
 	"\vSealRequest\x12,\n" +
-	"\x05claim\x18\x01 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05claim\"e\n" +
+	"\x05claim\x18\x01 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05claim\x12\x14\n" +
+	"\x05blind\x18\x02 \x01(\bR\x05blind\"=\n" +
+	"\rUnsealRequest\x12,\n" +
+	"\x05claim\x18\x01 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05claim\"\x10\n" +
+	"\x0eUnsealResponse\"e\n" +
 	"\fSealResponse\x12\x14\n" +
 	"\x04step\x18\x01 \x01(\tH\x00R\x04step\x124\n" +
 	"\x06sealed\x18\x02 \x01(\v2\x1a.mailtwin.v1.SealedJournalH\x00R\x06sealedB\t\n" +
@@ -805,11 +912,12 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\x05start\x18\x03 \x01(\v2\x15.mailtwin.v1.PositionR\x05start\"Q\n" +
 	"\rCrownResponse\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12,\n" +
-	"\x05leads\x18\x02 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05leads2\x92\x02\n" +
+	"\x05leads\x18\x02 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05leads2\xd5\x02\n" +
 	"\vPairService\x12D\n" +
 	"\aInspect\x12\x1b.mailtwin.v1.InspectRequest\x1a\x1c.mailtwin.v1.InspectResponse\x12>\n" +
 	"\x05Claim\x12\x19.mailtwin.v1.ClaimRequest\x1a\x1a.mailtwin.v1.ClaimResponse\x12=\n" +
-	"\x04Seal\x12\x18.mailtwin.v1.SealRequest\x1a\x19.mailtwin.v1.SealResponse0\x01\x12>\n" +
+	"\x04Seal\x12\x18.mailtwin.v1.SealRequest\x1a\x19.mailtwin.v1.SealResponse0\x01\x12A\n" +
+	"\x06Unseal\x12\x1a.mailtwin.v1.UnsealRequest\x1a\x1b.mailtwin.v1.UnsealResponse\x12>\n" +
 	"\x05Crown\x12\x19.mailtwin.v1.CrownRequest\x1a\x1a.mailtwin.v1.CrownResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
@@ -824,7 +932,7 @@ func file_mailtwin_v1_pair_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_pair_proto_rawDescData
 }
 
-var file_mailtwin_v1_pair_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_mailtwin_v1_pair_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_mailtwin_v1_pair_proto_goTypes = []any{
 	(*PairClaim)(nil),       // 0: mailtwin.v1.PairClaim
 	(*PairPeer)(nil),        // 1: mailtwin.v1.PairPeer
@@ -833,40 +941,45 @@ var file_mailtwin_v1_pair_proto_goTypes = []any{
 	(*ClaimRequest)(nil),    // 4: mailtwin.v1.ClaimRequest
 	(*ClaimResponse)(nil),   // 5: mailtwin.v1.ClaimResponse
 	(*SealRequest)(nil),     // 6: mailtwin.v1.SealRequest
-	(*SealResponse)(nil),    // 7: mailtwin.v1.SealResponse
-	(*SealedJournal)(nil),   // 8: mailtwin.v1.SealedJournal
-	(*CrownRequest)(nil),    // 9: mailtwin.v1.CrownRequest
-	(*CrownResponse)(nil),   // 10: mailtwin.v1.CrownResponse
-	(*Position)(nil),        // 11: mailtwin.v1.Position
+	(*UnsealRequest)(nil),   // 7: mailtwin.v1.UnsealRequest
+	(*UnsealResponse)(nil),  // 8: mailtwin.v1.UnsealResponse
+	(*SealResponse)(nil),    // 9: mailtwin.v1.SealResponse
+	(*SealedJournal)(nil),   // 10: mailtwin.v1.SealedJournal
+	(*CrownRequest)(nil),    // 11: mailtwin.v1.CrownRequest
+	(*CrownResponse)(nil),   // 12: mailtwin.v1.CrownResponse
+	(*Position)(nil),        // 13: mailtwin.v1.Position
 }
 var file_mailtwin_v1_pair_proto_depIdxs = []int32{
 	1,  // 0: mailtwin.v1.InspectRequest.peers:type_name -> mailtwin.v1.PairPeer
 	0,  // 1: mailtwin.v1.InspectResponse.leads:type_name -> mailtwin.v1.PairClaim
 	0,  // 2: mailtwin.v1.InspectResponse.promised:type_name -> mailtwin.v1.PairClaim
-	11, // 3: mailtwin.v1.InspectResponse.position:type_name -> mailtwin.v1.Position
-	11, // 4: mailtwin.v1.InspectResponse.start:type_name -> mailtwin.v1.Position
+	13, // 3: mailtwin.v1.InspectResponse.position:type_name -> mailtwin.v1.Position
+	13, // 4: mailtwin.v1.InspectResponse.start:type_name -> mailtwin.v1.Position
 	1,  // 5: mailtwin.v1.InspectResponse.peers:type_name -> mailtwin.v1.PairPeer
 	0,  // 6: mailtwin.v1.ClaimRequest.claim:type_name -> mailtwin.v1.PairClaim
 	0,  // 7: mailtwin.v1.ClaimResponse.known:type_name -> mailtwin.v1.PairClaim
 	0,  // 8: mailtwin.v1.SealRequest.claim:type_name -> mailtwin.v1.PairClaim
-	8,  // 9: mailtwin.v1.SealResponse.sealed:type_name -> mailtwin.v1.SealedJournal
-	11, // 10: mailtwin.v1.SealedJournal.position:type_name -> mailtwin.v1.Position
-	0,  // 11: mailtwin.v1.CrownRequest.claim:type_name -> mailtwin.v1.PairClaim
-	11, // 12: mailtwin.v1.CrownRequest.start:type_name -> mailtwin.v1.Position
-	0,  // 13: mailtwin.v1.CrownResponse.leads:type_name -> mailtwin.v1.PairClaim
-	2,  // 14: mailtwin.v1.PairService.Inspect:input_type -> mailtwin.v1.InspectRequest
-	4,  // 15: mailtwin.v1.PairService.Claim:input_type -> mailtwin.v1.ClaimRequest
-	6,  // 16: mailtwin.v1.PairService.Seal:input_type -> mailtwin.v1.SealRequest
-	9,  // 17: mailtwin.v1.PairService.Crown:input_type -> mailtwin.v1.CrownRequest
-	3,  // 18: mailtwin.v1.PairService.Inspect:output_type -> mailtwin.v1.InspectResponse
-	5,  // 19: mailtwin.v1.PairService.Claim:output_type -> mailtwin.v1.ClaimResponse
-	7,  // 20: mailtwin.v1.PairService.Seal:output_type -> mailtwin.v1.SealResponse
-	10, // 21: mailtwin.v1.PairService.Crown:output_type -> mailtwin.v1.CrownResponse
-	18, // [18:22] is the sub-list for method output_type
-	14, // [14:18] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	0,  // 9: mailtwin.v1.UnsealRequest.claim:type_name -> mailtwin.v1.PairClaim
+	10, // 10: mailtwin.v1.SealResponse.sealed:type_name -> mailtwin.v1.SealedJournal
+	13, // 11: mailtwin.v1.SealedJournal.position:type_name -> mailtwin.v1.Position
+	0,  // 12: mailtwin.v1.CrownRequest.claim:type_name -> mailtwin.v1.PairClaim
+	13, // 13: mailtwin.v1.CrownRequest.start:type_name -> mailtwin.v1.Position
+	0,  // 14: mailtwin.v1.CrownResponse.leads:type_name -> mailtwin.v1.PairClaim
+	2,  // 15: mailtwin.v1.PairService.Inspect:input_type -> mailtwin.v1.InspectRequest
+	4,  // 16: mailtwin.v1.PairService.Claim:input_type -> mailtwin.v1.ClaimRequest
+	6,  // 17: mailtwin.v1.PairService.Seal:input_type -> mailtwin.v1.SealRequest
+	7,  // 18: mailtwin.v1.PairService.Unseal:input_type -> mailtwin.v1.UnsealRequest
+	11, // 19: mailtwin.v1.PairService.Crown:input_type -> mailtwin.v1.CrownRequest
+	3,  // 20: mailtwin.v1.PairService.Inspect:output_type -> mailtwin.v1.InspectResponse
+	5,  // 21: mailtwin.v1.PairService.Claim:output_type -> mailtwin.v1.ClaimResponse
+	9,  // 22: mailtwin.v1.PairService.Seal:output_type -> mailtwin.v1.SealResponse
+	8,  // 23: mailtwin.v1.PairService.Unseal:output_type -> mailtwin.v1.UnsealResponse
+	12, // 24: mailtwin.v1.PairService.Crown:output_type -> mailtwin.v1.CrownResponse
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_pair_proto_init() }
@@ -875,7 +988,7 @@ func file_mailtwin_v1_pair_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
-	file_mailtwin_v1_pair_proto_msgTypes[7].OneofWrappers = []any{
+	file_mailtwin_v1_pair_proto_msgTypes[9].OneofWrappers = []any{
 		(*SealResponse_Step)(nil),
 		(*SealResponse_Sealed)(nil),
 	}
@@ -885,7 +998,7 @@ func file_mailtwin_v1_pair_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_pair_proto_rawDesc), len(file_mailtwin_v1_pair_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

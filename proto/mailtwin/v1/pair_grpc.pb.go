@@ -27,6 +27,7 @@ const (
 	PairService_Inspect_FullMethodName = "/mailtwin.v1.PairService/Inspect"
 	PairService_Claim_FullMethodName   = "/mailtwin.v1.PairService/Claim"
 	PairService_Seal_FullMethodName    = "/mailtwin.v1.PairService/Seal"
+	PairService_Unseal_FullMethodName  = "/mailtwin.v1.PairService/Unseal"
 	PairService_Crown_FullMethodName   = "/mailtwin.v1.PairService/Crown"
 )
 
@@ -47,6 +48,12 @@ type PairServiceClient interface {
 	// left is journaled, and nothing more is. What was sealed for the same claim
 	// already is answered at once.
 	Seal(ctx context.Context, in *SealRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SealResponse], error)
+	// Unseal lets a primary go on that has sealed its journal for the caller, or
+	// was about to, when the caller will not take over: its mail server is started
+	// by the operator's hook. It is refused unless the claim is the very one that
+	// the primary has promised, so that an order of an attempt that was given up
+	// does nothing when it comes late.
+	Unseal(ctx context.Context, in *UnsealRequest, opts ...grpc.CallOption) (*UnsealResponse, error)
 	// Crown says that the caller is the primary of an epoch now.
 	Crown(ctx context.Context, in *CrownRequest, opts ...grpc.CallOption) (*CrownResponse, error)
 }
@@ -98,6 +105,16 @@ func (c *pairServiceClient) Seal(ctx context.Context, in *SealRequest, opts ...g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PairService_SealClient = grpc.ServerStreamingClient[SealResponse]
 
+func (c *pairServiceClient) Unseal(ctx context.Context, in *UnsealRequest, opts ...grpc.CallOption) (*UnsealResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnsealResponse)
+	err := c.cc.Invoke(ctx, PairService_Unseal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pairServiceClient) Crown(ctx context.Context, in *CrownRequest, opts ...grpc.CallOption) (*CrownResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CrownResponse)
@@ -125,6 +142,12 @@ type PairServiceServer interface {
 	// left is journaled, and nothing more is. What was sealed for the same claim
 	// already is answered at once.
 	Seal(*SealRequest, grpc.ServerStreamingServer[SealResponse]) error
+	// Unseal lets a primary go on that has sealed its journal for the caller, or
+	// was about to, when the caller will not take over: its mail server is started
+	// by the operator's hook. It is refused unless the claim is the very one that
+	// the primary has promised, so that an order of an attempt that was given up
+	// does nothing when it comes late.
+	Unseal(context.Context, *UnsealRequest) (*UnsealResponse, error)
 	// Crown says that the caller is the primary of an epoch now.
 	Crown(context.Context, *CrownRequest) (*CrownResponse, error)
 	mustEmbedUnimplementedPairServiceServer()
@@ -145,6 +168,9 @@ func (UnimplementedPairServiceServer) Claim(context.Context, *ClaimRequest) (*Cl
 }
 func (UnimplementedPairServiceServer) Seal(*SealRequest, grpc.ServerStreamingServer[SealResponse]) error {
 	return status.Error(codes.Unimplemented, "method Seal not implemented")
+}
+func (UnimplementedPairServiceServer) Unseal(context.Context, *UnsealRequest) (*UnsealResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unseal not implemented")
 }
 func (UnimplementedPairServiceServer) Crown(context.Context, *CrownRequest) (*CrownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Crown not implemented")
@@ -217,6 +243,24 @@ func _PairService_Seal_Handler(srv interface{}, stream grpc.ServerStream) error 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type PairService_SealServer = grpc.ServerStreamingServer[SealResponse]
 
+func _PairService_Unseal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnsealRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PairServiceServer).Unseal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PairService_Unseal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PairServiceServer).Unseal(ctx, req.(*UnsealRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PairService_Crown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CrownRequest)
 	if err := dec(in); err != nil {
@@ -249,6 +293,10 @@ var PairService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Claim",
 			Handler:    _PairService_Claim_Handler,
+		},
+		{
+			MethodName: "Unseal",
+			Handler:    _PairService_Unseal_Handler,
 		},
 		{
 			MethodName: "Crown",
