@@ -178,7 +178,7 @@ func (w *world) promote(name string, force bool) (answer []string) {
 		case Failed:
 			answer = append(answer, fmt.Sprintf("%s: FAILED", e.Step))
 		case Begun:
-			answer = append(answer, fmt.Sprintf("%s", e.Step))
+			answer = append(answer, string(e.Step))
 		case Done:
 		}
 	})
