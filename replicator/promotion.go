@@ -184,6 +184,8 @@ func (n *node) raise(ctx context.Context, epoch journal.Epoch) error {
 	select {
 	case <-played:
 		return nil
+	case <-n.lifetime.Done():
+		return fmt.Errorf("this node is primary of epoch %d, and the daemon ends: start it again", epoch)
 	case <-ctx.Done():
 		return fmt.Errorf("this node is primary of epoch %d, and its work has not begun yet: %w", epoch, context.Cause(ctx))
 	}

@@ -44,7 +44,7 @@ func (n *node) unseal() error {
 func (p *primaryPart) seal(ctx context.Context, c identity.Claim, step func(string)) (pairing.Sealed, error) {
 	p.sealing.Lock()
 	defer p.sealing.Unlock()
-	if !p.unsealed {
+	if p.isSealed {
 		return p.sealed()
 	}
 	say := func(words string) {
@@ -103,7 +103,7 @@ func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 		p.n.endPart()
 		return err
 	}
-	p.unsealed = false
+	p.isSealed = true
 	return nil
 }
 
