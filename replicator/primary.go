@@ -34,8 +34,9 @@ type primaryPart struct {
 	server  *primary.Server
 
 	sealing       sync.Mutex // held while the journal is sealed for a switchover
-	unsealed      bool       // the observer runs. Guarded by sealing
-	stopObserving context.CancelFunc
+	isSealed      bool       // it is done, and durable. Guarded by sealing
+	enough        chan struct{}
+	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
 
 	mu    sync.Mutex
@@ -67,7 +68,9 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	p := &primaryPart{n: n, st: st, journal: log, rates: make(map[string]rate), unsealed: !st.Sealed, observed: make(chan struct{})}
+	p := &primaryPart{n: n, st: st, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
+	p.enough, p.observed = make(chan struct{}), make(chan struct{})
+	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })
 	err = n.inherit(log)
 	if err == nil && st.Sealed {
 		// What a sealed node still serves is what it had when it was sealed.
@@ -144,14 +147,18 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 // observe watches the store until ctx ends or the journal is sealed.
 func (p *primaryPart) observe(ctx context.Context) error {
 	defer close(p.observed)
-	p.sealing.Lock()
-	ctx, p.stopObserving = context.WithCancel(ctx)
-	unsealed := p.unsealed
-	p.sealing.Unlock()
-	defer p.stopObserving()
-	if !unsealed {
+	if p.st.Sealed {
 		return nil
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-p.enough:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
 	return p.watcher.Run(ctx)
 }
 

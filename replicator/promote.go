@@ -240,6 +240,8 @@ func (s stage) Open(ctx context.Context) error {
 		}
 		select {
 		case <-played:
+		case <-s.n.lifetime.Done():
+			return errors.New("its work as primary has not begun, and the daemon ends")
 		case <-ctx.Done():
 			return fmt.Errorf("its work as primary has not begun: %w", context.Cause(ctx))
 		}

@@ -63,7 +63,7 @@ func (p *primaryPart) works() bool {
 		return false
 	}
 	defer p.sealing.Unlock()
-	return p.unsealed
+	return !p.isSealed
 }
 
 // seal stops the mail server, waits until everything that it left is journaled,
@@ -72,7 +72,7 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 	c := o.Claim
 	p.sealing.Lock()
 	defer p.sealing.Unlock()
-	if !p.unsealed {
+	if p.isSealed {
 		return p.sealed()
 	}
 	say := func(words string) {
@@ -135,7 +135,7 @@ func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 		p.n.endPart()
 		return err
 	}
-	p.unsealed = false
+	p.isSealed = true
 	return nil
 }
 

@@ -99,7 +99,26 @@ func (s *shellTest) serve(n node, stateDir string) string {
 			}
 		}
 	})
+	s.answers(stateDir)
 	return listener.Addr().String()
+}
+
+// answers waits until the daemon with that state directory can be asked.
+func (s *shellTest) answers(stateDir string) {
+	s.t.Helper()
+	late := time.After(10 * time.Second)
+	for {
+		conn, err := net.Dial("unix", filepath.Join(stateDir, "mailtwin.sock"))
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-late:
+			s.t.Fatal(err)
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // shortDir is a directory with a path short enough for a socket in it.

@@ -106,7 +106,7 @@ func TestMissingIsNotGone(t *testing.T) {
 	f.deliver("u1/cur/5.h:2,S", "five")
 	f.expect("put u1/cur/5.h:2,S")
 	f.deliver("u1/cur/6.h:2,S", "six") // under the flags that it has elsewhere
-	f.expect("put u1/cur/6.h:2,S", "remove u1/new/6.h")
+	f.expect("remove u1/new/6.h", "put u1/cur/6.h:2,S")
 	f.watcher.Rescan()
 	f.settled()
 	f.restart()
@@ -152,15 +152,17 @@ func TestQuiesce(t *testing.T) {
 		for _, name := range []string{"a", "b", "c", "d"} {
 			f.deliver("u1/new/"+name+string(rune('0'+round))+".h", name)
 		}
-		f.write("u1/subscriptions", strings.Repeat("A\n", round))
+		f.write("u1/subscriptions", strings.Repeat("A\n", round+1))
 		if round > 0 {
 			f.remove("u1/new/a" + string(rune('0'+round-1)) + ".h")
 			f.rename("u1/new/b"+string(rune('0'+round-1))+".h", "u1/cur/b"+string(rune('0'+round-1))+".h:2,S")
 		}
 		var said []string
-		head, err := f.watcher.Quiesce(t.Context(), func(words string) { said = append(said, words) })
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		head, err := f.watcher.Quiesce(ctx, func(words string) { said = append(said, words) })
+		cancel()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v; said %q; status %+v", err, said, f.watcher.Status())
 		}
 		if head != f.log.Head() || len(f.differences()) > 0 || len(said) == 0 {
 			t.Errorf("round %d: %v, the head is %v; differences %v; said %q", round, head, f.log.Head(), f.differences(), said)

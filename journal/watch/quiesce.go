@@ -2,11 +2,15 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 )
+
+// errStopped says that nobody observes any more.
+var errStopped = errors.New("the observer has stopped")
 
 // quiescePoll is how often Quiesce looks, whatever it is told.
 const quiescePoll = 100 * time.Millisecond
@@ -15,7 +19,8 @@ const quiescePoll = 100 * time.Millisecond
 // store before the call is journaled, and nothing has happened for a moment. It
 // is for when whoever writes to the store was stopped; it keeps nobody from
 // writing. waits is told, in words, each time that there is another reason to
-// wait. What cannot be read is not waited for: Status tells it.
+// wait. What cannot be read is not waited for (Status tells it), nor is a control
+// file that its writer has left in the middle: the catalog has what it was before.
 //
 // It ends with ctx, whose error then comes with what was waited for. Run must be
 // running.
@@ -24,6 +29,9 @@ func (w *Watcher) Quiesce(ctx context.Context, waits func(words string)) (journa
 	told := ""
 	for {
 		changed := w.Changed()
+		if w.Status().Phase == PhaseStopped {
+			return journal.Position{}, fmt.Errorf("quiesce: %w", errStopped)
+		}
 		why := w.unquiet(scan)
 		if why == "" {
 			// A hint may be on its way from the kernel.
@@ -67,7 +75,7 @@ func (w *Watcher) unquiet(scan uint64) string {
 	s := w.Status()
 	switch {
 	case s.Phase == PhaseStopped:
-		return "the observer has stopped"
+		return errStopped.Error()
 	case s.Suspended != "":
 		return "the store: " + s.Suspended
 	case s.JournalError != "":

@@ -48,7 +48,8 @@ const (
 type Node struct {
 	// Name is that of the node's certificate; CheckName says what it may be.
 	Name string `toml:"name"`
-	// Listen is the address, host:port, where mirrors may connect.
+	// Listen is the address, host:port, where the other nodes may connect; a
+	// node listens in every role.
 	Listen string `toml:"listen"`
 	// Peer is where the other node listens, host:port; empty on the node that
 	// made the pair.

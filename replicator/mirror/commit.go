@@ -123,7 +123,7 @@ func (k *committer) run(ctx context.Context) error {
 		if err := k.pump(); err != nil {
 			return err
 		}
-		if k.silent != nil {
+		if k.isSilent() {
 			return k.finish()
 		}
 		select {
@@ -144,17 +144,18 @@ func (k *committer) run(ctx context.Context) error {
 
 // pump asks for what the comparison has come to need.
 func (k *committer) pump() error {
-	if k.silent != nil {
+	if k.isSilent() {
 		return nil
 	}
 	return k.said(k.resync.pump())
 }
 
+func (k *committer) isSilent() bool { return k.silent != nil }
+
 // said takes note of what could not be said, which is no error of the committer.
 func (k *committer) said(err error) error {
-	if untold := (*untoldError)(nil); errors.As(err, &untold) {
-		k.silent = err
-		return nil
+	if _, untold := errors.AsType[*untoldError](err); untold {
+		k.silent, err = err, nil
 	}
 	return err
 }
@@ -321,7 +322,7 @@ func (k *committer) commit() error {
 		return err
 	}
 	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })
-	if g.memory > 0 && k.silent == nil {
+	if g.memory > 0 && !k.isSilent() {
 		if err := k.said(k.c.spent(g.memory, 0)); err != nil {
 			return err
 		}
@@ -337,7 +338,7 @@ func (k *committer) acknowledge() error {
 	if owed := k.debts.oldest(); owed > 0 {
 		acked = min(acked, owed-1)
 	}
-	if k.silent != nil || k.greeted && acked <= k.acked {
+	if k.isSilent() || k.greeted && acked <= k.acked {
 		return nil
 	}
 	k.greeted = true

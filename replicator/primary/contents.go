@@ -167,6 +167,8 @@ func (s *sender) transfer(enc *content.Encoder, number uint64, src *source, r io
 // read.
 func (s *sender) failed(p journal.Path, err error) wire.Outcome {
 	switch {
+	case errors.Is(err, errNeverCame):
+		return wire.Unreadable
 	case errors.Is(err, errGone):
 		s.server.damaged.remove(p)
 		return wire.Gone
