@@ -2,4 +2,18 @@
 // observer, the journal and the server of mirrors; on the mirror the client
 // that follows the primary; on both the catalog, the operator's socket, and
 // the status that tells the truth about all of it.
+//
+// # Roles
+//
+// A role can change while the daemon runs. The node plays the part of its role
+// until that ends or another role is decided on; then nothing of the old part
+// goes on, and the next one is put together with the same catalog. The state
+// file is written first: after a crash the node plays what was decided.
+//
+// Every node listens, and answers the others, in every role; mirrors find the
+// door open only where the node is primary. Each asks the others every few
+// seconds who is primary, and a primary asks before it serves or journals
+// anything. Who learns of a primary that beats it is fenced: its journal is
+// sealed at once, the state is written, and a person has to see to it (or, after
+// a switchover that both took part in, it follows the new one by itself).
 package replicator

@@ -88,6 +88,8 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 		a.err = errChanged
 	case have.Known() && have == facts.Content:
 		a.have = have
+	case a.item.Missing:
+		a.err = errNeverCame
 	case facts.Size <= prefetchSize || have.Known() && !facts.Content.Known():
 		a.err = s.readAhead(ctx, a)
 	}

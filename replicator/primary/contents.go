@@ -165,6 +165,8 @@ func (s *sender) transfer(number uint64, src *source,
 // read.
 func (s *sender) failed(p journal.Path, err error) wire.Outcome {
 	switch {
+	case errors.Is(err, errNeverCame):
+		return wire.Unreadable
 	case errors.Is(err, errGone):
 		s.server.damaged.remove(p)
 		return wire.Gone

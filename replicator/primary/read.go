@@ -17,6 +17,9 @@ var (
 	errGone = errors.New("gone")
 	// errChanged says that it is another file by now, or was while it was read.
 	errChanged = errors.New("changed")
+	// errNeverCame says of a primary that was a mirror before that it knows the
+	// file by name only. Whoever lacks it too must not wait for it.
+	errNeverCame = errors.New("the content never came to this node")
 )
 
 // maxCapture bounds the control files that are read as they were observed;
