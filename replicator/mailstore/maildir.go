@@ -42,12 +42,12 @@ func (Maildir) Classify(p journal.Path, t journal.Type) watch.Class {
 	}
 	if !ofServer(name) {
 		switch dir.Name() {
-		case "cur", "new":
+		case curDir, newDir:
 			if name[0] == '.' {
 				return watch.ClassIgnored
 			}
 			return watch.ClassMessage
-		case "tmp":
+		case tmpDir:
 			return watch.ClassIgnored
 		}
 	}
