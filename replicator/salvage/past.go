@@ -1,6 +1,8 @@
 package salvage
 
 import (
+	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,7 +17,7 @@ import (
 // Limits of what is held in memory of the past.
 const (
 	maxDirChanges = 32 << 10 // directories that were renamed or removed
-	maxLines      = 4 << 10  // places that messages of one base were in
+	maxEvents     = 32 << 10 // of one base
 )
 
 // errTooMany says that more has happened than these limits allow.
@@ -82,45 +84,66 @@ type past struct {
 
 // read takes all of the journal after the place, up to its head, and returns
 // where that is.
-func (p *past) read(log *journal.Log, after journal.Sequence) (journal.Sequence, error) {
+func (p *past) read(ctx context.Context, log *journal.Log, after journal.Sequence) (journal.Sequence, error) {
 	r, err := log.Read(after)
 	if err != nil {
 		return after, err
 	}
 	defer func() { _ = r.Close() }()
-	for {
+	for ctx.Err() == nil {
 		rec, more, err := r.TryNext()
 		if err != nil || !more {
 			return after, err
 		}
 		after = rec.Position.Sequence
-		if err := p.add(rec); err != nil {
+		events, err := p.eventsOf(rec)
+		if err != nil {
 			return after, err
 		}
+		for i := range events {
+			if err := p.addEvent(events[i]); err != nil {
+				return after, err
+			}
+		}
 	}
+	return after, context.Cause(ctx)
 }
 
-// add takes one record.
-func (p *past) add(rec journal.Record) error {
-	e := &rec.Entry
-	ev := event{sequence: rec.Position.Sequence, path: e.Path, from: e.From}
-	switch e.Kind {
+// eventsOf returns what a record says of files, and notes what it says of
+// directories. What a message was called before may have had another base:
+// then it is another message.
+func (p *past) eventsOf(rec journal.Record) ([]event, error) {
+	r := &rec.Entry
+	e := event{sequence: rec.Position.Sequence, path: r.Path, from: r.From}
+	switch r.Kind {
 	case journal.KindMoveDir:
-		return p.addDir(dirChange{ev.sequence, e.From, e.Path})
+		return nil, p.addDir(dirChange{e.sequence, r.From, r.Path})
 	case journal.KindRemoveDir:
-		return p.addDir(dirChange{ev.sequence, e.Path, ""})
+		return nil, p.addDir(dirChange{e.sequence, r.Path, ""})
 	case journal.KindPut, journal.KindSymlink:
-		ev.kind = eventPut
+		e.kind = eventPut
 	case journal.KindMove:
-		ev.kind = eventMove
+		e.kind = eventMove
 	case journal.KindLink:
-		ev.kind = eventLink
+		e.kind = eventLink
 	case journal.KindRemove:
-		ev.kind = eventRemove
+		e.kind = eventRemove
 	default:
-		return nil
+		return nil, nil
 	}
-	return p.addEvent(ev)
+	if e.from == "" {
+		return []event{e}, nil
+	}
+	base, _ := p.base(e.path)
+	before, was := p.base(e.from)
+	if base == before {
+		return []event{e}, nil
+	}
+	put := event{kind: eventPut, sequence: e.sequence, path: e.path}
+	if !was || e.kind == eventLink {
+		return []event{put}, nil
+	}
+	return []event{{kind: eventRemove, sequence: e.sequence, path: e.from}, put}, nil
 }
 
 func (p *past) addDir(d dirChange) error {
@@ -131,28 +154,15 @@ func (p *past) addDir(d dirChange) error {
 	return nil
 }
 
-// addEvent takes one event of a file. What a message was called before may
-// have had another base.
+// addEvent takes one event of a file.
 func (p *past) addEvent(e event) error {
-	base, message := p.base(e.path)
-	if !message {
-		if e.kind == eventRemove || p.rules.Classify(e.path, journal.TypeFile) != watch.ClassControl {
-			return nil
-		}
-		return p.addControl(e.path)
+	if base, message := p.base(e.path); message {
+		return p.sort.add(base, e.encode())
 	}
-	if e.kind == eventMove || e.kind == eventLink {
-		if before, was := p.base(e.from); !was || before != base {
-			if e.kind == eventMove && was {
-				gone := event{kind: eventRemove, sequence: e.sequence, path: e.from}
-				if err := p.sort.add(before, gone.encode()); err != nil {
-					return err
-				}
-			}
-			e.kind, e.from = eventPut, ""
-		}
+	if e.kind == eventRemove || p.rules.Classify(e.path, journal.TypeFile) != watch.ClassControl {
+		return nil
 	}
-	return p.sort.add(base, e.encode())
+	return p.addControl(e.path)
 }
 
 // addControl takes a file that is no message and has changed.
@@ -231,41 +241,78 @@ type life struct {
 	control   journal.Path   // not "": a file that is no message, and nothing else
 }
 
-// lives reads the past base by base; io.EOF after the last. There must be no
-// more to add.
-type lives struct {
+// group is all that happened to messages of one base.
+type group struct {
+	base   string
+	events []event
+}
+
+// groups reads the past base by base. There must be no more to add.
+type groups struct {
 	p *past
 	m *merge
 }
 
-func (p *past) lives() (*lives, error) {
+func (p *past) groups() (*groups, error) {
 	m, err := p.sort.sorted()
-	return &lives{p, m}, err
+	return &groups{p, m}, err
 }
 
-// next returns the life of the next base.
-func (l *lives) next() (life, error) {
-	first, err := l.m.peek()
+// next returns the group of the next base; io.EOF after the last.
+func (g *groups) next() (group, error) {
+	first, err := g.m.next()
 	if err != nil {
-		return life{}, err
+		return group{}, err
 	}
-	f := folder{p: l.p, life: life{base: first.key}, live: make(map[journal.Path]*line)}
+	out := group{base: first.key, events: []event{decodeEvent(first.data)}}
 	for {
-		r, err := l.m.peek()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return life{}, err
+		r, err := g.m.peek()
+		if errors.Is(err, io.EOF) || err == nil && r.key != first.key {
+			return out, nil
 		}
-		if err != nil || r.key != first.key {
-			f.finish()
-			return f.life, nil
+		if err == nil {
+			_, err = g.m.next()
 		}
-		if _, err := l.m.next(); err != nil {
-			return life{}, err
+		if err == nil {
+			err = out.add(g.p, decodeEvent(r.data))
 		}
-		if err := f.take(decodeEvent(r.data)); err != nil {
-			return life{}, err
+		if err != nil {
+			return group{}, err
 		}
 	}
+}
+
+// add adds an event. Renames that follow each other become one, for flags may
+// have been changed any number of times.
+func (g *group) add(p *past, e event) error {
+	if n := len(g.events); n > 0 && e.kind == eventMove {
+		last := &g.events[n-1]
+		if last.kind == eventMove && last.path == e.from && !p.dirsBetween(last.sequence, e.sequence) {
+			last.path, last.sequence = e.path, e.sequence
+			return nil
+		}
+	}
+	if len(g.events) == maxEvents {
+		return fmt.Errorf("%w: to messages called %q", errTooMany, g.base)
+	}
+	g.events = append(g.events, e)
+	return nil
+}
+
+// dirsBetween reports whether directories were changed between two places.
+func (p *past) dirsBetween(after, before journal.Sequence) bool {
+	i, _ := slices.BinarySearchFunc(p.dirs, after, func(d dirChange, s journal.Sequence) int { return cmp.Compare(d.sequence, s) })
+	return i < len(p.dirs) && p.dirs[i].sequence < before
+}
+
+// life tells what became of the messages of one base.
+func (p *past) life(g group) life {
+	f := folder{p: p, life: life{base: g.base}, live: make(map[journal.Path]*line)}
+	for _, e := range g.events {
+		f.take(e)
+	}
+	f.finish()
+	return f.life
 }
 
 // folder makes a life of events.
@@ -278,11 +325,8 @@ type folder struct {
 }
 
 // take takes the next event, and before it what happened to directories.
-func (f *folder) take(e event) error {
+func (f *folder) take(e event) {
 	f.takeDirs(e.sequence)
-	if len(f.life.lines) >= maxLines {
-		return fmt.Errorf("%w: a message called %q was in more than %d places", errTooMany, f.life.base, maxLines)
-	}
 	switch e.kind {
 	case eventPut:
 		if f.live[e.path] == nil {
@@ -310,7 +354,6 @@ func (f *folder) take(e event) error {
 	case eventControl:
 		f.life.control = e.path
 	}
-	return nil
 }
 
 // takeDirs does what happened to directories before a sequence.
@@ -369,9 +412,10 @@ func (f *folder) end(l *line) {
 	l.last, l.path = l.path, ""
 }
 
-// finish joins what was seen to what is missing, and copies to what they were
-// made of: a server moves a message by a further name for it and the removal
-// of the first.
+// finish joins what was seen to what is missing, and what is new to what is
+// gone: a server moves a message by a further name for it and the removal of
+// the first, and a file of the same base that was not seen to be renamed is the
+// same message all the same.
 func (f *folder) finish() {
 	f.takeDirs(^journal.Sequence(0))
 	for _, path := range f.seen {
@@ -383,7 +427,7 @@ func (f *folder) finish() {
 		f.begin(path, l)
 	}
 	for _, l := range f.life.lines {
-		if l.path == "" || l.copyOf == "" {
+		if l.path == "" || l.origin != "" || l.unknown {
 			continue
 		}
 		if from := f.gone(l.copyOf); from != nil {
@@ -409,10 +453,11 @@ func (f *folder) missing(path journal.Path) (found *line) {
 	return found
 }
 
-// gone returns the line that began at origin and is gone.
+// gone returns the line that began at origin and is gone; without an origin,
+// any that was there from the beginning.
 func (f *folder) gone(origin journal.Path) *line {
 	for _, l := range f.life.lines {
-		if l.path == "" && l.origin == origin {
+		if l.path == "" && l.origin != "" && (origin == "" || l.origin == origin) {
 			return l
 		}
 	}

@@ -12,9 +12,10 @@ import (
 
 // Limits of a salvage.
 const (
-	MaxOffers   = 256 // in one batch, and contents and items of it
-	MaxKeyword  = 255 // bytes in the name of a keyword
-	MaxContents = 256 // parts of contents in one message
+	MaxOffers     = 256 // in one batch, and items of a delivery
+	MaxKeyword    = 255 // bytes in the name of a keyword
+	MaxContents   = 256 // parts of contents in one message
+	MaxOtherBases = 8   // messages of the same content in one answer
 )
 
 // Origin says what the fenced node knows of a message.
@@ -124,8 +125,13 @@ type Offer struct {
 	MTime   int64
 }
 
-// Key orders offers: by base, then by mailbox.
-func (o *Offer) Key() (base, mailbox string) { return o.Base, string(o.Mailbox) }
+// Before reports whether o is offered before p: by base, then by mailbox.
+func (o *Offer) Before(p *Offer) bool {
+	if c := strings.Compare(o.Base, p.Base); c != 0 {
+		return c < 0
+	}
+	return o.Mailbox < p.Mailbox
+}
 
 // OffersMessage converts offers for the wire.
 func OffersMessage(offers []Offer) *pb.SalvageOffers {
@@ -210,6 +216,20 @@ func parseBase(b []byte) (string, error) {
 	return string(b), nil
 }
 
+func parseBases(in [][]byte) (out []string, err error) {
+	if len(in) == 0 || len(in) > MaxOtherBases {
+		return nil, fmt.Errorf("%w: %d messages of the same content", ErrProtocol, len(in))
+	}
+	for _, b := range in {
+		base, err := parseBase(b)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, base)
+	}
+	return out, nil
+}
+
 // flagsMessage converts f for the wire. What a user called a keyword may be in
 // any bytes; what is not UTF-8 cannot be told.
 func flagsMessage(f mailstore.Flags) *pb.SalvageFlags {
@@ -244,7 +264,7 @@ type Answer struct {
 	Touched      bool            // VerdictHave: changed since the primary's start, or that is not known
 	ContentHere  bool
 	OtherMailbox journal.Path // VerdictElsewhere
-	OtherBase    string       // VerdictSameContent
+	OtherBases   []string     // VerdictSameContent
 }
 
 // AnswersMessage converts answers for the wire.
@@ -254,7 +274,10 @@ func AnswersMessage(answers []Answer) *pb.SalvageAnswers {
 		a := &answers[i]
 		m := &pb.SalvageAnswer{
 			Verdict: pb.SalvageVerdict(a.Verdict), Touched: a.Touched, ContentHere: a.ContentHere,
-			OtherMailbox: []byte(a.OtherMailbox), OtherBase: []byte(a.OtherBase),
+			OtherMailbox: []byte(a.OtherMailbox),
+		}
+		for _, b := range a.OtherBases {
+			m.OtherBases = append(m.OtherBases, []byte(b))
 		}
 		if a.Verdict == VerdictHave {
 			m.Flags = flagsMessage(a.Flags)
@@ -279,7 +302,7 @@ func ParseAnswers(in *pb.SalvageAnswers, offers int) ([]Answer, error) {
 		case VerdictElsewhere:
 			a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())
 		case VerdictSameContent:
-			a.OtherBase, err = parseBase(m.GetOtherBase())
+			a.OtherBases, err = parseBases(m.GetOtherBases())
 		case VerdictWanted, VerdictExpunged, VerdictDoubt, VerdictDelivered, VerdictTaken:
 		default:
 			err = fmt.Errorf("%w: verdict %d", ErrProtocol, a.Verdict)

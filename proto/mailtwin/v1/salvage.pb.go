@@ -103,7 +103,7 @@ const (
 	SalvageVerdict_SALVAGE_VERDICT_TAKEN SalvageVerdict = 6
 	// Not there; other_mailbox has a message of this name and content.
 	SalvageVerdict_SALVAGE_VERDICT_ELSEWHERE SalvageVerdict = 7
-	// Not there; other_base has the same content in the same mailbox.
+	// Not there; other_bases have the same content in the same mailbox.
 	SalvageVerdict_SALVAGE_VERDICT_SAME_CONTENT SalvageVerdict = 8
 )
 
@@ -943,9 +943,10 @@ type SalvageAnswer struct {
 	// HAVE: it was changed on the primary since its start, or that is not known.
 	Touched bool `protobuf:"varint,3,opt,name=touched,proto3" json:"touched,omitempty"`
 	// The content is here: none need be sent.
-	ContentHere   bool   `protobuf:"varint,4,opt,name=content_here,json=contentHere,proto3" json:"content_here,omitempty"`
-	OtherMailbox  []byte `protobuf:"bytes,5,opt,name=other_mailbox,json=otherMailbox,proto3" json:"other_mailbox,omitempty"`
-	OtherBase     []byte `protobuf:"bytes,6,opt,name=other_base,json=otherBase,proto3" json:"other_base,omitempty"`
+	ContentHere  bool   `protobuf:"varint,4,opt,name=content_here,json=contentHere,proto3" json:"content_here,omitempty"`
+	OtherMailbox []byte `protobuf:"bytes,5,opt,name=other_mailbox,json=otherMailbox,proto3" json:"other_mailbox,omitempty"`
+	// At most 8.
+	OtherBases    [][]byte `protobuf:"bytes,6,rep,name=other_bases,json=otherBases,proto3" json:"other_bases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1015,9 +1016,9 @@ func (x *SalvageAnswer) GetOtherMailbox() []byte {
 	return nil
 }
 
-func (x *SalvageAnswer) GetOtherBase() []byte {
+func (x *SalvageAnswer) GetOtherBases() [][]byte {
 	if x != nil {
-		return x.OtherBase
+		return x.OtherBases
 	}
 	return nil
 }
@@ -1379,15 +1380,15 @@ const file_mailtwin_v1_salvage_proto_rawDesc = "" +
 	"\x04size\x18\b \x01(\x04R\x04size\x12\x14\n" +
 	"\x05mtime\x18\t \x01(\x10R\x05mtime\"F\n" +
 	"\x0eSalvageAnswers\x124\n" +
-	"\aanswers\x18\x01 \x03(\v2\x1a.mailtwin.v1.SalvageAnswerR\aanswers\"\xf8\x01\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1a.mailtwin.v1.SalvageAnswerR\aanswers\"\xfa\x01\n" +
 	"\rSalvageAnswer\x125\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1b.mailtwin.v1.SalvageVerdictR\averdict\x12/\n" +
 	"\x05flags\x18\x02 \x01(\v2\x19.mailtwin.v1.SalvageFlagsR\x05flags\x12\x18\n" +
 	"\atouched\x18\x03 \x01(\bR\atouched\x12!\n" +
 	"\fcontent_here\x18\x04 \x01(\bR\vcontentHere\x12#\n" +
-	"\rother_mailbox\x18\x05 \x01(\fR\fotherMailbox\x12\x1d\n" +
-	"\n" +
-	"other_base\x18\x06 \x01(\fR\totherBase\"J\n" +
+	"\rother_mailbox\x18\x05 \x01(\fR\fotherMailbox\x12\x1f\n" +
+	"\vother_bases\x18\x06 \x03(\fR\n" +
+	"otherBases\"J\n" +
 	"\x0fSalvageContents\x127\n" +
 	"\bcontents\x18\x01 \x03(\v2\x1b.mailtwin.v1.SalvageContentR\bcontents\"R\n" +
 	"\x0eSalvageContent\x12\x14\n" +
