@@ -126,8 +126,8 @@ func (p *primaryPart) serve(ctx context.Context, listener net.Listener) error {
 	)
 	p.server.Register(server)
 	if p.n.id.CanInvite() {
-		identity.NewEnrolmentServer(p.n.id, func(name, _ string) {
-			p.n.opt.Log.Info("a node has joined the pair", "name", name)
+		identity.NewEnrolmentServer(p.n.id, func(peer identity.Peer) {
+			p.n.opt.Log.Info("a node has joined the pair", "name", peer.Name, "address", peer.Address)
 		}).Register(server)
 	}
 	stop := context.AfterFunc(ctx, server.Stop)

@@ -123,7 +123,7 @@ func TestAPairIsMade(t *testing.T) {
 	if made.Address != "mx1:7420" || made.Name != "mx1" || made.Command != "mailtwin join mx1:7420 --token "+made.Token+" --store "+store {
 		t.Errorf("init printed %+v", made)
 	}
-	if got, err := identity.LoadState(state); err != nil || got != (identity.State{Role: identity.Primary, Epoch: 1, Pair: made.Pair, Name: "mx1"}) {
+	if got, err := identity.LoadState(state); err != nil || got != (identity.State{Role: identity.Primary, Epoch: 1, Leader: "mx1", Pair: made.Pair, Name: "mx1"}) {
 		t.Errorf("the primary's state: %+v, %v", got, err)
 	}
 	s.run(1, "init", "--store", store, "--state", state)

@@ -80,7 +80,7 @@ func (p *testPair) save(cfg config.Config, role identity.Role, epoch int) {
 	p.t.Helper()
 	s := identity.State{Role: role, Pair: "pair-test", Name: cfg.Node.Name}
 	if epoch > 0 {
-		s.Epoch = 1
+		s.Epoch, s.Leader = 1, cfg.Node.Name
 	}
 	if err := identity.SaveState(cfg.StateDir, s); err != nil {
 		p.t.Fatal(err)
