@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -73,6 +74,9 @@ func (l *link) receive() (*pb.SalvageResponse, error) {
 func failure(err error) error {
 	st, ok := status.FromError(err)
 	if !ok || st.Code() == codes.OK {
+		if err == nil {
+			err = wire.ErrProtocol // nothing was asked for
+		}
 		return fmt.Errorf("the new primary ended the stream: %w", err)
 	}
 	switch st.Code() {
@@ -110,10 +114,13 @@ func (l *link) deliver(items []wire.DeliveryItem) ([]wire.DeliveryResult, error)
 	return wire.ParseResults(m.GetResults(), len(items))
 }
 
-// end says that nothing more comes.
+// end says that nothing more comes, and waits until the primary has let go.
 func (l *link) end() error {
 	if err := l.stream.CloseSend(); err != nil {
 		return fmt.Errorf("end the salvage: %w", err)
+	}
+	if _, err := l.stream.Recv(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("end the salvage: %w", failure(err))
 	}
 	return nil
 }
