@@ -25,6 +25,7 @@ const (
 	OperatorService_Status_FullMethodName      = "/mailtwin.v1.OperatorService/Status"
 	OperatorService_ShowJournal_FullMethodName = "/mailtwin.v1.OperatorService/ShowJournal"
 	OperatorService_Invite_FullMethodName      = "/mailtwin.v1.OperatorService/Invite"
+	OperatorService_Rejoin_FullMethodName      = "/mailtwin.v1.OperatorService/Rejoin"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -40,6 +41,10 @@ type OperatorServiceClient interface {
 	ShowJournal(ctx context.Context, in *ShowJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ShowJournalResponse], error)
 	// Invite makes a token for one more mirror.
 	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
+	// Rejoin makes a former primary a mirror, after its mail that was never
+	// replicated was handed over to the new primary. It tells what it does until
+	// it is done; the last answer is the summary.
+	Rejoin(ctx context.Context, in *RejoinRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RejoinResponse], error)
 }
 
 type operatorServiceClient struct {
@@ -98,6 +103,25 @@ func (c *operatorServiceClient) Invite(ctx context.Context, in *InviteRequest, o
 	return out, nil
 }
 
+func (c *operatorServiceClient) Rejoin(ctx context.Context, in *RejoinRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RejoinResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[2], OperatorService_Rejoin_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RejoinRequest, RejoinResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_RejoinClient = grpc.ServerStreamingClient[RejoinResponse]
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -111,6 +135,10 @@ type OperatorServiceServer interface {
 	ShowJournal(*ShowJournalRequest, grpc.ServerStreamingServer[ShowJournalResponse]) error
 	// Invite makes a token for one more mirror.
 	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
+	// Rejoin makes a former primary a mirror, after its mail that was never
+	// replicated was handed over to the new primary. It tells what it does until
+	// it is done; the last answer is the summary.
+	Rejoin(*RejoinRequest, grpc.ServerStreamingServer[RejoinResponse]) error
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -129,6 +157,9 @@ func (UnimplementedOperatorServiceServer) ShowJournal(*ShowJournalRequest, grpc.
 }
 func (UnimplementedOperatorServiceServer) Invite(context.Context, *InviteRequest) (*InviteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Invite not implemented")
+}
+func (UnimplementedOperatorServiceServer) Rejoin(*RejoinRequest, grpc.ServerStreamingServer[RejoinResponse]) error {
+	return status.Error(codes.Unimplemented, "method Rejoin not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -191,6 +222,17 @@ func _OperatorService_Invite_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_Rejoin_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RejoinRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServiceServer).Rejoin(m, &grpc.GenericServerStream[RejoinRequest, RejoinResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_RejoinServer = grpc.ServerStreamingServer[RejoinResponse]
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -212,6 +254,11 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ShowJournal",
 			Handler:       _OperatorService_ShowJournal_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Rejoin",
+			Handler:       _OperatorService_Rejoin_Handler,
 			ServerStreams: true,
 		},
 	},
