@@ -62,7 +62,8 @@ func (s *Server) Changed() {
 	s.changed = make(chan struct{})
 }
 
-func (s *Server) next() <-chan struct{} {
+// Next returns a channel that is closed at the next change.
+func (s *Server) Next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
@@ -102,7 +103,7 @@ func (s *Server) Serve(ctx context.Context, stateDir string) error {
 func (s *Server) Status(r *pb.StatusRequest, stream pb.OperatorService_StatusServer) error {
 	ctx := stream.Context()
 	for {
-		changed := s.next()
+		changed := s.Next()
 		doc := s.node.Status()
 		b, err := json.Marshal(doc)
 		if err != nil {

@@ -65,8 +65,9 @@ type Server struct {
 	cfg   ServerConfig
 	crash func(step string) error // of tests: ends the session at a step; else nil
 
-	mu     sync.Mutex
-	active *session
+	mu      sync.Mutex
+	active  *session
+	stopped bool
 }
 
 // NewServer returns a Server.
@@ -108,12 +109,15 @@ func (s *Server) enter(ctx context.Context, sess *session) error {
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		old := s.active
-		if old == nil {
+		old, stopped := s.active, s.stopped
+		if old == nil && !stopped {
 			s.active = sess
 		}
 		s.mu.Unlock()
-		if old == nil {
+		switch {
+		case stopped:
+			return errStopping
+		case old == nil:
 			return nil
 		}
 		if old.peer != sess.peer {

@@ -83,7 +83,7 @@ func ParseSalvageHello(h *pb.SalvageHello) (SalvageHello, error) {
 	if h == nil {
 		return SalvageHello{}, fmt.Errorf("%w: the first message is no hello", ErrProtocol)
 	}
-	return SalvageHello{h.GetOldestVersion(), h.GetNewestVersion(), words(h.GetName()), h.GetLookOnly()}, nil
+	return SalvageHello{h.GetOldestVersion(), h.GetNewestVersion(), Words(h.GetName()), h.GetLookOnly()}, nil
 }
 
 // SalvageWelcome answers a hello.
@@ -109,7 +109,7 @@ func ParseSalvageWelcome(w *pb.SalvageWelcome) (SalvageWelcome, error) {
 		return SalvageWelcome{}, fmt.Errorf("%w: the primary chose %d, this node speaks %d to %d", ErrVersion, v, OldestVersion, NewestVersion)
 	}
 	start, err := ParsePosition(w.GetStart())
-	return SalvageWelcome{w.GetVersion(), words(w.GetName()), start, w.GetWhole(), w.GetComplete()}, err
+	return SalvageWelcome{w.GetVersion(), Words(w.GetName()), start, w.GetWhole(), w.GetComplete()}, err
 }
 
 // Offer is a message that the fenced node has, or had.
@@ -376,7 +376,7 @@ func ParseResults(in *pb.SalvageResults, items int) ([]DeliveryResult, error) {
 			return nil, fmt.Errorf("%w: outcome %d with %d keywords", ErrProtocol, r.Outcome, len(m.GetDropped()))
 		}
 		for _, k := range m.GetDropped() {
-			r.Dropped = append(r.Dropped, words(k))
+			r.Dropped = append(r.Dropped, Words(k))
 		}
 		if len(m.GetMailbox()) > 0 {
 			var err error
