@@ -61,7 +61,9 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	for _, n := range []string{"keep", "flags", "clash", "gone", "gone-too", "moved", "removed"} {
 		mx1.write(box+"cur/"+n+":2,", "Subject: "+n+"\n\nbody\n")
 	}
+	mx1.journaled()
 	mx1.inSync()
+	mx1.equal(mx2)
 	mx2.stop()
 
 	body := strings.Repeat("what only the former primary has\n", 3000)

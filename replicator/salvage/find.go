@@ -162,8 +162,9 @@ func (f *finder) unknown(p journal.Path, t journal.Type) error {
 		return f.past.addEvent(event{kind: eventSeen, sequence: f.head + 1, path: p})
 	case watch.ClassControl:
 		return f.past.addControl(p)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // page returns some of what the catalog has in a directory, and whether there
@@ -210,8 +211,9 @@ func (f *finder) known(ctx context.Context, d *beneath.Dir, state dirState, n na
 			return nil
 		}
 		return f.past.addControl(n.path)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // knownMessage takes a message that is missing, and all others if all are

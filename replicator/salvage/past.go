@@ -75,7 +75,6 @@ type dirChange struct {
 // journal. Messages are in the sorter, by base; directories are in memory.
 type past struct {
 	rules Rules
-	since journal.Sequence
 	dirs  []dirChange
 	sort  *sorter
 	// controls says that other files are of interest too.

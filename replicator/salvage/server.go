@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,15 +160,17 @@ func (s *Server) ledger(peer string, lookOnly bool) (*ledger, error) {
 	}
 	epoch := strconv.FormatUint(uint64(s.cfg.Reign.Epoch), 10)
 	mine := peer + "." + epoch + ledgerSuffix
-	old, err := filepath.Glob(filepath.Join(s.cfg.Dir, "*"+ledgerSuffix))
+	names, err := os.ReadDir(s.cfg.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("look for old ledgers: %w", err)
 	}
-	for _, path := range old {
-		if name := filepath.Base(path); name != mine && filepath.Ext(name[:len(name)-len(ledgerSuffix)]) != "."+epoch {
-			if err := os.Remove(path); err != nil {
-				return nil, fmt.Errorf("remove an old ledger: %w", err)
-			}
+	for _, n := range names {
+		owner, isLedger := strings.CutSuffix(n.Name(), ledgerSuffix)
+		if !isLedger || filepath.Ext(owner) == "."+epoch {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.cfg.Dir, n.Name())); err != nil {
+			return nil, fmt.Errorf("remove an old ledger: %w", err)
 		}
 	}
 	path := filepath.Join(s.cfg.Dir, mine)
