@@ -36,6 +36,7 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.SilenceLimit, Timeout: wire.SilenceLimit}),
 	)
 	n.door.Register(server)
+	n.salvageDoor.Register(server)
 	pairing.NewServer(n, n.id.RequirePeer).Register(server)
 	if n.id.CanInvite() {
 		identity.NewEnrolmentServer(n.id, n.enrolled).Register(server)

@@ -22,6 +22,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/primary"
+	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -60,22 +61,24 @@ type part interface {
 
 // node is what is the same in every role.
 type node struct {
-	cfg      config.Config
-	opt      Options
-	id       *identity.Identity
-	catalog  *catalog.Catalog
-	server   *operator.Server
-	ready    func()
-	door     *primary.Door
-	peers    *identity.Peers
-	vigil    *vigil
-	hooks    *hook.Hooks
-	promoter *failover.Promoter
-	listen   string // where the node listens, host:port as others are told
+	cfg         config.Config
+	opt         Options
+	id          *identity.Identity
+	catalog     *catalog.Catalog
+	server      *operator.Server
+	ready       func()
+	door        *primary.Door
+	salvageDoor *salvage.Door
+	peers       *identity.Peers
+	vigil       *vigil
+	hooks       *hook.Hooks
+	promoter    *failover.Promoter
+	listen      string // where the node listens, host:port as others are told
 	// lifetime ends with the daemon, and not with a role.
 	lifetime context.Context //nolint:containedctx // a part's own context ends before what it has to wait for
 
-	deciding sync.Mutex // held over a change of the state file
+	deciding  sync.Mutex // held over a change of the state file
+	rejoining sync.Mutex // held while the node rejoins
 
 	mu        sync.Mutex
 	st        identity.State
@@ -132,6 +135,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 		Timeout: time.Duration(cfg.Hooks.Timeout), Node: id.Name(), Store: cfg.Store.Path, Log: opt.Log.Named("hook"),
 	})
 	n.door = primary.NewDoor(id.Name() + " is starting")
+	n.salvageDoor = salvage.NewDoor(id.Name() + " is not primary now")
 	n.vigil = newVigil(n)
 	n.ready = sync.OnceFunc(func() {
 		if opt.Ready != nil {

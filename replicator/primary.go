@@ -19,6 +19,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
+	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -32,6 +33,7 @@ type primaryPart struct {
 	journal *journal.Log
 	watcher *watch.Watcher
 	server  *primary.Server
+	salvage *salvage.Server
 
 	sealing       sync.Mutex // held while the journal is sealed for a switchover
 	isSealed      bool       // it is done, and durable. Guarded by sealing
@@ -93,6 +95,11 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 	})
+	p.salvage = salvage.NewServer(salvage.ServerConfig{
+		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
+		Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Log: n.opt.Log.Named("salvage"),
+		Dir: n.salvageDir(), Peer: n.id.RequirePeer,
+	})
 	return p, nil
 }
 
@@ -130,6 +137,10 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
 	p.n.door.Open(p.server)
+	if !p.st.Sealed {
+		p.n.salvageDoor.Open(p.salvage)
+	}
+	defer p.n.salvageDoor.Shut(p.n.id.Name() + " is not primary now")
 	stop := context.AfterFunc(ctx, func() { p.n.door.Shut(p.n.id.Name() + " does not serve mirrors now") })
 	defer stop()
 	p.n.ready()

@@ -16,6 +16,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
+	"github.com/mailtwin/mailtwin/replicator/salvage"
 )
 
 // The names of journals in the state directory.
@@ -85,6 +86,11 @@ func (n *node) prepareJournal(epoch journal.Epoch) error {
 	}
 	after, err := beginning(s)
 	if err != nil {
+		return err
+	}
+	if err := salvage.SaveReign(n.salvageDir(), salvage.Reign{
+		Epoch: epoch, Start: after, Whole: s.Whole && s.Totals.Missing == 0,
+	}); err != nil {
 		return err
 	}
 	fresh := filepath.Join(n.cfg.StateDir, newJournalDir)

@@ -87,6 +87,8 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 	if err := p.n.hook(ctx, e); err != nil {
 		return pairing.Sealed{}, fmt.Errorf("the hook fence: %w", err)
 	}
+	// What would be delivered from here on would not be journaled.
+	p.n.salvageDoor.Shut(p.n.id.Name() + " is being sealed for a switchover")
 	if o.Blind {
 		say("the store is not looked at again")
 	} else {

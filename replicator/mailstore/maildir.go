@@ -7,9 +7,9 @@ import (
 	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
-// Staging is the directory at the store's root in which a mirror prepares what
-// it will rename into the mailboxes. No mail server takes it for a folder, and
-// it is never replicated.
+// Staging is the directory at the store's root in which a node prepares what it
+// will rename into the mailboxes, and keeps what is not in them any more. No mail
+// server takes it for a folder, and it is never replicated.
 const Staging = "..mailtwin"
 
 // The control files with a class of their own.
@@ -42,12 +42,12 @@ func (Maildir) Classify(p journal.Path, t journal.Type) watch.Class {
 	}
 	if !ofServer(name) {
 		switch dir.Name() {
-		case "cur", "new":
+		case curDir, newDir:
 			if name[0] == '.' {
 				return watch.ClassIgnored
 			}
 			return watch.ClassMessage
-		case "tmp":
+		case tmpDir:
 			return watch.ClassIgnored
 		}
 	}

@@ -14,6 +14,10 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
 
+// stageName is the directory, in that of staging, in which contents wait. Beside
+// it is what a salvage keeps, which a mirror leaves alone.
+const stageName = "mirror"
+
 // stage is the directory in which contents wait, durable and complete, to be
 // renamed into the mailboxes. It begins empty with each stream.
 type stage struct {
@@ -28,17 +32,41 @@ func openStage(root *beneath.Root) (*stage, error) {
 		return nil, err
 	}
 	defer func() { _ = top.Close() }()
-	if err := top.RemoveTree(mailstore.Staging); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := top.Mkdir(mailstore.Staging, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	if err := top.Mkdir(mailstore.Staging, 0o700); err != nil {
+	own, err := top.Dir(mailstore.Staging)
+	if err != nil {
 		return nil, err
 	}
-	dir, err := top.Dir(mailstore.Staging)
+	defer func() { _ = own.Close() }()
+	if err := sweep(own); err != nil {
+		return nil, err
+	}
+	if err := own.Mkdir(stageName, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := own.Dir(stageName)
 	if err != nil {
 		return nil, err
 	}
 	return &stage{dir: dir}, nil
+}
+
+// sweep removes what an earlier stream left, and what one of a version before
+// this one left beside it.
+func sweep(own *beneath.Dir) error {
+	return own.Each(func(names []beneath.Name) error {
+		for _, n := range names {
+			if n.Type == journal.TypeDirectory && n.Name != stageName {
+				continue
+			}
+			if err := own.RemoveTree(n.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (s *stage) close() { _ = s.dir.Close() }

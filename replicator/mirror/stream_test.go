@@ -52,7 +52,7 @@ func TestEntriesAreApplied(t *testing.T) {
 	if !os.SameFile(one, two) || one.ModTime().UnixNano() != b.mtime {
 		t.Error("the two names are not one file, or have another time")
 	}
-	if left, _ := os.ReadDir(filepath.Join(f.store, "..mailtwin")); len(left) > 0 {
+	if left, _ := os.ReadDir(filepath.Join(f.store, "..mailtwin", stageName)); len(left) > 0 {
 		t.Errorf("still staged: %v", left)
 	}
 }

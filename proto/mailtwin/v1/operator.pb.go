@@ -872,6 +872,382 @@ func (x *FailoverFailure) GetResult() []byte {
 	return nil
 }
 
+// RejoinRequest asks a fenced node to rejoin its pair.
+type RejoinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only tell what would be done.
+	List bool `protobuf:"varint,1,opt,name=list,proto3" json:"list,omitempty"`
+	// Tell the subjects of messages too.
+	Subjects      bool `protobuf:"varint,2,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinRequest) Reset() {
+	*x = RejoinRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinRequest) ProtoMessage() {}
+
+func (x *RejoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinRequest.ProtoReflect.Descriptor instead.
+func (*RejoinRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RejoinRequest) GetList() bool {
+	if x != nil {
+		return x.List
+	}
+	return false
+}
+
+func (x *RejoinRequest) GetSubjects() bool {
+	if x != nil {
+		return x.Subjects
+	}
+	return false
+}
+
+// RejoinResponse is one thing that rejoin has to tell.
+type RejoinResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*RejoinResponse_Step
+	//	*RejoinResponse_Line
+	//	*RejoinResponse_Summary
+	Message       isRejoinResponse_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinResponse) Reset() {
+	*x = RejoinResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinResponse) ProtoMessage() {}
+
+func (x *RejoinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinResponse.ProtoReflect.Descriptor instead.
+func (*RejoinResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RejoinResponse) GetMessage() isRejoinResponse_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *RejoinResponse) GetStep() string {
+	if x != nil {
+		if x, ok := x.Message.(*RejoinResponse_Step); ok {
+			return x.Step
+		}
+	}
+	return ""
+}
+
+func (x *RejoinResponse) GetLine() *RejoinLine {
+	if x != nil {
+		if x, ok := x.Message.(*RejoinResponse_Line); ok {
+			return x.Line
+		}
+	}
+	return nil
+}
+
+func (x *RejoinResponse) GetSummary() *RejoinSummary {
+	if x != nil {
+		if x, ok := x.Message.(*RejoinResponse_Summary); ok {
+			return x.Summary
+		}
+	}
+	return nil
+}
+
+type isRejoinResponse_Message interface {
+	isRejoinResponse_Message()
+}
+
+type RejoinResponse_Step struct {
+	// What is being done, in words.
+	Step string `protobuf:"bytes,1,opt,name=step,proto3,oneof"`
+}
+
+type RejoinResponse_Line struct {
+	Line *RejoinLine `protobuf:"bytes,2,opt,name=line,proto3,oneof"`
+}
+
+type RejoinResponse_Summary struct {
+	Summary *RejoinSummary `protobuf:"bytes,3,opt,name=summary,proto3,oneof"`
+}
+
+func (*RejoinResponse_Step) isRejoinResponse_Message() {}
+
+func (*RejoinResponse_Line) isRejoinResponse_Message() {}
+
+func (*RejoinResponse_Summary) isRejoinResponse_Message() {}
+
+// RejoinLine is what became of one message, or of another file.
+type RejoinLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What happened to it on this node: new, flags, moved, removed, present or
+	// control.
+	Change string `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	// What became of it, as described in the package replicator/salvage.
+	Outcome string `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// The mailbox and the file, here. Without a mailbox it is no message.
+	Mailbox []byte `protobuf:"bytes,3,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Path    []byte `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	Size    uint64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	// INTERNALDATE, nanoseconds since 1970; 0 if it is not known.
+	Date   int64  `protobuf:"fixed64,6,opt,name=date,proto3" json:"date,omitempty"`
+	Detail string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Where it was delivered to, if that is another mailbox.
+	To []byte `protobuf:"bytes,8,opt,name=to,proto3" json:"to,omitempty"`
+	// Keywords that are not known there.
+	Dropped       []string `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty"`
+	Subject       string   `protobuf:"bytes,10,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinLine) Reset() {
+	*x = RejoinLine{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinLine) ProtoMessage() {}
+
+func (x *RejoinLine) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinLine.ProtoReflect.Descriptor instead.
+func (*RejoinLine) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RejoinLine) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *RejoinLine) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *RejoinLine) GetMailbox() []byte {
+	if x != nil {
+		return x.Mailbox
+	}
+	return nil
+}
+
+func (x *RejoinLine) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *RejoinLine) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *RejoinLine) GetDate() int64 {
+	if x != nil {
+		return x.Date
+	}
+	return 0
+}
+
+func (x *RejoinLine) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RejoinLine) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *RejoinLine) GetDropped() []string {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
+func (x *RejoinLine) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+// RejoinSummary is the last that is told.
+type RejoinSummary struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Primary string                 `protobuf:"bytes,1,opt,name=primary,proto3" json:"primary,omitempty"`
+	// Why it is not known for each message whether it was replicated.
+	Uncertain string `protobuf:"bytes,2,opt,name=uncertain,proto3" json:"uncertain,omitempty"`
+	// How many messages had which outcome.
+	Outcomes       map[string]uint64 `protobuf:"bytes,3,rep,name=outcomes,proto3" json:"outcomes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	DeliveredBytes uint64            `protobuf:"varint,4,opt,name=delivered_bytes,json=deliveredBytes,proto3" json:"delivered_bytes,omitempty"`
+	SentBytes      uint64            `protobuf:"varint,5,opt,name=sent_bytes,json=sentBytes,proto3" json:"sent_bytes,omitempty"`
+	// Where copies are kept, in the store.
+	History string `protobuf:"bytes,6,opt,name=history,proto3" json:"history,omitempty"`
+	// The node is a mirror now.
+	Mirror        bool `protobuf:"varint,7,opt,name=mirror,proto3" json:"mirror,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejoinSummary) Reset() {
+	*x = RejoinSummary{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejoinSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejoinSummary) ProtoMessage() {}
+
+func (x *RejoinSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejoinSummary.ProtoReflect.Descriptor instead.
+func (*RejoinSummary) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RejoinSummary) GetPrimary() string {
+	if x != nil {
+		return x.Primary
+	}
+	return ""
+}
+
+func (x *RejoinSummary) GetUncertain() string {
+	if x != nil {
+		return x.Uncertain
+	}
+	return ""
+}
+
+func (x *RejoinSummary) GetOutcomes() map[string]uint64 {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *RejoinSummary) GetDeliveredBytes() uint64 {
+	if x != nil {
+		return x.DeliveredBytes
+	}
+	return 0
+}
+
+func (x *RejoinSummary) GetSentBytes() uint64 {
+	if x != nil {
+		return x.SentBytes
+	}
+	return 0
+}
+
+func (x *RejoinSummary) GetHistory() string {
+	if x != nil {
+		return x.History
+	}
+	return ""
+}
+
+func (x *RejoinSummary) GetMirror() bool {
+	if x != nil {
+		return x.Mirror
+	}
+	return false
+}
+
 var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
@@ -928,13 +1304,47 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x05words\x18\x01 \x01(\tR\x05words\x12\x12\n" +
 	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x14\n" +
 	"\x05stale\x18\x03 \x01(\bR\x05stale\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result2\x8f\x03\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result\"?\n" +
+	"\rRejoinRequest\x12\x12\n" +
+	"\x04list\x18\x01 \x01(\bR\x04list\x12\x1a\n" +
+	"\bsubjects\x18\x02 \x01(\bR\bsubjects\"\x98\x01\n" +
+	"\x0eRejoinResponse\x12\x14\n" +
+	"\x04step\x18\x01 \x01(\tH\x00R\x04step\x12-\n" +
+	"\x04line\x18\x02 \x01(\v2\x17.mailtwin.v1.RejoinLineH\x00R\x04line\x126\n" +
+	"\asummary\x18\x03 \x01(\v2\x1a.mailtwin.v1.RejoinSummaryH\x00R\asummaryB\t\n" +
+	"\amessage\"\xf0\x01\n" +
+	"\n" +
+	"RejoinLine\x12\x16\n" +
+	"\x06change\x18\x01 \x01(\tR\x06change\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x18\n" +
+	"\amailbox\x18\x03 \x01(\fR\amailbox\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\fR\x04path\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\x12\x12\n" +
+	"\x04date\x18\x06 \x01(\x10R\x04date\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\x12\x0e\n" +
+	"\x02to\x18\b \x01(\fR\x02to\x12\x18\n" +
+	"\adropped\x18\t \x03(\tR\adropped\x12\x18\n" +
+	"\asubject\x18\n" +
+	" \x01(\tR\asubject\"\xc4\x02\n" +
+	"\rRejoinSummary\x12\x18\n" +
+	"\aprimary\x18\x01 \x01(\tR\aprimary\x12\x1c\n" +
+	"\tuncertain\x18\x02 \x01(\tR\tuncertain\x12D\n" +
+	"\boutcomes\x18\x03 \x03(\v2(.mailtwin.v1.RejoinSummary.OutcomesEntryR\boutcomes\x12'\n" +
+	"\x0fdelivered_bytes\x18\x04 \x01(\x04R\x0edeliveredBytes\x12\x1d\n" +
+	"\n" +
+	"sent_bytes\x18\x05 \x01(\x04R\tsentBytes\x12\x18\n" +
+	"\ahistory\x18\x06 \x01(\tR\ahistory\x12\x16\n" +
+	"\x06mirror\x18\a \x01(\bR\x06mirror\x1a;\n" +
+	"\rOutcomesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x012\xd4\x03\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
 	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponse\x12U\n" +
 	"\fPlanFailover\x12 .mailtwin.v1.PlanFailoverRequest\x1a!.mailtwin.v1.PlanFailoverResponse0\x01\x12I\n" +
-	"\bFailover\x12\x1c.mailtwin.v1.FailoverRequest\x1a\x1d.mailtwin.v1.FailoverResponse0\x01B;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\bFailover\x12\x1c.mailtwin.v1.FailoverRequest\x1a\x1d.mailtwin.v1.FailoverResponse0\x01\x12C\n" +
+	"\x06Rejoin\x12\x1a.mailtwin.v1.RejoinRequest\x1a\x1b.mailtwin.v1.RejoinResponse0\x01B;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -948,7 +1358,7 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: mailtwin.v1.StatusRequest
 	(*StatusResponse)(nil),       // 1: mailtwin.v1.StatusResponse
@@ -962,30 +1372,40 @@ var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*FailoverResponse)(nil),     // 9: mailtwin.v1.FailoverResponse
 	(*FailoverEvent)(nil),        // 10: mailtwin.v1.FailoverEvent
 	(*FailoverFailure)(nil),      // 11: mailtwin.v1.FailoverFailure
-	(*Position)(nil),             // 12: mailtwin.v1.Position
-	(*Facts)(nil),                // 13: mailtwin.v1.Facts
+	(*RejoinRequest)(nil),        // 12: mailtwin.v1.RejoinRequest
+	(*RejoinResponse)(nil),       // 13: mailtwin.v1.RejoinResponse
+	(*RejoinLine)(nil),           // 14: mailtwin.v1.RejoinLine
+	(*RejoinSummary)(nil),        // 15: mailtwin.v1.RejoinSummary
+	nil,                          // 16: mailtwin.v1.RejoinSummary.OutcomesEntry
+	(*Position)(nil),             // 17: mailtwin.v1.Position
+	(*Facts)(nil),                // 18: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	12, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	13, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	17, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	18, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
 	11, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
 	10, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
 	11, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
-	0,  // 5: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
-	2,  // 6: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
-	4,  // 7: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
-	6,  // 8: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
-	8,  // 9: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
-	1,  // 10: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3,  // 11: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5,  // 12: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	7,  // 13: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
-	9,  // 14: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	14, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
+	15, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
+	16, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
+	0,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
+	2,  // 9: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
+	4,  // 10: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
+	6,  // 11: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
+	8,  // 12: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
+	12, // 13: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
+	1,  // 14: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3,  // 15: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	5,  // 16: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	7,  // 17: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	9,  // 18: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	13, // 19: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_operator_proto_init() }
@@ -1004,13 +1424,18 @@ func file_mailtwin_v1_operator_proto_init() {
 		(*FailoverResponse_Result)(nil),
 		(*FailoverResponse_Failure)(nil),
 	}
+	file_mailtwin_v1_operator_proto_msgTypes[13].OneofWrappers = []any{
+		(*RejoinResponse_Step)(nil),
+		(*RejoinResponse_Line)(nil),
+		(*RejoinResponse_Summary)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

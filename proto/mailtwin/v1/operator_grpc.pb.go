@@ -27,6 +27,7 @@ const (
 	OperatorService_Invite_FullMethodName       = "/mailtwin.v1.OperatorService/Invite"
 	OperatorService_PlanFailover_FullMethodName = "/mailtwin.v1.OperatorService/PlanFailover"
 	OperatorService_Failover_FullMethodName     = "/mailtwin.v1.OperatorService/Failover"
+	OperatorService_Rejoin_FullMethodName       = "/mailtwin.v1.OperatorService/Rejoin"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -50,6 +51,10 @@ type OperatorServiceClient interface {
 	// message is the result or the failure. If the caller goes away before the
 	// step raise, the promotion is given up; from then on it goes on without.
 	Failover(ctx context.Context, in *FailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FailoverResponse], error)
+	// Rejoin makes a former primary a mirror, after its mail that was never
+	// replicated was handed over to the new primary. It tells what it does until
+	// it is done; the last answer is the summary.
+	Rejoin(ctx context.Context, in *RejoinRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RejoinResponse], error)
 }
 
 type operatorServiceClient struct {
@@ -146,6 +151,25 @@ func (c *operatorServiceClient) Failover(ctx context.Context, in *FailoverReques
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OperatorService_FailoverClient = grpc.ServerStreamingClient[FailoverResponse]
 
+func (c *operatorServiceClient) Rejoin(ctx context.Context, in *RejoinRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RejoinResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[4], OperatorService_Rejoin_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RejoinRequest, RejoinResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_RejoinClient = grpc.ServerStreamingClient[RejoinResponse]
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -167,6 +191,10 @@ type OperatorServiceServer interface {
 	// message is the result or the failure. If the caller goes away before the
 	// step raise, the promotion is given up; from then on it goes on without.
 	Failover(*FailoverRequest, grpc.ServerStreamingServer[FailoverResponse]) error
+	// Rejoin makes a former primary a mirror, after its mail that was never
+	// replicated was handed over to the new primary. It tells what it does until
+	// it is done; the last answer is the summary.
+	Rejoin(*RejoinRequest, grpc.ServerStreamingServer[RejoinResponse]) error
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -191,6 +219,9 @@ func (UnimplementedOperatorServiceServer) PlanFailover(*PlanFailoverRequest, grp
 }
 func (UnimplementedOperatorServiceServer) Failover(*FailoverRequest, grpc.ServerStreamingServer[FailoverResponse]) error {
 	return status.Error(codes.Unimplemented, "method Failover not implemented")
+}
+func (UnimplementedOperatorServiceServer) Rejoin(*RejoinRequest, grpc.ServerStreamingServer[RejoinResponse]) error {
+	return status.Error(codes.Unimplemented, "method Rejoin not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -275,6 +306,17 @@ func _OperatorService_Failover_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OperatorService_FailoverServer = grpc.ServerStreamingServer[FailoverResponse]
 
+func _OperatorService_Rejoin_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RejoinRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServiceServer).Rejoin(m, &grpc.GenericServerStream[RejoinRequest, RejoinResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_RejoinServer = grpc.ServerStreamingServer[RejoinResponse]
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -306,6 +348,11 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Failover",
 			Handler:       _OperatorService_Failover_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Rejoin",
+			Handler:       _OperatorService_Rejoin_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -1,0 +1,118 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/salvage"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+// salvageDir is where the node keeps what it needs for salvages.
+func (n *node) salvageDir() string { return filepath.Join(n.cfg.StateDir, "salvage") }
+
+// Rejoin implements operator.Rejoiner: salvage, then mirror. It can be done
+// again after it broke off anywhere: the node is a mirror when the state says
+// so, durably, which is the last step.
+func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell operator.RejoinTeller) (operator.RejoinResult, error) {
+	var result operator.RejoinResult
+	if !n.rejoining.TryLock() {
+		return result, errors.New("another rejoin is going on")
+	}
+	defer n.rejoining.Unlock()
+	st := n.state()
+	p, fenced := n.current().(*fencedPart)
+	if !fenced || st.Role != identity.Fenced {
+		return result, refuse("only a former primary that is fenced can rejoin", "%s is %s of epoch %d", st.Name, st.Role, st.Epoch)
+	}
+	address := n.peers.Address(st.Leader)
+	if address == "" {
+		return result, refuse("start the new primary, and wait until `mailtwin status` names it", "where %s is primary is not known yet", st.Leads())
+	}
+	if err := tell.Step(fmt.Sprintf("asking %s at %s what it has", st.Leader, address)); err != nil {
+		return result, err
+	}
+	root, err := beneath.Open(n.cfg.Store.Path)
+	if err != nil {
+		return result, fmt.Errorf("open the store: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	conn, err := n.dialLeader(address)
+	if err != nil {
+		return result, err
+	}
+	defer func() { _ = conn.Close() }()
+	result.Summary, err = salvage.Run(ctx, n.salvageOf(ctx, p, st, root, opt, tell), conn)
+	if err != nil || opt.List {
+		return result, err
+	}
+	if err := tell.Step("taking stock of the store"); err != nil {
+		return result, err
+	}
+	if err := salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}); err != nil {
+		return result, fmt.Errorf("take stock of the store: %w", err)
+	}
+	_, is, err := n.decide(func(s identity.State) (identity.State, error) {
+		if s.Role != identity.Fenced || s.Leads() != st.Leads() {
+			return s, refuse("run the command again", "%v leads by now", s.Leads())
+		}
+		s.Role = identity.Mirror
+		return s, nil
+	})
+	result.Mirror = err == nil && is.Role == identity.Mirror
+	return result, err
+}
+
+// salvageOf puts together the salvage of a fenced node.
+func (n *node) salvageOf(ctx context.Context, p *fencedPart, st identity.State, root *beneath.Root,
+	opt operator.RejoinOptions, tell operator.RejoinTeller) salvage.Config {
+	log, err := p.log()
+	if err == nil {
+		err = watch.Replay(ctx, n.catalog, log)
+	}
+	reign := st.Epoch - 1
+	if err != nil {
+		n.opt.Log.Warn("the journal cannot tell what was replicated", "error", err)
+		log = nil
+	} else {
+		reign = log.Head().Epoch
+	}
+	return salvage.Config{
+		Name: n.id.Name(), Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
+		Log: n.opt.Log.Named("salvage"), Now: n.opt.Clock.Now, Epoch: st.Epoch, Reign: reign,
+		Dir: n.salvageDir(), LookOnly: opt.List, Subjects: opt.Subjects, Report: tell.Line,
+	}
+}
+
+// dialLeader makes a connection to the primary, which is established by its
+// first use.
+func (n *node) dialLeader(address string) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(n.id.ClientCredentials(nil)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: wire.SilenceLimit, PermitWithoutStream: true}),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: wire.SilenceLimit}).DialContext(ctx, "tcp", address)
+		}),
+	)
+	if err != nil {
+		return nil, hint.Add(fmt.Errorf("dial the primary at %s: %w", address, err), "is it running, and can it be reached from here?")
+	}
+	return conn, nil
+}
+
+var _ operator.Rejoiner = (*node)(nil)

@@ -1,0 +1,134 @@
+package replicator
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/salvage"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// teller keeps what it is told.
+type teller struct {
+	steps []string
+	lines []salvage.Line
+}
+
+func (t *teller) Step(words string) error {
+	t.steps = append(t.steps, words)
+	return nil
+}
+
+func (t *teller) Line(l salvage.Line) error {
+	t.lines = append(t.lines, l)
+	return nil
+}
+
+// rename renames a file of the store, as a flag change and a move do.
+func (m *testNode) rename(from, to string) {
+	m.c.t.Helper()
+	m.c.must(os.Rename(filepath.Join(m.cfg.Store.Path, from), filepath.Join(m.cfg.Store.Path, to)))
+}
+
+func (m *testNode) remove(path string) {
+	m.c.t.Helper()
+	m.c.must(os.Remove(filepath.Join(m.cfg.Store.Path, path)))
+}
+
+// journaled waits until the node knows what is on its disk.
+func (m *testNode) journaled() {
+	m.c.t.Helper()
+	files := uint64(strings.Count(m.tree(), "/cur/") + strings.Count(m.tree(), "/new/"))
+	m.until("journaled", func(d status.Document) bool {
+		return d.Store.State == "watching" && d.Store.Files == files && d.Store.Watch.Pending == 0
+	})
+}
+
+// TestRejoinAfterSplitBrain: both sides took mail, removed and changed some;
+// then the former primary rejoins, over real TLS.
+func TestRejoinAfterSplitBrain(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	const box = "u/Maildir/"
+	for _, sub := range []string{"cur", "new", "tmp", ".Work/cur", ".Work/new", ".Work/tmp"} {
+		c.must(os.MkdirAll(filepath.Join(mx1.cfg.Store.Path, box+sub), 0o700))
+	}
+	for _, n := range []string{"keep", "flags", "clash", "gone", "gone-too", "moved", "removed"} {
+		mx1.write(box+"cur/"+n+":2,", "Subject: "+n+"\n\nbody\n")
+	}
+	mx1.journaled()
+	mx1.inSync()
+	mx1.equal(mx2)
+	mx2.stop()
+
+	body := strings.Repeat("what only the former primary has\n", 3000)
+	mx1.write(box+"new/only1", "Subject: only 1\n\n"+body)
+	mx1.write(box+"new/twin1", "Subject: twice\n\n"+body)
+	mx1.write(box+"new/twin2", "Subject: twice\n\n"+body)
+	mx1.rename(box+"cur/flags:2,", box+"cur/flags:2,FS")
+	mx1.rename(box+"cur/clash:2,", box+"cur/clash:2,S")
+	mx1.rename(box+"cur/gone:2,", box+"cur/gone:2,F")
+	mx1.rename(box+"cur/moved:2,", box+".Work/cur/moved:2,S")
+	mx1.remove(box + "cur/removed:2,")
+	mx1.journaled()
+	mx1.stop()
+	mx1.write(box+".Work/cur/silent:2,RS", "Subject: silent\n\nwhile the daemon was down\n")
+
+	mx2.start()
+	mx2.promote()
+	mx2.write(box+"new/only2", "Subject: only 2\n\nnew there\n")
+	mx2.rename(box+"cur/clash:2,", box+"cur/clash:2,T")
+	mx2.remove(box + "cur/gone:2,")
+	mx2.remove(box + "cur/gone-too:2,")
+	mx2.journaled()
+
+	mx1.start()
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) && d.Journal != nil })
+	before := mx1.tree()
+	look := &teller{}
+	listed, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{List: true, Subjects: true}, look)
+	c.must(err)
+	if mx1.tree() != before || listed.Mirror || listed.Outcomes[salvage.OutcomeWanted] != 4 || mx1.n.state().Role != identity.Fenced {
+		t.Errorf("a look changed something, or saw %+v", listed)
+	}
+	if !slices.ContainsFunc(look.lines, func(l salvage.Line) bool { return l.Subject == "only 1" }) {
+		t.Errorf("no subject in %+v", look.lines)
+	}
+	done := &teller{}
+	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, done)
+	c.must(err)
+	t.Logf("%+v", result)
+	if !result.Mirror || result.Uncertain != "" || result.Outcomes[salvage.OutcomeDelivered] != 4 ||
+		result.Outcomes[salvage.OutcomeExpunged] != 1 || result.Outcomes[salvage.OutcomeConflict] != 1 {
+		t.Errorf("%+v\n%+v", result, done.lines)
+	}
+	if result.Sent*10 > result.Delivered*11 {
+		t.Errorf("%d bytes were sent for %d", result.Sent, result.Delivered)
+	}
+	mx2.inSync()
+	mx1.equal(mx2)
+	for _, want := range []string{
+		"new/only1", "new/only2", "new/twin1", "new/twin2", ".Work/cur/silent:2,RS", "cur/flags:2,FS", "cur/clash:2,T",
+		"cur/moved:2,S", "cur/removed:2,", "cur/keep:2,",
+	} {
+		if !mx2.has(box+want) || !mx1.has(box+want) {
+			t.Errorf("%q is missing on a node", want)
+		}
+	}
+	if n := strings.Count(mx2.tree(), "\nu/Maildir/"); strings.Contains(mx2.tree(), "gone") || strings.Contains(mx1.tree(), "gone") {
+		t.Errorf("what was removed is back:\n%s (%d)", mx1.tree(), n)
+	}
+	if !mx1.has("..mailtwin/history/1/" + box + "cur/gone:2,F") {
+		t.Error("what was expunged there was changed here, and is not kept")
+	}
+	d := mx1.until("whole", func(d status.Document) bool { return d.Primary != nil && d.Primary.State == status.InSync })
+	t.Logf("delivered %d bytes, sent %d, received as a mirror %d", result.Delivered, result.Sent, d.Primary.ReceivedBytes)
+	if _, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{}); err == nil {
+		t.Error("a mirror rejoined")
+	}
+}

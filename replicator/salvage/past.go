@@ -1,0 +1,466 @@
+package salvage
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
+)
+
+// Limits of what is held in memory of the past.
+const (
+	maxDirChanges = 32 << 10 // directories that were renamed or removed
+	maxEvents     = 32 << 10 // of one base
+)
+
+// errTooMany says that more has happened than these limits allow.
+var errTooMany = errors.New("too much has happened since")
+
+// event is something that happened to a message.
+type event struct {
+	kind     eventKind
+	sequence journal.Sequence
+	path     journal.Path
+	from     journal.Path // eventMove and eventLink
+}
+
+type eventKind byte
+
+// The kinds of events. The first are entries of the journal.
+const (
+	eventPut eventKind = iota + 1
+	eventMove
+	eventLink
+	eventRemove
+	eventSeen      // on disk, and nothing knew of it
+	eventMissing   // not on disk, where it was known to be
+	eventPresent   // is there, since when is not known
+	eventDelivered // a salvage delivered it there
+	eventControl   // a file that is no message changed
+)
+
+func (e *event) encode() []byte {
+	b := []byte{byte(e.kind)}
+	b = binary.AppendUvarint(b, uint64(e.sequence))
+	b = binary.AppendUvarint(b, uint64(len(e.path)))
+	b = append(b, e.path...)
+	return append(b, e.from...)
+}
+
+// decodeEvent reads what encode wrote a moment ago.
+func decodeEvent(b []byte) event {
+	e := event{kind: eventKind(b[0])}
+	sequence, n := binary.Uvarint(b[1:])
+	b = b[1+n:]
+	length, n := binary.Uvarint(b)
+	b = b[n:]
+	e.sequence, e.path, e.from = journal.Sequence(sequence), journal.Path(b[:length]), journal.Path(b[length:])
+	return e
+}
+
+// dirChange is a directory that was renamed, or removed if to is "".
+type dirChange struct {
+	sequence journal.Sequence
+	from, to journal.Path
+}
+
+// past is what happened to the messages of a store since a place in its
+// journal. Messages are in the sorter, by base; directories are in memory.
+type past struct {
+	rules Rules
+	dirs  []dirChange
+	sort  *sorter
+	// controls says that other files are of interest too.
+	controls bool
+}
+
+// read takes all of the journal after the place, up to its head, and returns
+// where that is.
+func (p *past) read(ctx context.Context, log *journal.Log, after journal.Sequence) (journal.Sequence, error) {
+	r, err := log.Read(after)
+	if err != nil {
+		return after, err
+	}
+	defer func() { _ = r.Close() }()
+	for ctx.Err() == nil {
+		rec, more, err := r.TryNext()
+		if err != nil || !more {
+			return after, err
+		}
+		after = rec.Position.Sequence
+		events, err := p.eventsOf(rec)
+		if err != nil {
+			return after, err
+		}
+		for i := range events {
+			if err := p.addEvent(events[i]); err != nil {
+				return after, err
+			}
+		}
+	}
+	return after, context.Cause(ctx)
+}
+
+// eventsOf returns what a record says of files, and notes what it says of
+// directories. What a message was called before may have had another base:
+// then it is another message.
+func (p *past) eventsOf(rec journal.Record) ([]event, error) {
+	r := &rec.Entry
+	e := event{sequence: rec.Position.Sequence, path: r.Path, from: r.From}
+	switch r.Kind {
+	case journal.KindMoveDir:
+		return nil, p.addDir(dirChange{e.sequence, r.From, r.Path})
+	case journal.KindRemoveDir:
+		return nil, p.addDir(dirChange{e.sequence, r.Path, ""})
+	case journal.KindPut, journal.KindSymlink:
+		e.kind = eventPut
+	case journal.KindMove:
+		e.kind = eventMove
+	case journal.KindLink:
+		e.kind = eventLink
+	case journal.KindRemove:
+		e.kind = eventRemove
+	default:
+		return nil, nil
+	}
+	if e.from == "" {
+		return []event{e}, nil
+	}
+	base, _ := p.base(e.path)
+	before, was := p.base(e.from)
+	if base == before {
+		return []event{e}, nil
+	}
+	put := event{kind: eventPut, sequence: e.sequence, path: e.path}
+	if !was || e.kind == eventLink {
+		return []event{put}, nil
+	}
+	return []event{{kind: eventRemove, sequence: e.sequence, path: e.from}, put}, nil
+}
+
+func (p *past) addDir(d dirChange) error {
+	if len(p.dirs) == maxDirChanges {
+		return fmt.Errorf("%w: more than %d directories were renamed or removed", errTooMany, maxDirChanges)
+	}
+	p.dirs = append(p.dirs, d)
+	return nil
+}
+
+// addEvent takes one event of a file.
+func (p *past) addEvent(e event) error {
+	if base, message := p.base(e.path); message {
+		return p.sort.add(base, e.encode())
+	}
+	if e.kind == eventRemove || p.rules.Classify(e.path, journal.TypeFile) != watch.ClassControl {
+		return nil
+	}
+	return p.addControl(e.path)
+}
+
+// addControl takes a file that is no message and has changed.
+func (p *past) addControl(path journal.Path) error {
+	if !p.controls {
+		return nil
+	}
+	e := event{kind: eventControl, path: path}
+	return p.sort.add("\x00"+string(path), e.encode()) // no base begins so
+}
+
+// base returns the base of a message; false for other files.
+func (p *past) base(path journal.Path) (string, bool) {
+	_, _, name, ok := mailstore.Split(path)
+	if !ok || p.rules.Classify(path, journal.TypeFile) != watch.ClassMessage {
+		return "", false
+	}
+	return p.rules.Base(name), true
+}
+
+// then returns what path, of the time before a sequence, was called at the
+// place where the past begins.
+func (p *past) then(path journal.Path, before journal.Sequence) journal.Path {
+	for i := len(p.dirs) - 1; i >= 0; i-- {
+		if d := &p.dirs[i]; d.sequence < before && d.to != "" && path.Within(d.to) {
+			path = rebase(path, d.to, d.from)
+		}
+	}
+	return path
+}
+
+// now returns what became of a directory that was at path where the past
+// begins: "" if it was removed.
+func (p *past) now(path journal.Path) journal.Path {
+	for i := range p.dirs {
+		d := &p.dirs[i]
+		if !path.Within(d.from) {
+			continue
+		}
+		if d.to == "" {
+			return ""
+		}
+		path = rebase(path, d.from, d.to)
+	}
+	return path
+}
+
+// rebase moves path from beneath one directory to beneath another.
+func rebase(path, from, to journal.Path) journal.Path {
+	switch {
+	case path == from:
+		return to
+	case from == journal.Root:
+		return to + "/" + path
+	case to == journal.Root:
+		return path[len(from)+1:]
+	}
+	return to + path[len(from):]
+}
+
+// line is the life of one file of a message.
+type line struct {
+	origin  journal.Path // where it was at the beginning; "" if it came later
+	path    journal.Path // where it is; "" if it is gone
+	last    journal.Path // where it was before it was gone
+	copyOf  journal.Path // the origin of the file that it is a further name of
+	unknown bool         // whether it was there at the beginning is not known
+	missing bool         // it is gone, and nobody knows how
+}
+
+// life is all that is known of a base.
+type life struct {
+	base      string
+	lines     []*line
+	delivered []journal.Path // mailboxes that salvages delivered it for
+	control   journal.Path   // not "": a file that is no message, and nothing else
+}
+
+// group is all that happened to messages of one base.
+type group struct {
+	base   string
+	events []event
+}
+
+// groups reads the past base by base. There must be no more to add.
+type groups struct {
+	p *past
+	m *merge
+}
+
+func (p *past) groups() (*groups, error) {
+	m, err := p.sort.sorted()
+	return &groups{p, m}, err
+}
+
+// next returns the group of the next base; io.EOF after the last.
+func (g *groups) next() (group, error) {
+	first, err := g.m.next()
+	if err != nil {
+		return group{}, err
+	}
+	out := group{base: first.key, events: []event{decodeEvent(first.data)}}
+	for {
+		r, err := g.m.peek()
+		if errors.Is(err, io.EOF) || err == nil && r.key != first.key {
+			return out, nil
+		}
+		if err == nil {
+			_, err = g.m.next()
+		}
+		if err == nil {
+			err = out.add(g.p, decodeEvent(r.data))
+		}
+		if err != nil {
+			return group{}, err
+		}
+	}
+}
+
+// add adds an event. Renames that follow each other become one, for flags may
+// have been changed any number of times.
+func (g *group) add(p *past, e event) error {
+	if n := len(g.events); n > 0 && e.kind == eventMove {
+		last := &g.events[n-1]
+		if last.kind == eventMove && last.path == e.from && !p.dirsBetween(last.sequence, e.sequence) {
+			last.path, last.sequence = e.path, e.sequence
+			return nil
+		}
+	}
+	if len(g.events) == maxEvents {
+		return fmt.Errorf("%w: to messages called %q", errTooMany, g.base)
+	}
+	g.events = append(g.events, e)
+	return nil
+}
+
+// dirsBetween reports whether directories were changed between two places.
+func (p *past) dirsBetween(after, before journal.Sequence) bool {
+	i, _ := slices.BinarySearchFunc(p.dirs, after, func(d dirChange, s journal.Sequence) int { return cmp.Compare(d.sequence, s) })
+	return i < len(p.dirs) && p.dirs[i].sequence < before
+}
+
+// life tells what became of the messages of one base.
+func (p *past) life(g group) life {
+	f := folder{p: p, life: life{base: g.base}, live: make(map[journal.Path]*line)}
+	for _, e := range g.events {
+		f.take(e)
+	}
+	f.finish()
+	return f.life
+}
+
+// folder makes a life of events.
+type folder struct {
+	p    *past
+	life life
+	live map[journal.Path]*line
+	seen []journal.Path
+	dirs int // how many of the directories' changes were taken
+}
+
+// take takes the next event, and before it what happened to directories.
+func (f *folder) take(e event) {
+	f.takeDirs(e.sequence)
+	switch e.kind {
+	case eventPut:
+		if f.live[e.path] == nil {
+			f.begin(e.path, &line{})
+		}
+	case eventMove:
+		l := f.at(e.from, e.sequence)
+		f.leave(l)
+		f.begin(e.path, l)
+	case eventLink:
+		from := f.at(e.from, e.sequence)
+		f.begin(e.path, &line{copyOf: from.origin})
+	case eventRemove:
+		f.end(f.at(e.path, e.sequence))
+	case eventMissing:
+		l := f.at(e.path, e.sequence)
+		l.missing = true
+		f.end(l)
+	case eventSeen:
+		f.seen = append(f.seen, e.path)
+	case eventPresent:
+		f.begin(e.path, &line{unknown: true})
+	case eventDelivered:
+		f.life.delivered = append(f.life.delivered, e.path)
+	case eventControl:
+		f.life.control = e.path
+	}
+}
+
+// takeDirs does what happened to directories before a sequence.
+func (f *folder) takeDirs(before journal.Sequence) {
+	for ; f.dirs < len(f.p.dirs) && f.p.dirs[f.dirs].sequence < before; f.dirs++ {
+		d := f.p.dirs[f.dirs]
+		for _, l := range f.life.lines {
+			switch {
+			case l.path == "" || !l.path.Within(d.from):
+			case d.to == "":
+				f.end(l)
+			default:
+				f.leave(l)
+				f.place(rebase(l.path, d.from, d.to), l)
+			}
+		}
+	}
+}
+
+// at returns the line of a path, which was there from the beginning if nothing
+// has been said of it.
+func (f *folder) at(path journal.Path, sequence journal.Sequence) *line {
+	if l := f.live[path]; l != nil {
+		return l
+	}
+	l := &line{origin: f.p.then(path, sequence)}
+	f.begin(path, l)
+	return l
+}
+
+// begin puts a line at a path.
+func (f *folder) begin(path journal.Path, l *line) {
+	if !slices.Contains(f.life.lines, l) {
+		f.life.lines = append(f.life.lines, l)
+	}
+	f.place(path, l)
+}
+
+// place puts a line where there may be another, which is gone then.
+func (f *folder) place(path journal.Path, l *line) {
+	if old := f.live[path]; old != nil && old != l {
+		f.end(old)
+	}
+	l.path = path
+	f.live[path] = l
+}
+
+func (f *folder) leave(l *line) {
+	if f.live[l.path] == l {
+		delete(f.live, l.path)
+	}
+}
+
+func (f *folder) end(l *line) {
+	f.leave(l)
+	l.last, l.path = l.path, ""
+}
+
+// finish joins what was seen to what is missing, and what is new to what is
+// gone: a server moves a message by a further name for it and the removal of
+// the first, and a file of the same base that was not seen to be renamed is the
+// same message all the same.
+func (f *folder) finish() {
+	f.takeDirs(^journal.Sequence(0))
+	for _, path := range f.seen {
+		l := f.missing(path)
+		if l == nil {
+			l = &line{}
+		}
+		l.missing = false
+		f.begin(path, l)
+	}
+	for _, l := range f.life.lines {
+		if l.path == "" || l.origin != "" || l.unknown {
+			continue
+		}
+		if from := f.gone(l.copyOf); from != nil {
+			l.origin, l.copyOf = from.origin, ""
+			from.origin = ""
+		}
+	}
+}
+
+// missing returns the line that went on as path: one of the same mailbox if
+// there is one.
+func (f *folder) missing(path journal.Path) (found *line) {
+	mailbox := mailboxOf(path)
+	for _, l := range f.life.lines {
+		if l.path != "" || !l.missing {
+			continue
+		}
+		if mailboxOf(l.last) == mailbox {
+			return l
+		}
+		found = l
+	}
+	return found
+}
+
+// gone returns the line that began at origin and is gone; without an origin,
+// any that was there from the beginning.
+func (f *folder) gone(origin journal.Path) *line {
+	for _, l := range f.life.lines {
+		if l.path == "" && l.origin != "" && (origin == "" || l.origin == origin) {
+			return l
+		}
+	}
+	return nil
+}
+
+func mailboxOf(path journal.Path) journal.Path { return path.Dir().Dir() }

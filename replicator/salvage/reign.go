@@ -1,0 +1,75 @@
+package salvage
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/atomicfile"
+)
+
+// reignFile is its name in the directory of ledgers.
+const reignFile = "reign"
+
+// SaveReign writes down, in the directory dir, how a node becomes primary. It
+// has to be durable before the node is one, which it is when SaveReign returns
+// nil. dir is made if need be.
+//
+// The file has one line, of a version, the epoch, the start (epoch, sequence,
+// digest), 1 if all up to there was had and else 0, and a checksum of what is
+// before it.
+func SaveReign(dir string, r Reign) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write down the reign: %w", err)
+	}
+	return atomicfile.Write(filepath.Join(dir, reignFile), []byte(r.line()), 0o600)
+}
+
+func (r Reign) line() string {
+	whole := 0
+	if r.Whole {
+		whole = 1
+	}
+	text := fmt.Sprintf("mailtwin-reign 1 %d %d %d %s %d ", r.Epoch, r.Start.Epoch, r.Start.Sequence, r.Start.Digest, whole)
+	return text + fmt.Sprintf("%08x\n", crc32.Checksum([]byte(text), castagnoli))
+}
+
+// LoadReign returns how the node became primary of an epoch. Where that was not
+// written down, or is of another epoch, or is damaged, the reign began at start
+// and nothing is promised of what was had: then a salvage offers everything.
+func LoadReign(dir string, epoch journal.Epoch, start journal.Position) Reign {
+	data, err := os.ReadFile(filepath.Join(dir, reignFile))
+	if err == nil {
+		var r Reign
+		if r, err = parseReign(string(data)); err == nil && r.Epoch == epoch {
+			return r
+		}
+	}
+	return Reign{Epoch: epoch, Start: start}
+}
+
+var errReign = errors.New("not a reign")
+
+func parseReign(text string) (r Reign, err error) {
+	var digest, sum string
+	var whole int
+	n, err := fmt.Sscanf(text, "mailtwin-reign 1 %d %d %d %s %d %s\n",
+		&r.Epoch, &r.Start.Epoch, &r.Start.Sequence, &digest, &whole, &sum)
+	if err != nil || n != 6 {
+		return Reign{}, errReign
+	}
+	b, err := hex.DecodeString(digest)
+	if err != nil || len(b) != len(r.Start.Digest) {
+		return Reign{}, errReign
+	}
+	copy(r.Start.Digest[:], b)
+	r.Whole = whole == 1
+	if r.line() != text {
+		return Reign{}, errReign
+	}
+	return r, nil
+}
