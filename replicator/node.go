@@ -18,6 +18,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/modseq"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
@@ -60,6 +61,7 @@ type node struct {
 	state   identity.State
 	catalog *catalog.Catalog
 	server  *operator.Server
+	modseq  *modseq.Raiser
 	ready   func()
 
 	mu        sync.Mutex
@@ -86,7 +88,14 @@ func Run(ctx context.Context, cfg config.Config, opt Options) error {
 		return fmt.Errorf("open the catalog: %w", err)
 	}
 	n := &node{cfg: cfg, opt: opt, id: id, state: state, catalog: cat, waiting: "starting"}
-	n.server = operator.NewServer(n)
+	n.modseq, err = modseq.New(modseq.Config{
+		Doveadm: cfg.IMAP.Doveadm, Users: cfg.IMAP.Users, StateDir: cfg.StateDir, Store: cfg.Store.Path,
+		Catalog: cat, Clock: opt.Clock, Log: opt.Log.Named("modseq"), Changed: func() { n.server.Changed() },
+	})
+	if err != nil {
+		return errors.Join(err, cat.Close())
+	}
+	n.server = operator.NewServer(n, n.modseq)
 	n.ready = sync.OnceFunc(func() {
 		if opt.Ready != nil {
 			opt.Ready()

@@ -111,6 +111,10 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.serve(ctx, listener) })
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
+	group.Go(func() error {
+		p.n.modseq.Run(ctx, p.n.state.Epoch)
+		return nil
+	})
 	p.n.ready()
 	return group.Wait()
 }
@@ -191,6 +195,7 @@ func (p *primaryPart) describe(d *status.Document) {
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
 	}
+	d.IMAP = imapOf(p.n.modseq.Status(), p.n.state.Epoch)
 	head := p.journal.Head()
 	bytes, entries := p.journal.Size()
 	d.Journal = &status.Journal{

@@ -53,7 +53,7 @@ func (p *program) root() *cobra.Command {
 	root.SetErr(p.err)
 	root.PersistentFlags().StringVar(&p.config, "config", config.DefaultPath, "the `file` with the node's settings")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.initCommand(), p.joinCommand(), p.daemonCommand(), p.statusCommand(), p.inviteCommand(), p.journalCommand(), p.demoCommand(), p.versionCommand())
+	root.AddCommand(p.initCommand(), p.joinCommand(), p.daemonCommand(), p.statusCommand(), p.inviteCommand(), p.journalCommand(), p.readyCommand(), p.demoCommand(), p.versionCommand())
 	return root
 }
 

@@ -39,19 +39,27 @@ type Node interface {
 	Invite(validFor time.Duration) (token string, expires time.Time, err error)
 }
 
+// Mailboxes are what IMAP clients open.
+type Mailboxes interface {
+	// Ready returns when the mailboxes of a user, or of all if it is "", may be
+	// opened after a promotion; or why they may not, or what ended ctx.
+	Ready(ctx context.Context, user string) error
+}
+
 // Server answers the commands. It implements the generated
 // OperatorServiceServer.
 type Server struct {
 	pb.UnimplementedOperatorServiceServer
-	node Node
+	node      Node
+	mailboxes Mailboxes
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
 }
 
-// NewServer returns a Server for a node.
-func NewServer(node Node) *Server {
-	return &Server{node: node, changed: make(chan struct{})}
+// NewServer returns a Server for a node and its mailboxes.
+func NewServer(node Node, mailboxes Mailboxes) *Server {
+	return &Server{node: node, mailboxes: mailboxes, changed: make(chan struct{})}
 }
 
 // Changed wakes those who follow the status. It never blocks.
@@ -193,4 +201,16 @@ func (s *Server) Invite(_ context.Context, r *pb.InviteRequest) (*pb.InviteRespo
 		return nil, grpcstatus.Error(codes.FailedPrecondition, err.Error())
 	}
 	return &pb.InviteResponse{Token: token, Expires: expires.UnixNano()}, nil
+}
+
+// Ready waits for mailboxes.
+func (s *Server) Ready(ctx context.Context, r *pb.ReadyRequest) (*pb.ReadyResponse, error) {
+	err := s.mailboxes.Ready(ctx, r.GetUser())
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, grpcstatus.FromContextError(ctx.Err()).Err()
+	case err != nil:
+		return nil, grpcstatus.Error(codes.FailedPrecondition, err.Error())
+	}
+	return &pb.ReadyResponse{}, nil
 }

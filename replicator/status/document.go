@@ -49,6 +49,7 @@ type Document struct {
 	Journal *Journal `json:"journal,omitempty"` // of a primary
 	Mirrors []Mirror `json:"mirrors,omitempty"` // of a primary
 	Primary *Primary `json:"primary,omitempty"` // of a mirror
+	IMAP    *IMAP    `json:"imap,omitempty"`    // of a primary that was promoted
 	Loss    Loss     `json:"loss"`
 
 	LastError *Problem `json:"last_error,omitempty"`
@@ -137,6 +138,18 @@ type Primary struct {
 	BytesLeft      uint64     `json:"bytes_left"`
 	Proven         bool       `json:"proven"`
 	ProvenSequence uint64     `json:"proven_sequence"`
+}
+
+// IMAP is how far the mailboxes of a promoted primary are raised, so that
+// IMAP clients see what changed.
+type IMAP struct {
+	State   string `json:"state"`   // off, idle, raising or complete
+	Modseq  uint64 `json:"modseq"`  // that HIGHESTMODSEQ is raised to
+	Done    int    `json:"done"`    // users
+	Left    int    `json:"left"`    // users that are known of
+	Failing int    `json:"failing"` // users whose last try failed
+	Listed  bool   `json:"listed"`  // left are all
+	Error   string `json:"error,omitempty"`
 }
 
 // Loss is what would be lost if the mirror were promoted now.

@@ -383,6 +383,89 @@ func (x *InviteResponse) GetExpires() int64 {
 	return 0
 }
 
+// ReadyRequest asks for mailboxes.
+type ReadyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user's name as he logs in; empty is all users.
+	User          string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyRequest) Reset() {
+	*x = ReadyRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyRequest) ProtoMessage() {}
+
+func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyRequest.ProtoReflect.Descriptor instead.
+func (*ReadyRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReadyRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+// ReadyResponse says that they are ready.
+type ReadyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyResponse) Reset() {
+	*x = ReadyResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyResponse) ProtoMessage() {}
+
+func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyResponse.ProtoReflect.Descriptor instead.
+func (*ReadyResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
+}
+
 var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
@@ -409,11 +492,15 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x11valid_nanoseconds\x18\x01 \x01(\x04R\x10validNanoseconds\"@\n" +
 	"\x0eInviteResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x10R\aexpires2\xed\x01\n" +
+	"\aexpires\x18\x02 \x01(\x10R\aexpires\"\"\n" +
+	"\fReadyRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\"\x0f\n" +
+	"\rReadyResponse2\xad\x02\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
-	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponse\x12>\n" +
+	"\x05Ready\x12\x19.mailtwin.v1.ReadyRequest\x1a\x1a.mailtwin.v1.ReadyResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -427,7 +514,7 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),       // 0: mailtwin.v1.StatusRequest
 	(*StatusResponse)(nil),      // 1: mailtwin.v1.StatusResponse
@@ -435,20 +522,24 @@ var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*ShowJournalResponse)(nil), // 3: mailtwin.v1.ShowJournalResponse
 	(*InviteRequest)(nil),       // 4: mailtwin.v1.InviteRequest
 	(*InviteResponse)(nil),      // 5: mailtwin.v1.InviteResponse
-	(*Position)(nil),            // 6: mailtwin.v1.Position
-	(*Facts)(nil),               // 7: mailtwin.v1.Facts
+	(*ReadyRequest)(nil),        // 6: mailtwin.v1.ReadyRequest
+	(*ReadyResponse)(nil),       // 7: mailtwin.v1.ReadyResponse
+	(*Position)(nil),            // 8: mailtwin.v1.Position
+	(*Facts)(nil),               // 9: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	6, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	7, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	8, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	9, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
 	0, // 2: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
 	2, // 3: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
 	4, // 4: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
-	1, // 5: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3, // 6: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5, // 7: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
+	6, // 5: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
+	1, // 6: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3, // 7: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	5, // 8: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	7, // 9: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name
@@ -466,7 +557,7 @@ func file_mailtwin_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

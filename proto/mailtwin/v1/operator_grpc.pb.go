@@ -25,6 +25,7 @@ const (
 	OperatorService_Status_FullMethodName      = "/mailtwin.v1.OperatorService/Status"
 	OperatorService_ShowJournal_FullMethodName = "/mailtwin.v1.OperatorService/ShowJournal"
 	OperatorService_Invite_FullMethodName      = "/mailtwin.v1.OperatorService/Invite"
+	OperatorService_Ready_FullMethodName       = "/mailtwin.v1.OperatorService/Ready"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -40,6 +41,10 @@ type OperatorServiceClient interface {
 	ShowJournal(ctx context.Context, in *ShowJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ShowJournalResponse], error)
 	// Invite makes a token for one more mirror.
 	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
+	// Ready returns when, after a promotion, the mailboxes of a user may be
+	// opened by IMAP clients, and puts that user first. How long to wait is said
+	// by the deadline of the call.
+	Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -98,6 +103,16 @@ func (c *operatorServiceClient) Invite(ctx context.Context, in *InviteRequest, o
 	return out, nil
 }
 
+func (c *operatorServiceClient) Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadyResponse)
+	err := c.cc.Invoke(ctx, OperatorService_Ready_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -111,6 +126,10 @@ type OperatorServiceServer interface {
 	ShowJournal(*ShowJournalRequest, grpc.ServerStreamingServer[ShowJournalResponse]) error
 	// Invite makes a token for one more mirror.
 	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
+	// Ready returns when, after a promotion, the mailboxes of a user may be
+	// opened by IMAP clients, and puts that user first. How long to wait is said
+	// by the deadline of the call.
+	Ready(context.Context, *ReadyRequest) (*ReadyResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -129,6 +148,9 @@ func (UnimplementedOperatorServiceServer) ShowJournal(*ShowJournalRequest, grpc.
 }
 func (UnimplementedOperatorServiceServer) Invite(context.Context, *InviteRequest) (*InviteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Invite not implemented")
+}
+func (UnimplementedOperatorServiceServer) Ready(context.Context, *ReadyRequest) (*ReadyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ready not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -191,6 +213,24 @@ func _OperatorService_Invite_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_Ready_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).Ready(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_Ready_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).Ready(ctx, req.(*ReadyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -201,6 +241,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Invite",
 			Handler:    _OperatorService_Invite_Handler,
+		},
+		{
+			MethodName: "Ready",
+			Handler:    _OperatorService_Ready_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
