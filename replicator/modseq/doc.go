@@ -27,6 +27,9 @@
 // for the others: Ready puts him first. That is for Dovecot's post-login
 // script; see the example in replicator/hook/examples.
 //
+// Each folder is one run of doveadm, for it takes one folder at a time and
+// `doveadm batch` does not know these options (2.3.19).
+//
 // doveadm asks a running Dovecot for its users. So nothing can be raised
 // before the mail server is started, and until it answers it is asked again.
 //
@@ -54,10 +57,11 @@
 //
 // # Limits
 //
-// A delivery that opens a mailbox before its turn numbers changes too low. It
-// is rare and heals with the next change of the same message; who wants to
-// rule it out starts the delivery of mail when `mailtwin ready` without a user
-// returns, as the example hook does.
+// A delivery that opens a mailbox before its turn numbers what it finds to be
+// different too low, and a client that resumes does not hear of it. Who wants to
+// rule that out starts the delivery of mail when `mailtwin ready` without a
+// user returns, as the example hook mailserver can. A user who is in neither
+// Dovecot's list nor the catalog when the work is complete is not raised.
 //
 // There can be MaxUsers users with MaxFolders folders each.
 package modseq

@@ -154,21 +154,28 @@ func (r *Raiser) fail(err error) {
 }
 
 // Run does the work for a node that is primary in an epoch, and returns when
-// it is complete or ctx ends; a primary that was never promoted, in epoch 1,
-// has none. What fails is in the status and in the log, and no reason to end.
-// It may be run again, for a later epoch or after a restart, but not twice at
-// the same time.
+// ctx ends, which is when the node no longer plays the primary; one that was
+// never promoted, in epoch 1, has nothing to do. What fails is in the status
+// and in the log, and no reason to end. It may be run again, for a later epoch
+// or after a restart, but not twice at the same time.
 func (r *Raiser) Run(ctx context.Context, epoch journal.Epoch) {
-	if len(r.doveadm) == 0 {
-		return
+	if len(r.doveadm) > 0 {
+		r.raise(ctx, epoch)
 	}
+	<-ctx.Done()
+	if len(r.doveadm) > 0 {
+		r.move(Idle)
+	}
+}
+
+// raise does the work until it is complete or ctx ends.
+func (r *Raiser) raise(ctx context.Context, epoch journal.Epoch) {
 	if epoch <= 1 {
 		r.move(Complete)
 		return
 	}
 	rec, ledger, ok := r.open(ctx, epoch)
 	if !ok {
-		r.move(Idle)
 		return
 	}
 	defer func() { _ = ledger.close() }()
@@ -179,7 +186,6 @@ func (r *Raiser) Run(ctx context.Context, epoch journal.Epoch) {
 		r.cfg.Log.Info("raising HIGHESTMODSEQ", "epoch", uint64(epoch), "modseq", rec.modseq, "done before", len(rec.done))
 		r.move(Raising)
 		if !r.work(ctx, ledger) {
-			r.move(Idle)
 			return
 		}
 		r.cfg.Log.Info("HIGHESTMODSEQ is raised everywhere", "users", len(rec.done))
