@@ -20,6 +20,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/hook"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/modseq"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
@@ -66,6 +67,7 @@ type node struct {
 	id          *identity.Identity
 	catalog     *catalog.Catalog
 	server      *operator.Server
+	modseq      *modseq.Raiser
 	ready       func()
 	door        *primary.Door
 	salvageDoor *salvage.Door
@@ -129,7 +131,14 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 		waiting: "starting", played: make(chan struct{}),
 	}
 	n.promoter = newPromoter(n)
-	n.server = operator.NewServer(n, n.promoter)
+	n.modseq, err = modseq.New(modseq.Config{
+		Doveadm: cfg.IMAP.Doveadm, Users: cfg.IMAP.Users, StateDir: cfg.StateDir, Store: cfg.Store.Path,
+		Catalog: cat, Clock: opt.Clock, Log: opt.Log.Named("modseq"), Changed: func() { n.server.Changed() },
+	})
+	if err != nil {
+		return nil, errors.Join(err, cat.Close())
+	}
+	n.server = operator.NewServer(n, n.modseq, n.promoter)
 	n.hooks = hook.New(hook.Config{
 		Fence: cfg.Hooks.Fence, Promote: cfg.Hooks.Promote, Demote: cfg.Hooks.Demote,
 		Timeout: time.Duration(cfg.Hooks.Timeout), Node: id.Name(), Store: cfg.Store.Path, Log: opt.Log.Named("hook"),

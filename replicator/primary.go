@@ -136,6 +136,10 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.server.Run(ctx) })
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
+	group.Go(func() error {
+		p.n.modseq.Run(ctx, p.st.Epoch)
+		return nil
+	})
 	p.n.door.Open(p.server)
 	if !p.st.Sealed {
 		p.n.salvageDoor.Open(p.salvage)
@@ -230,6 +234,7 @@ func (p *primaryPart) describe(d *status.Document) {
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
 	}
+	d.IMAP = imapOf(p.n.modseq.Status(), p.st.Epoch)
 	d.Journal = describeJournal(p.journal)
 	for _, m := range p.server.Mirrors() {
 		d.Mirrors = append(d.Mirrors, p.mirror(d, m))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -77,6 +78,18 @@ func (n node) Invite(d time.Duration) (string, time.Time, error) {
 	return n.id.Invite(d)
 }
 
+// Ready knows three users: ann is ready, bob never, cid's disk is full.
+func (n node) Ready(ctx context.Context, user string) error {
+	switch user {
+	case "bob":
+		<-ctx.Done()
+		return ctx.Err()
+	case "cid":
+		return errors.New("the mailboxes of cid: disk full")
+	}
+	return nil
+}
+
 // serve lets a node enrol others and answer commands; it returns its address.
 func (s *shellTest) serve(n node, stateDir string) string {
 	s.t.Helper()
@@ -89,7 +102,7 @@ func (s *shellTest) serve(n node, stateDir string) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- server.Serve(listener) }()
-	go func() { done <- operator.NewServer(n, s.promoter).Serve(ctx, stateDir) }()
+	go func() { done <- operator.NewServer(n, n, s.promoter).Serve(ctx, stateDir) }()
 	s.t.Cleanup(func() {
 		cancel()
 		server.Stop()
@@ -212,6 +225,34 @@ func TestStatusEndsWithTheState(t *testing.T) {
 			t.Errorf("%s: printed %q and %q", state, out, &s.err)
 		}
 		s.run(1, "journal", "show")
+	}
+}
+
+func TestReadyWaitsForMailboxes(t *testing.T) {
+	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
+	dir := filepath.Join(s.dir, "state")
+	s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
+	id, err := identity.Load(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.serve(node{id, status.InSync}, dir)
+	for _, c := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{0, "", []string{"ann"}},
+		{0, "", nil},
+		{1, "not ready yet", []string{"--wait", "50ms", "bob"}},
+		{1, "the mailboxes of cid: disk full", []string{"cid"}},
+		{1, "the name of the user is empty", []string{""}},
+		{2, "accepts at most 1 arg", []string{"ann", "bob"}},
+		{2, "invalid argument", []string{"--wait", "20"}},
+	} {
+		if out := s.run(c.code, append([]string{"ready"}, c.args...)...); out != "" || !strings.Contains(s.err.String(), c.says) {
+			t.Errorf("%q: printed %q and %q", c.args, out, &s.err)
+		}
 	}
 }
 

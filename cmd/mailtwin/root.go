@@ -57,7 +57,7 @@ func (p *program) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&p.config, "config", config.DefaultPath, "the `file` with the node's settings")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(p.initCommand(), p.joinCommand(), p.daemonCommand(), p.statusCommand(), p.failoverCommand(), p.rejoinCommand(),
-		p.inviteCommand(), p.journalCommand(), p.demoCommand(), p.versionCommand())
+		p.inviteCommand(), p.journalCommand(), p.readyCommand(), p.demoCommand(), p.versionCommand())
 	return root
 }
 

@@ -139,6 +139,24 @@ func (c *Client) Invite(ctx context.Context, validFor time.Duration) (string, ti
 	return r.GetToken(), time.Unix(0, r.GetExpires()), nil
 }
 
+// ErrNotReady says that mailboxes were not ready in time.
+var ErrNotReady = errors.New("not ready yet")
+
+// Ready returns when the mailboxes of a user, or of all if it is "", may be
+// opened after a promotion. If the deadline of ctx comes before, that is
+// ErrNotReady.
+func (c *Client) Ready(ctx context.Context, user string) error {
+	_, err := pb.NewOperatorServiceClient(c.conn).Ready(ctx, &pb.ReadyRequest{User: user})
+	switch grpcstatus.Code(err) {
+	case codes.OK:
+		return nil
+	case codes.DeadlineExceeded:
+		return hint.Add(ErrNotReady, "`mailtwin status` says how far it is")
+	default:
+		return c.explain(err)
+	}
+}
+
 // explain puts an error of the socket into words.
 func (c *Client) explain(err error) error {
 	st, _ := grpcstatus.FromError(err)

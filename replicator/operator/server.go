@@ -40,21 +40,29 @@ type Node interface {
 	Invite(validFor time.Duration) (token string, expires time.Time, err error)
 }
 
+// Mailboxes are what IMAP clients open.
+type Mailboxes interface {
+	// Ready returns when the mailboxes of a user, or of all if it is "", may be
+	// opened after a promotion; or why they may not, or what ended ctx.
+	Ready(ctx context.Context, user string) error
+}
+
 // Server answers the commands. It implements the generated
 // OperatorServiceServer.
 type Server struct {
 	pb.UnimplementedOperatorServiceServer
-	node     Node
-	promoter Promoter
+	node      Node
+	mailboxes Mailboxes
+	promoter  Promoter
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
 }
 
-// NewServer returns a Server for a node, which the promoter can make primary.
-// A nil promoter is for a node that cannot be.
-func NewServer(node Node, promoter Promoter) *Server {
-	return &Server{node: node, promoter: promoter, changed: make(chan struct{})}
+// NewServer returns a Server for a node and its mailboxes; the promoter can
+// make the node primary. A nil promoter is for a node that cannot be.
+func NewServer(node Node, mailboxes Mailboxes, promoter Promoter) *Server {
+	return &Server{node: node, mailboxes: mailboxes, promoter: promoter, changed: make(chan struct{})}
 }
 
 // Changed wakes those who follow the status. It never blocks.
@@ -201,4 +209,16 @@ func (s *Server) Invite(_ context.Context, r *pb.InviteRequest) (*pb.InviteRespo
 		return nil, grpcstatus.Error(codes.FailedPrecondition, err.Error())
 	}
 	return &pb.InviteResponse{Token: token, Expires: expires.UnixNano()}, nil
+}
+
+// Ready waits for mailboxes.
+func (s *Server) Ready(ctx context.Context, r *pb.ReadyRequest) (*pb.ReadyResponse, error) {
+	err := s.mailboxes.Ready(ctx, r.GetUser())
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, grpcstatus.FromContextError(ctx.Err()).Err()
+	case err != nil:
+		return nil, grpcstatus.Error(codes.FailedPrecondition, err.Error())
+	}
+	return &pb.ReadyResponse{}, nil
 }

@@ -50,6 +50,7 @@ type Document struct {
 	Journal *Journal `json:"journal,omitempty"` // of a primary
 	Mirrors []Mirror `json:"mirrors,omitempty"` // of a primary
 	Primary *Primary `json:"primary,omitempty"` // of a mirror
+	IMAP    *IMAP    `json:"imap,omitempty"`    // of a primary that was promoted
 	Loss    Loss     `json:"loss"`
 	// Fenced says why the node must not serve mail now, or not journal it: what
 	// a person has to do. Empty if there is nothing of that kind.
@@ -156,6 +157,18 @@ type Peer struct {
 	Role      string     `json:"role,omitempty"` // as it said then
 	Epoch     uint64     `json:"epoch,omitempty"`
 	Problem   string     `json:"problem,omitempty"` // why it does not answer
+}
+
+// IMAP is how far the mailboxes of a promoted primary are raised, so that
+// IMAP clients see what changed.
+type IMAP struct {
+	State   string `json:"state"`   // off, idle, raising or complete
+	Modseq  uint64 `json:"modseq"`  // that HIGHESTMODSEQ is raised to
+	Done    int    `json:"done"`    // users
+	Left    int    `json:"left"`    // users that are known of
+	Failing int    `json:"failing"` // users whose last try failed
+	Listed  bool   `json:"listed"`  // left are all
+	Error   string `json:"error,omitempty"`
 }
 
 // Loss is what would be lost if the mirror were promoted now.

@@ -31,6 +31,9 @@ func Judge(d *Document) {
 	if d.Store.Missing > 0 {
 		worse(Attention, fmt.Sprintf("%d files are known, but their content never came", d.Store.Missing))
 	}
+	if d.IMAP != nil && d.IMAP.Failing > 0 {
+		worse(Attention, fmt.Sprintf("the mailboxes of %d users could not be raised: %s", d.IMAP.Failing, d.IMAP.Error))
+	}
 	if d.Role == "primary" && len(d.Mirrors) == 0 {
 		worse(Alone, "no mirror has joined: nothing is protected")
 	}

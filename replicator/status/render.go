@@ -34,6 +34,9 @@ func Render(w io.Writer, d *Document) error {
 	if d.Unasked != "" {
 		line("", "%s", d.Unasked)
 	}
+	if d.IMAP != nil {
+		renderIMAP(line, d.IMAP)
+	}
 	line("lost if promoted now", "%s", d.Loss.Words)
 	if d.LastError != nil {
 		line("last error", "%s: %s", d.LastError.Time.Format(time.DateTime), d.LastError.Text)
@@ -123,6 +126,26 @@ func renderPeer(line func(string, string, ...any), p *Peer, now time.Time) {
 		line("node "+p.Name, "not heard of: %s", p.Problem)
 	default:
 		line("node "+p.Name, "not asked yet, at %s", p.Address)
+	}
+}
+
+func renderIMAP(line func(string, string, ...any), i *IMAP) {
+	switch {
+	case i.State == "off":
+		line("imap", "HIGHESTMODSEQ was not raised after the promotion: imap.doveadm is not set")
+		return
+	case i.State == "complete":
+		line("imap", "HIGHESTMODSEQ is raised everywhere")
+	case i.Listed:
+		line("imap", "HIGHESTMODSEQ is raised for %d users, %d to go", i.Done, i.Left)
+	default:
+		line("imap", "HIGHESTMODSEQ is raised for %d users; the others are not known yet", i.Done)
+	}
+	if i.Failing > 0 {
+		line("", "%d of them failed and are tried again", i.Failing)
+	}
+	if i.Error != "" {
+		line("", "%s", i.Error)
 	}
 }
 

@@ -1248,6 +1248,89 @@ func (x *RejoinSummary) GetMirror() bool {
 	return false
 }
 
+// ReadyRequest asks for mailboxes.
+type ReadyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user's name as he logs in; empty is all users.
+	User          string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyRequest) Reset() {
+	*x = ReadyRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyRequest) ProtoMessage() {}
+
+func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyRequest.ProtoReflect.Descriptor instead.
+func (*ReadyRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReadyRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+// ReadyResponse says that they are ready.
+type ReadyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadyResponse) Reset() {
+	*x = ReadyResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadyResponse) ProtoMessage() {}
+
+func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadyResponse.ProtoReflect.Descriptor instead.
+func (*ReadyResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
+}
+
 var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
@@ -1337,14 +1420,18 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x06mirror\x18\a \x01(\bR\x06mirror\x1a;\n" +
 	"\rOutcomesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x012\xd4\x03\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\"\n" +
+	"\fReadyRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\"\x0f\n" +
+	"\rReadyResponse2\x94\x04\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
 	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponse\x12U\n" +
 	"\fPlanFailover\x12 .mailtwin.v1.PlanFailoverRequest\x1a!.mailtwin.v1.PlanFailoverResponse0\x01\x12I\n" +
 	"\bFailover\x12\x1c.mailtwin.v1.FailoverRequest\x1a\x1d.mailtwin.v1.FailoverResponse0\x01\x12C\n" +
-	"\x06Rejoin\x12\x1a.mailtwin.v1.RejoinRequest\x1a\x1b.mailtwin.v1.RejoinResponse0\x01B;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\x06Rejoin\x12\x1a.mailtwin.v1.RejoinRequest\x1a\x1b.mailtwin.v1.RejoinResponse0\x01\x12>\n" +
+	"\x05Ready\x12\x19.mailtwin.v1.ReadyRequest\x1a\x1a.mailtwin.v1.ReadyResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -1358,7 +1445,7 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: mailtwin.v1.StatusRequest
 	(*StatusResponse)(nil),       // 1: mailtwin.v1.StatusResponse
@@ -1376,33 +1463,37 @@ var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*RejoinResponse)(nil),       // 13: mailtwin.v1.RejoinResponse
 	(*RejoinLine)(nil),           // 14: mailtwin.v1.RejoinLine
 	(*RejoinSummary)(nil),        // 15: mailtwin.v1.RejoinSummary
-	nil,                          // 16: mailtwin.v1.RejoinSummary.OutcomesEntry
-	(*Position)(nil),             // 17: mailtwin.v1.Position
-	(*Facts)(nil),                // 18: mailtwin.v1.Facts
+	(*ReadyRequest)(nil),         // 16: mailtwin.v1.ReadyRequest
+	(*ReadyResponse)(nil),        // 17: mailtwin.v1.ReadyResponse
+	nil,                          // 18: mailtwin.v1.RejoinSummary.OutcomesEntry
+	(*Position)(nil),             // 19: mailtwin.v1.Position
+	(*Facts)(nil),                // 20: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	17, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	18, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	19, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	20, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
 	11, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
 	10, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
 	11, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
 	14, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
 	15, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
-	16, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
+	18, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
 	0,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
 	2,  // 9: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
 	4,  // 10: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
 	6,  // 11: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
 	8,  // 12: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
 	12, // 13: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
-	1,  // 14: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3,  // 15: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5,  // 16: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	7,  // 17: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
-	9,  // 18: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
-	13, // 19: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
+	16, // 14: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
+	1,  // 15: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3,  // 16: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	5,  // 17: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	7,  // 18: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	9,  // 19: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	13, // 20: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
+	17, // 21: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
+	15, // [15:22] is the sub-list for method output_type
+	8,  // [8:15] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1435,7 +1526,7 @@ func file_mailtwin_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

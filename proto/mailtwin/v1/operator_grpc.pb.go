@@ -28,6 +28,7 @@ const (
 	OperatorService_PlanFailover_FullMethodName = "/mailtwin.v1.OperatorService/PlanFailover"
 	OperatorService_Failover_FullMethodName     = "/mailtwin.v1.OperatorService/Failover"
 	OperatorService_Rejoin_FullMethodName       = "/mailtwin.v1.OperatorService/Rejoin"
+	OperatorService_Ready_FullMethodName        = "/mailtwin.v1.OperatorService/Ready"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -55,6 +56,10 @@ type OperatorServiceClient interface {
 	// replicated was handed over to the new primary. It tells what it does until
 	// it is done; the last answer is the summary.
 	Rejoin(ctx context.Context, in *RejoinRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RejoinResponse], error)
+	// Ready returns when, after a promotion, the mailboxes of a user may be
+	// opened by IMAP clients, and puts that user first. How long to wait is said
+	// by the deadline of the call.
+	Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -170,6 +175,16 @@ func (c *operatorServiceClient) Rejoin(ctx context.Context, in *RejoinRequest, o
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OperatorService_RejoinClient = grpc.ServerStreamingClient[RejoinResponse]
 
+func (c *operatorServiceClient) Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadyResponse)
+	err := c.cc.Invoke(ctx, OperatorService_Ready_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -195,6 +210,10 @@ type OperatorServiceServer interface {
 	// replicated was handed over to the new primary. It tells what it does until
 	// it is done; the last answer is the summary.
 	Rejoin(*RejoinRequest, grpc.ServerStreamingServer[RejoinResponse]) error
+	// Ready returns when, after a promotion, the mailboxes of a user may be
+	// opened by IMAP clients, and puts that user first. How long to wait is said
+	// by the deadline of the call.
+	Ready(context.Context, *ReadyRequest) (*ReadyResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -222,6 +241,9 @@ func (UnimplementedOperatorServiceServer) Failover(*FailoverRequest, grpc.Server
 }
 func (UnimplementedOperatorServiceServer) Rejoin(*RejoinRequest, grpc.ServerStreamingServer[RejoinResponse]) error {
 	return status.Error(codes.Unimplemented, "method Rejoin not implemented")
+}
+func (UnimplementedOperatorServiceServer) Ready(context.Context, *ReadyRequest) (*ReadyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ready not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -317,6 +339,24 @@ func _OperatorService_Rejoin_Handler(srv interface{}, stream grpc.ServerStream) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OperatorService_RejoinServer = grpc.ServerStreamingServer[RejoinResponse]
 
+func _OperatorService_Ready_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).Ready(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_Ready_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).Ready(ctx, req.(*ReadyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -327,6 +367,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Invite",
 			Handler:    _OperatorService_Invite_Handler,
+		},
+		{
+			MethodName: "Ready",
+			Handler:    _OperatorService_Ready_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

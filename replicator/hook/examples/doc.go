@@ -8,6 +8,8 @@
 //	address     moves an address with ip(8) and tells the neighbours
 //	dns         points a name at the new primary, by nsupdate(1) or the like
 //	ipmi        switches off an old primary that does not answer
+//	postlogin   lets an IMAP client wait until his mailboxes are raised after a
+//	            promotion; 90-mailtwin.conf tells Dovecot to run it
 //	hooks.conf  what they need to know; each says at its top what that is
 //
 // To use them, copy them to a directory that only root may write to, such as

@@ -88,7 +88,7 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-var scripts = []string{"all", "mailserver", "address", "dns", "ipmi"}
+var scripts = []string{"all", "mailserver", "address", "dns", "ipmi", "postlogin"}
 
 // need skips a test that needs a program, or fails where all have to be there.
 func need(t *testing.T, program string) {
@@ -172,7 +172,8 @@ func TestMailserverBySystemd(t *testing.T) {
 		t.Errorf("it did more than to look: %q", got)
 	}
 	b.twice(hook.Promote, hook.After)
-	if got := b.calls(); !slices.Equal(got[:2], []string{"systemctl start dovecot", "systemctl start postfix"}) {
+	got := slices.DeleteFunc(b.calls(), func(s string) bool { return strings.Contains(s, "is-active") })
+	if !slices.Equal(got[:2], []string{"systemctl start dovecot", "systemctl start postfix"}) {
 		t.Errorf("%q", got)
 	}
 	b.call.Planned = false
@@ -205,6 +206,24 @@ func TestMailserverThatDoesNotAcceptItsSettings(t *testing.T) {
 	b.program("doveconf", "echo 'Error: unknown setting' >&2; exit 89")
 	if said, err := b.run(hook.Promote, hook.Before); err == nil || !strings.Contains(said, "unknown setting") {
 		t.Errorf("%v\n%s", err, said)
+	}
+}
+
+func TestPostfixWaitsForMailboxes(t *testing.T) {
+	b := newBench(t, "mailserver", "MAIL_BY=systemd\nMAIL_READY=7s\nMAILTWIN_CONFIG=/c\n")
+	b.program("systemctl", systemctl)
+	b.program("mailtwin", "[ ! -e late ]")
+	b.twice(hook.Promote, hook.After)
+	got := slices.DeleteFunc(b.calls(), func(s string) bool { return strings.Contains(s, "is-active") })
+	want := []string{"systemctl start dovecot", "mailtwin ready --config /c --wait 7s", "systemctl start postfix"}
+	if !slices.Equal(got[:3], want) || slices.Contains(got[3:], want[1]) {
+		t.Errorf("%q", got)
+	}
+	b.twice(hook.Demote, hook.After)
+	write(t, filepath.Join(b.bin, "late"), "", 0o644)
+	said, err := b.run(hook.Promote, hook.After)
+	if err != nil || !strings.Contains(said, "started all the same") {
+		t.Errorf("%v: %s", err, said)
 	}
 }
 
