@@ -19,18 +19,20 @@ type Clock interface {
 	After(d time.Duration) <-chan time.Time
 }
 
-// Config says what a Watcher works with. Hints, Log, Timing and Limits may be
-// left out.
+// Config says what a Watcher works with. Snapshots, Hints, Log, Timing and
+// Limits may be left out.
 type Config struct {
 	Root    *beneath.Root
 	Catalog *catalog.Catalog
 	Journal *journal.Log
 	Rules   Rules
-	Hints   HintSource // nil: Notify on the root. The watcher closes it at the end of Run
-	Clock   Clock
-	Log     hclog.Logger // nil: nothing is logged
-	Timing  Timing
-	Limits  Limits
+	// Snapshots: nil, and nothing of ClassDerived is journaled.
+	Snapshots Snapshots
+	Hints     HintSource // nil: Notify on the root. The watcher closes it at the end of Run
+	Clock     Clock
+	Log       hclog.Logger // nil: nothing is logged
+	Timing    Timing
+	Limits    Limits
 }
 
 // Timing holds the intervals of the observer. The zero value of each stands
