@@ -68,7 +68,7 @@ func newPrimary(n *node, root *beneath.Root) (*primaryPart, error) {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
 	watcher, err := watch.New(watch.Config{
-		Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
+		Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
 		Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"),
 	})
 	if err != nil {
