@@ -16,7 +16,10 @@ type Status struct {
 	Journal struct{ Sequence uint64 }
 	Store   struct {
 		State string
-		Watch struct{ Complete bool }
+		Watch struct {
+			Complete bool
+			Indexes  int `json:"indexes_pending"`
+		}
 	}
 	Mirrors []Mirror
 	Primary struct {

@@ -93,8 +93,8 @@ func New(cfg Config) (*Watcher, error) {
 		large:   make(map[journal.Path]struct{}),
 	}
 	w.background = newBackground(w.dirty)
-	w.settler = newSettler(&w.cfg.Timing, cfg.Limits.Unsettled)
-	w.snapshots = newSettler(&w.cfg.Timing, cfg.Limits.Unsettled)
+	w.settler = newSettler(cfg.Timing.Settle, cfg.Timing.SettleAtLatest, cfg.Limits.Unsettled)
+	w.snapshots = newSettler(cfg.Timing.Snapshot, cfg.Timing.SnapshotAtLatest, cfg.Limits.Unsettled)
 	w.status = Status{Phase: PhaseStarting, Mode: ModeEvents}
 	w.publish()
 	return w, nil

@@ -19,6 +19,7 @@ const (
 	minSegment = Size(64 << 10)
 	maxSegment = Size(1 << 30)
 	minAge     = Duration(time.Minute)
+	minIndex   = Duration(time.Second)
 )
 
 // MaxName is the most bytes in the name of a node.
@@ -47,6 +48,9 @@ func (c Config) checkStore() error {
 	}
 	if err := oneOf("store.layout", c.Store.Layout, LayoutAuto, LayoutMaildir); err != nil {
 		return err
+	}
+	if c.Store.IndexInterval < minIndex {
+		return invalid("store.index_interval", fmt.Sprintf("is %v", c.Store.IndexInterval), "choose at least %v", minIndex)
 	}
 	return absolute("store.path", c.Store.Path)
 }
