@@ -289,3 +289,48 @@ func renumbered(box client.Mailbox, uids map[imap.UID]listed) (bad []string) {
 	}
 	return bad
 }
+
+// TestIndexCost changes flags in one large mailbox all the time: the index costs
+// two entries and little more than was appended to its log.
+func TestIndexCost(t *testing.T) {
+	const messages, changes = 1000, 300
+	dovecot.Need(t)
+	primary, mirror := stores(t)
+	server := dovecot.New(t, dovecot.Options{Store: primary})
+	p := pair.New(t, pair.Options{Binary: plainBinary(t), PrimaryStore: primary, MirrorStore: mirror, IndexInterval: "2s"})
+	c, err := client.DialIMAP(server.IMAP, users()[0], dovecot.Password)
+	must(t, err)
+	must(t, create(c, "Busy"))
+	for i := range messages {
+		_, err := c.Append("Busy", fmt.Appendf(nil, "Subject: %d\r\n\r\nbody %d\r\n", i, i), time.Now(), imap.FlagSeen)
+		must(t, err)
+	}
+	_, err = c.Select("Busy")
+	must(t, err)
+	uids, err := c.UIDs()
+	must(t, err)
+	indexed(t, p)
+	sent := func() (uint64, uint64) {
+		s, err := p.Primary.Status(t.Context())
+		must(t, err)
+		return s.Mirrors[0].SentBytes, s.Journal.Sequence
+	}
+	bytes, entries := sent()
+	began := time.Now()
+	for i := range changes {
+		must(t, c.AddFlags(uids[i:i+1], imap.FlagFlagged))
+		<-time.After(30 * time.Millisecond) // as long as it takes, so that several are taken
+	}
+	took := time.Since(began)
+	must(t, c.Close())
+	indexed(t, p)
+	b, e := sent()
+	t.Logf("%d flag changes in %v: %d entries, of which %d more than changes; %d bytes on the wire, %.0f a change",
+		changes, took.Round(time.Second), e-entries, e-entries-changes, b-bytes, float64(b-bytes)/changes)
+	if most := uint64(3 * (2 + int(took/(2*time.Second)))); e-entries-changes > most {
+		t.Errorf("%d entries for the index, want at most %d", e-entries-changes, most)
+	}
+	if b-bytes > 150*changes+64<<10 {
+		t.Errorf("%d bytes on the wire", b-bytes)
+	}
+}

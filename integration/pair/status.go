@@ -38,6 +38,7 @@ type Mirror struct {
 	LagEntries    uint64  `json:"lag_entries"`
 	LagBytes      int64   `json:"lag_bytes"`
 	LagSeconds    float64 `json:"lag_seconds"`
+	SentBytes     uint64  `json:"sent_bytes"`
 }
 
 func parseStatus(document []byte) (Status, error) {

@@ -9,11 +9,11 @@ import (
 
 // The index of a mailbox: what Dovecot can only rebuild in part. The names are
 // in the order in which they are read: the index speaks of places in a log, and
-// what it speaks of is older than it.
+// a log of the one before it.
 const (
 	indexFile   = "dovecot.index"
-	indexLogOld = "dovecot.index.log.2"
 	indexLog    = "dovecot.index.log"
+	indexLogOld = "dovecot.index.log.2"
 )
 
 // uidlistLock is there while a server assigns UIDs: it writes them into the
@@ -24,7 +24,7 @@ var _ watch.Snapshots = Maildir{}
 
 // Members implements watch.Snapshots.
 func (Maildir) Members(dir journal.Path) []journal.Path {
-	return []journal.Path{dir.Join(indexFile), dir.Join(indexLogOld), dir.Join(indexLog)}
+	return []journal.Path{dir.Join(indexFile), dir.Join(indexLog), dir.Join(indexLogOld)}
 }
 
 // Locks implements watch.Snapshots.
@@ -41,21 +41,21 @@ func (Maildir) Whole(members [][]byte) ([][]byte, bool) {
 	if len(members) != 3 {
 		return nil, false
 	}
-	log, ok := parseLog(members[2])
+	log, ok := parseLog(members[1])
 	if !ok {
 		return nil, false // without a log, an index stands for nothing
 	}
-	whole := [][]byte{members[0], nil, log.whole}
+	whole := [][]byte{members[0], log.whole, nil}
 	var old logHeader
-	if members[1] != nil {
-		old, ok = parseLog(members[1])
+	if members[2] != nil {
+		old, ok = parseLog(members[2])
 		if !ok || old.id != log.id || old.sequence >= log.sequence {
 			return nil, false
 		}
 		if old.sequence == log.before && uint64(len(old.whole)) != uint64(log.beforeEnd) {
 			return nil, false
 		}
-		whole[1] = old.whole
+		whole[2] = old.whole
 	}
 	if members[0] == nil {
 		// A server makes the first log before it makes the index.

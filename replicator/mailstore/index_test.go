@@ -115,11 +115,11 @@ func TestIndexBelongsToItsLogs(t *testing.T) {
 		{"a torn index", indexOf(7, 3, 56, 5)[:100], old, log, false},
 		{"nothing", nil, nil, nil, false},
 	} {
-		whole, ok := Maildir{}.Whole([][]byte{c.index, c.old, c.log})
+		whole, ok := Maildir{}.Whole([][]byte{c.index, c.log, c.old})
 		if ok != c.ok {
 			t.Errorf("%s: %v", c.what, ok)
 		}
-		if ok && (!bytes.Equal(whole[0], c.index) || !bytes.Equal(whole[1], c.old) || !bytes.Equal(whole[2], c.log)) {
+		if ok && (!bytes.Equal(whole[0], c.index) || !bytes.Equal(whole[1], c.log) || !bytes.Equal(whole[2], c.old)) {
 			t.Errorf("%s: it was cut", c.what)
 		}
 	}
@@ -130,7 +130,7 @@ func TestIndexBelongsToItsLogs(t *testing.T) {
 
 func TestMembers(t *testing.T) {
 	m := Maildir{}
-	for i, want := range []journal.Path{"u/.A/dovecot.index", "u/.A/dovecot.index.log.2", "u/.A/dovecot.index.log"} {
+	for i, want := range []journal.Path{"u/.A/dovecot.index", "u/.A/dovecot.index.log", "u/.A/dovecot.index.log.2"} {
 		if got := m.Members("u/.A")[i]; got != want {
 			t.Errorf("member %d is %q; want %q", i, got, want)
 		}
@@ -142,11 +142,11 @@ func TestMembers(t *testing.T) {
 
 func FuzzIndex(f *testing.F) {
 	flag := transaction(4, 1, 0, 0, 0, 1, 0, 0, 0)
-	f.Add(indexOf(7, 3, 56, 5), logOf(7, 2, 1, 60, flag, flag), logOf(7, 3, 2, 72, flag))
-	f.Add(indexOf(7, 3, 40, 1), []byte{}, logOf(7, 3, 2, 72, transaction(typeBoundary, 28, 0, 0, 0), flag, flag[:7]))
-	f.Add([]byte{}, []byte{}, logOf(7, 1, 0, 0))
-	f.Fuzz(func(t *testing.T, index, old, log []byte) {
-		members := [][]byte{index, old, log}
+	f.Add(indexOf(7, 3, 56, 5), logOf(7, 3, 2, 72, flag), logOf(7, 2, 1, 60, flag, flag))
+	f.Add(indexOf(7, 3, 40, 1), logOf(7, 3, 2, 72, transaction(typeBoundary, 28, 0, 0, 0), flag, flag[:7]), []byte{})
+	f.Add([]byte{}, logOf(7, 1, 0, 0), []byte{})
+	f.Fuzz(func(t *testing.T, index, log, old []byte) {
+		members := [][]byte{index, log, old}
 		for i := range members {
 			if len(members[i]) == 0 {
 				members[i] = nil
