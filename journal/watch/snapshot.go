@@ -255,15 +255,8 @@ func (w *Watcher) journalSnapshot(s *snapshot) error {
 		names = append(names, m.look.path)
 	}
 	return w.cycle(names, func(c *cycle) error {
-		for _, dir := range append(w.cfg.Rules.MessageDirs(names[0]), s.dir) {
-			_, err := c.tx.Lookup(dir)
-			if err == nil && c.dir(dir).err != nil {
-				w.snapshots.touch(s.dir, w.now())
-				return nil // it was replaced or is gone, and what was found in it may be too
-			}
-			if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-				return err
-			}
+		if same, err := c.sameMailbox(s.dir, names[0]); !same || err != nil {
+			return err
 		}
 		for _, m := range slices.Backward(s.members) {
 			if m.data == nil {
@@ -275,6 +268,27 @@ func (w *Watcher) journalSnapshot(s *snapshot) error {
 		}
 		return nil
 	})
+}
+
+// sameMailbox reports whether the directories of a mailbox are those that the
+// catalog knows. If one was replaced, or is gone, then what was found in it may
+// be too: another snapshot is taken, unless the mailbox is gone or renamed, for
+// then it is found where it is.
+func (c *cycle) sameMailbox(dir, member journal.Path) (bool, error) {
+	if c.dir(dir).err != nil {
+		return false, nil
+	}
+	for _, d := range c.cfg.Rules.MessageDirs(member) {
+		_, err := c.tx.Lookup(d)
+		if err == nil && c.dir(d).err != nil {
+			c.snapshots.touch(dir, c.now())
+			return false, nil
+		}
+		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // putMember journals what was read of one file, if it differs.

@@ -158,6 +158,30 @@ func (f *fixture) expectNext(want ...string) {
 	}
 }
 
+// TestSnapshotOfARenamedMailbox renames a folder while its snapshot waits, and
+// removes another.
+func TestSnapshotOfARenamedMailbox(t *testing.T) {
+	f := withIndex(t)
+	f.start()
+	f.settled()
+	var open []*os.File
+	for _, box := range []string{"u1/.A", "u2"} {
+		file, err := os.Create(f.path(box + "/new/1.h"))
+		f.must(err)
+		open = append(open, file)
+		f.write(box+"/index.log", "1\n")
+	}
+	f.wait("both wait", func() bool { s := f.watcher.Status(); return s.Snapshots == 2 && s.BeingWritten == 2 })
+	f.rename("u1/.A", "u1/.B")
+	f.remove("u2")
+	f.wait("it is known to be renamed", func() bool { return f.knows("u1/.B") })
+	for _, file := range open {
+		f.must(file.Close())
+	}
+	f.wait("the index is known", func() bool { return f.knows("u1/.B/index.log") && !f.knows("u2") })
+	f.snapped()
+}
+
 // TestSteadySnapshots changes an index all the time.
 func TestSteadySnapshots(t *testing.T) {
 	f := withIndex(t)
