@@ -275,21 +275,25 @@ func (w *Watcher) journalSnapshot(s *snapshot) error {
 // be too: another snapshot is taken, unless the mailbox is gone or renamed, for
 // then it is found where it is.
 func (c *cycle) sameMailbox(dir, member journal.Path) (bool, error) {
-	if c.dir(dir).err != nil {
+	if !c.opens(dir) {
 		return false, nil
 	}
 	for _, d := range c.cfg.Rules.MessageDirs(member) {
 		_, err := c.tx.Lookup(d)
-		if err == nil && c.dir(d).err != nil {
+		switch {
+		case errors.Is(err, catalog.ErrNotFound):
+		case err != nil:
+			return false, err
+		case !c.opens(d):
 			c.snapshots.touch(dir, c.now())
 			return false, nil
-		}
-		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-			return false, err
 		}
 	}
 	return true, nil
 }
+
+// opens reports whether a directory is the one that the catalog knows.
+func (c *cycle) opens(p journal.Path) bool { return c.dir(p).err == nil }
 
 // putMember journals what was read of one file, if it differs.
 func (c *cycle) putMember(m member) error {
