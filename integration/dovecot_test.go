@@ -203,6 +203,13 @@ func deliver(t *testing.T, s *dovecot.Server, messages int) error {
 // drive lets four sessions and the deliveries run at once.
 func drive(t *testing.T, s *dovecot.Server, steps, deliveries int) {
 	t.Helper()
+	driveFrom(t, s, 1, steps, deliveries)
+}
+
+// driveFrom is drive with four seeds from seed on, each of which has a folder
+// of its own.
+func driveFrom(t *testing.T, s *dovecot.Server, seed uint64, steps, deliveries int) {
+	t.Helper()
 	must(t, deliver(t, s, 2*len(users()))) // so that everybody has a mailbox
 	errs := make(chan error, 8)
 	var all sync.WaitGroup
@@ -210,7 +217,7 @@ func drive(t *testing.T, s *dovecot.Server, steps, deliveries int) {
 	for i := range 4 {
 		user := users()[min(i, len(users())-1)]
 		all.Go(func() {
-			c, err := dial(s, user, uint64(i+1))
+			c, err := dial(s, user, seed+uint64(i))
 			for n := 0; err == nil && n < steps; n++ {
 				err = c.step()
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
@@ -82,8 +83,8 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	}
 	if err == nil {
 		p.watcher, err = watch.New(watch.Config{
-			Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
-			Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"),
+			Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
+			Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"), Timing: timing(n.cfg.Store),
 		})
 	}
 	if err != nil {
@@ -108,6 +109,16 @@ func (p *primaryPart) superseded(mirror string, epoch journal.Epoch) {
 	if _, err := p.n.learn(pairing.Crown{Claim: identity.Claim{Epoch: epoch}}, mirror); err != nil {
 		p.n.opt.Log.Error("that another node is primary cannot be noted", "error", err)
 	}
+}
+
+// indexQuiet is how long a mailbox is quiet, at most, before its index is
+// replicated.
+const indexQuiet = 5 * time.Second
+
+// timing is how often the observer does what the settings speak of.
+func timing(s config.Store) watch.Timing {
+	interval := time.Duration(s.IndexInterval)
+	return watch.Timing{Snapshot: min(indexQuiet, interval/12), SnapshotAtLatest: interval}
 }
 
 // storeState says how the store is, for the mirrors.
@@ -256,6 +267,7 @@ func watchOf(w watch.Status) *status.Watch {
 		Mode: string(w.Mode), ModeReason: w.ModeReason, Complete: w.Complete, Watches: w.Watches,
 		DirectoriesDone: w.DirectoriesDone, DirectoriesKnown: w.DirectoriesKnown,
 		Overflows: w.Overflows, BeingWritten: w.BeingWritten, Pending: w.Dirty + w.Waiting,
+		Indexes: w.Snapshots, LargeIndexes: w.LargeSnapshots,
 	}
 	if !w.LastOverflow.IsZero() {
 		out.LastOverflow = &w.LastOverflow

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,6 +62,19 @@ func (n *Node) Run(ctx context.Context, args ...string) ([]byte, error) {
 		return out, fmt.Errorf("mailtwin %q on %s: %w: %s", args, n.Name, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return out, nil
+}
+
+// set changes a setting that is in the file already.
+func (n *Node) set(key, value string) error {
+	data, err := os.ReadFile(n.config)
+	if err != nil {
+		return err
+	}
+	changed := regexp.MustCompile(`(?m)^`+key+` = .*$`).ReplaceAll(data, fmt.Appendf(nil, "%s = %q", key, value))
+	if bytes.Equal(changed, data) {
+		return fmt.Errorf("%s is not in %s", key, n.config)
+	}
+	return os.WriteFile(n.config, changed, 0o600)
 }
 
 // Start starts the daemon. It returns at once: who needs more waits for a

@@ -50,6 +50,9 @@ type Options struct {
 	// change may still be unseen; 0 means 2 s. A primary that has no watches
 	// sees changes when it scans.
 	Unseen time.Duration
+	// IndexInterval is the setting of that name, as it is written in the file;
+	// "" leaves the default.
+	IndexInterval string
 	// Wrap and Env are for the daemons; see Node.
 	Wrap []string
 	Env  []string
@@ -89,6 +92,11 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 	var invitation struct{ Token string }
 	if err := json.Unmarshal(out, &invitation); err != nil || invitation.Token == "" {
 		return p, fmt.Errorf("init told no token but %q: %w", out, err)
+	}
+	if opt.IndexInterval != "" {
+		if err := p.Primary.set("index_interval", opt.IndexInterval); err != nil {
+			return p, err
+		}
 	}
 	if err := p.Primary.Start(); err != nil {
 		return p, err

@@ -16,7 +16,10 @@ type Status struct {
 	Journal struct{ Sequence uint64 }
 	Store   struct {
 		State string
-		Watch struct{ Complete bool }
+		Watch struct {
+			Complete bool
+			Indexes  int `json:"indexes_pending"`
+		}
 	}
 	Mirrors []Mirror
 	Primary struct {
@@ -35,6 +38,7 @@ type Mirror struct {
 	LagEntries    uint64  `json:"lag_entries"`
 	LagBytes      int64   `json:"lag_bytes"`
 	LagSeconds    float64 `json:"lag_seconds"`
+	SentBytes     uint64  `json:"sent_bytes"`
 }
 
 func parseStatus(document []byte) (Status, error) {

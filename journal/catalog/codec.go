@@ -20,7 +20,8 @@ const (
 	flagXattrs
 	flagStamp
 	flagBirth // the stamp has a birth
-	flagAll   = flagContent | flagMissing | flagLink | flagXattrs | flagStamp | flagBirth
+	flagDerived
+	flagAll = flagContent | flagMissing | flagLink | flagXattrs | flagStamp | flagBirth | flagDerived
 )
 
 var (
@@ -36,6 +37,7 @@ func (r *record) flags() (f byte) {
 	}
 	set(r.Facts.Content.Known(), flagContent)
 	set(r.Missing, flagMissing)
+	set(r.Derived, flagDerived)
 	set(r.Link != 0, flagLink)
 	set(len(r.Facts.Attr.Xattrs) > 0, flagXattrs)
 	set(r.Stamp != journal.Stamp{}, flagStamp)
@@ -162,6 +164,9 @@ func (p *parser) dir(r *record) {
 
 func (p *parser) optional(r *record, flags byte) {
 	r.Missing = flags&flagMissing != 0
+	if r.Derived = flags&flagDerived != 0; r.Derived && !r.Missing {
+		p.fail()
+	}
 	if flags&flagStamp != 0 {
 		base := r.Facts.Attr.MTime
 		r.Stamp.Device, r.Stamp.Inode = p.uvarint(), p.uvarint()

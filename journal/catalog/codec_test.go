@@ -27,6 +27,7 @@ func samples() map[string]*record {
 		"file":      newRecord(file(3)),
 		"full":      newRecord(full),
 		"strange":   newRecord(strange),
+		"derived":   newRecord(Item{Facts: journal.Facts{Type: journal.TypeFile, Size: 5}, Missing: true, Derived: true}),
 		"unread":    newRecord(Item{Facts: journal.Facts{Type: journal.TypeFile, Size: 5}}),
 		"symlink":   newRecord(Item{Facts: journal.Facts{Type: journal.TypeSymlink, Target: "sieve/a\n"}, Link: 7}),
 		"directory": dir,
@@ -36,6 +37,7 @@ func samples() map[string]*record {
 func TestRecordGolden(t *testing.T) {
 	golden := map[string]string{
 		"file":      "010131" + "8003" + "e807" + "e807" + "03002a36fe9c9717" + "03" + "636f6e74656e7420330000000000000000000000000000000000000000000000" + "8110" + "03" + "faa7d6b907" + "80a8d6b907",
+		"derived":   "010142" + "000000" + "0000000000000000" + "05",
 		"unread":    "010100" + "000000" + "0000000000000000" + "05",
 		"symlink":   "010304" + "000000" + "0000000000000000" + "08" + "73696576652f610a" + "07",
 		"directory": "010210" + "e80b0000" + "ac02" + "01" + "000000000000000000000000000000000000000000000000000000000000" + "ff" + "09" + "e807" + "03" + "01" + "808080808020" + "02" + "04" + "00" + "09" + "00",

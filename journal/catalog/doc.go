@@ -18,7 +18,7 @@
 // of each child: its name, type, mode, owner, extended attributes, and then
 // for a file its mtime, size and content id, for a symbolic link its mtime
 // and target, for a directory its digest. The stamp, the observation, link
-// groups and Missing are matters of one node and not covered; nor is what the
+// groups, Missing and Derived are matters of one node and not covered; nor is what the
 // root directory itself is. Equal digests prove that two nodes agree on all
 // of that beneath; a sum is what makes them cheap, for a change costs two
 // hashes and not another look at its neighbors.
@@ -74,7 +74,8 @@
 //
 //	version   byte     1
 //	type      byte     journal.Type
-//	flags     byte     1 content, 2 missing, 4 link, 8 xattrs, 16 stamp, 32 birth
+//	flags     byte     1 content, 2 missing, 4 link, 8 xattrs, 16 stamp, 32 birth,
+//	                   64 derived (only with missing)
 //	mode, uid, gid     uvarint each
 //	file:      mtime fixed64, size uvarint, content id 32 bytes if flagged
 //	symlink:   mtime fixed64, target text

@@ -12,6 +12,10 @@ type Item struct {
 	// Missing says of a file on a mirror that it was applied, but that its
 	// content never came.
 	Missing bool
+	// Derived says of a Missing file that it can be made again from others. It
+	// can be asked for as any other, but Totals do not count it as missing. Of
+	// what is not Missing it is not kept.
+	Derived bool
 	// Digest, of a directory, covers all beneath it; the catalog keeps it.
 	Digest Digest
 	// Observed, of a directory, is its mtime (nanoseconds since 1970) at its
@@ -27,7 +31,7 @@ type Totals struct {
 	Files, Directories, Symlinks uint64
 	Bytes                        int64  // sizes of the files
 	Unread                       uint64 // files whose content was not read yet
-	Missing                      uint64 // files whose content never came
+	Missing                      uint64 // files whose content never came, but not derived ones
 }
 
 func (t *Totals) add(o Totals) {
@@ -70,6 +74,7 @@ func newRecord(it Item) *record {
 	if f.Type != journal.TypeSymlink {
 		f.Target = ""
 	}
+	r.Derived = r.Derived && r.Missing
 	if f.Type == journal.TypeDirectory {
 		f.Attr.MTime, r.Link = 0, 0
 	} else {
@@ -94,7 +99,7 @@ func (r *record) counts() Totals {
 		if !r.Facts.Content.Known() {
 			t.Unread = 1
 		}
-		if r.Missing {
+		if r.Missing && !r.Derived {
 			t.Missing = 1
 		}
 	}

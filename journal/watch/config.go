@@ -19,37 +19,41 @@ type Clock interface {
 	After(d time.Duration) <-chan time.Time
 }
 
-// Config says what a Watcher works with. Hints, Log, Timing and Limits may be
-// left out.
+// Config says what a Watcher works with. Snapshots, Hints, Log, Timing and
+// Limits may be left out.
 type Config struct {
 	Root    *beneath.Root
 	Catalog *catalog.Catalog
 	Journal *journal.Log
 	Rules   Rules
-	Hints   HintSource // nil: Notify on the root. The watcher closes it at the end of Run
-	Clock   Clock
-	Log     hclog.Logger // nil: nothing is logged
-	Timing  Timing
-	Limits  Limits
+	// Snapshots: nil, and nothing of ClassDerived is journaled.
+	Snapshots Snapshots
+	Hints     HintSource // nil: Notify on the root. The watcher closes it at the end of Run
+	Clock     Clock
+	Log       hclog.Logger // nil: nothing is logged
+	Timing    Timing
+	Limits    Limits
 }
 
 // Timing holds the intervals of the observer. The zero value of each stands
 // for the default.
 type Timing struct {
-	Confirm        time.Duration // before the second look at a name that is gone. Default 20 ms
-	WriterFirst    time.Duration // before the second look at a file that is being written. Default 5 ms
-	WriterLast     time.Duration // the longest time between two looks at it. Default 1 s
-	WriterStill    time.Duration // how long a file must not have changed where leases are not to be had. Default 250 ms
-	MessagesAtMost time.Duration // how long a uidlist waits for a message that is being written. Default 60 s
-	Settle         time.Duration // how long a directory is quiet before it is listed. Default 5 s
-	SettleAtLatest time.Duration // how often a busy directory is listed, and a quiet one at most. Default 60 s
-	Racy           time.Duration // how old an mtime is before it is trusted. Default 2 s
-	Health         time.Duration // between two looks at the root. Default 1 s
-	Poll           time.Duration // between two scans while polling. Default 2 s
-	Rescan         time.Duration // between two scans while watching. Default 15 min; negative: never
-	Sync           time.Duration // between two syncs of the catalog. Default 10 s
-	Unreadable     time.Duration // between two attempts at what cannot be read. Default 30 s
-	JournalRetry   time.Duration // after a failed append. Default 1 s
+	Confirm          time.Duration // before the second look at a name that is gone. Default 20 ms
+	WriterFirst      time.Duration // before the second look at a file that is being written. Default 5 ms
+	WriterLast       time.Duration // the longest time between two looks at it. Default 1 s
+	WriterStill      time.Duration // how long a file must not have changed where leases are not to be had. Default 250 ms
+	MessagesAtMost   time.Duration // how long a uidlist waits for a message that is being written. Default 60 s
+	Settle           time.Duration // how long a directory is quiet before it is listed. Default 5 s
+	SettleAtLatest   time.Duration // how often a busy directory is listed, and a quiet one at most. Default 60 s
+	Snapshot         time.Duration // how long derived files are quiet before they are journaled. Default: Settle
+	SnapshotAtLatest time.Duration // how often busy derived files are journaled, and quiet ones at most. Default: SettleAtLatest
+	Racy             time.Duration // how old an mtime is before it is trusted. Default 2 s
+	Health           time.Duration // between two looks at the root. Default 1 s
+	Poll             time.Duration // between two scans while polling. Default 2 s
+	Rescan           time.Duration // between two scans while watching. Default 15 min; negative: never
+	Sync             time.Duration // between two syncs of the catalog. Default 10 s
+	Unreadable       time.Duration // between two attempts at what cannot be read. Default 30 s
+	JournalRetry     time.Duration // after a failed append. Default 1 s
 }
 
 // Limits bound what the observer holds. The zero value of each stands for
@@ -90,6 +94,16 @@ func (c *Config) setDefaults() error {
 		{&t.Sync, 10 * time.Second},
 		{&t.Unreadable, 30 * time.Second},
 		{&t.JournalRetry, time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.is
+		}
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		is    time.Duration
+	}{
+		{&t.Snapshot, t.Settle}, {&t.SnapshotAtLatest, t.SettleAtLatest},
 	} {
 		if *d.value == 0 {
 			*d.value = d.is

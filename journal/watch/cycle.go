@@ -333,6 +333,10 @@ func (c *cycle) name(l look) error {
 			return nil
 		}
 	}
+	if l.class == ClassDerived {
+		c.derivedFile(l, it, known)
+		return nil
+	}
 	switch l.info.Facts.Type {
 	case journal.TypeDirectory:
 		return c.directory(l, it, known)

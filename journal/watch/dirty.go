@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -118,6 +119,29 @@ func (d *dirty) depth() (names, dirs int, all bool) {
 	return d.names.len(), d.dirs.len(), d.all
 }
 
+// has reports whether a name will be looked at, by itself or with others.
+func (d *dirty) has(p journal.Path) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.all || d.names.has(p) || d.dirs.has(p.Dir())
+}
+
+// within returns the dirty names in some directories. It returns false if they
+// are not known, because the directories as a whole are dirty.
+func (d *dirty) within(dirs []journal.Path) (names []journal.Path, known bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all || slices.ContainsFunc(dirs, d.dirs.has) {
+		return nil, false
+	}
+	for _, p := range d.names.order {
+		if slices.Contains(dirs, p.Dir()) {
+			names = append(names, p)
+		}
+	}
+	return names, true
+}
+
 func (d *dirty) signal() {
 	select {
 	case d.wake <- struct{}{}:
@@ -132,6 +156,8 @@ type queue struct {
 }
 
 func (q *queue) len() int { return len(q.order) }
+
+func (q *queue) has(p journal.Path) bool { _, ok := q.set[p]; return ok }
 
 func (q *queue) push(p journal.Path) {
 	if _, ok := q.set[p]; ok {

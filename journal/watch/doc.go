@@ -83,6 +83,22 @@
 // sees it, and without its name changing, is not found by a restart; that is
 // what verification is for.
 //
+// # Derived files
+//
+// The files of ClassDerived in a directory are one snapshot. It is read when
+// they have been quiet for Timing.Snapshot, but at least once in
+// Timing.SnapshotAtLatest and not more often: all of them, what refers to
+// another first, and again if they do not belong together. Then the mailbox is
+// listed, and when all that was found to differ is in the journal, the snapshot
+// is. So it is never newer than what comes before it, and nothing waits for it.
+//
+// Files of ClassDerived are in the catalog only as they were journaled, never
+// unread: the baseline passes over them, and they are journaled after it. What
+// was not journaled when the observer ended is found by the first scan.
+// Reading them takes no more than a tenth of the time, so that a baseline
+// leaves them to be read in the background. One that is larger than an entry
+// may carry is left out, with all of its snapshot, and counted.
+//
 // # The baseline
 //
 // The first scan of a store puts what it finds into the catalog directly, with

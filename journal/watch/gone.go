@@ -238,6 +238,8 @@ func (c *cycle) leaveIn(p journal.Path) error {
 		stack = stack[:len(stack)-1]
 		c.unwatch(p)
 		c.settler.forget(p)
+		c.snapshots.forget(p)
+		delete(c.large, p)
 		c.doubts.drop(p)
 		if c.opaque(p) {
 			continue

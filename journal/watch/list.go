@@ -27,23 +27,29 @@ type listing struct {
 // completely observed. Hints are served between two pieces of it. A directory
 // that is not there, or another one, is observed itself instead.
 func (w *Watcher) list(p journal.Path, scan bool) error {
+	_, err := w.compare(p, scan)
+	return err
+}
+
+// compare is list, and reports whether the directory could be listed.
+func (w *Watcher) compare(p journal.Path, scan bool) (listed bool, err error) {
 	if w.opaque(p) {
-		return nil
+		return false, nil
 	}
 	d, _, err := w.openDir(p)
 	if err != nil {
-		return w.listFailed(p, err)
+		return false, w.listFailed(p, err)
 	}
 	defer d.Close()
 	before, err := d.Info()
 	if err != nil {
-		return w.listFailed(p, err)
+		return false, w.listFailed(p, err)
 	}
 	w.listed++
 	l := &listing{Watcher: w, path: p, scan: scan}
 	if w.baseline && scan {
 		if l.fresh, err = w.nothingKnown(p); err != nil {
-			return err
+			return false, err
 		}
 	}
 	var own error // as opposed to one of the store
@@ -52,17 +58,17 @@ func (w *Watcher) list(p journal.Path, scan bool) error {
 		return own
 	})
 	if own != nil {
-		return own
+		return false, own
 	}
 	if err != nil {
-		return w.listFailed(p, err)
+		return false, w.listFailed(p, err)
 	}
 	if err := l.missing(); err != nil {
-		return err
+		return false, err
 	}
 	after, err := d.Info()
 	if err != nil {
-		return w.listFailed(p, err)
+		return false, w.listFailed(p, err)
 	}
 	if a := w.agenda.get(p); a != nil && a.why == reasonUnlisted {
 		w.agenda.drop(p)
@@ -71,9 +77,9 @@ func (w *Watcher) list(p journal.Path, scan bool) error {
 	complete := before.DirMTime == after.DirMTime && !l.unsure && !w.racy(after.DirMTime)
 	w.settler.listed(p, w.now(), complete)
 	if !complete {
-		return nil
+		return true, nil
 	}
-	return w.observed(p, before)
+	return true, w.observed(p, before)
 }
 
 // observed records a complete observation.
@@ -275,6 +281,10 @@ func (l *listing) putAll(names []journal.Path) error {
 func (c *cycle) putUnread(p journal.Path) error {
 	l, ok := c.look(p)
 	if !ok || l.gone {
+		return nil
+	}
+	if l.class == ClassDerived {
+		c.derived(p) // it is journaled when all beside it is known
 		return nil
 	}
 	if _, err := c.tx.Lookup(p); err == nil {

@@ -272,6 +272,7 @@ func (c *cycle) lstat(p journal.Path) (beneath.Info, error) {
 func (w *Watcher) later(p journal.Path, why reason, first, last time.Duration) {
 	if w.agenda.put(p, why, w.now(), first, last) == nil {
 		w.deferred++
+		w.forgotten++
 		w.settler.touch(p.Dir(), w.now()) // it will be found by a listing
 	}
 }

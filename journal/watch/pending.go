@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"slices"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -75,6 +76,16 @@ func (a *agenda) drop(p journal.Path) {
 
 // get returns what is known of p, or nil.
 func (a *agenda) get(p journal.Path) *waiting { return a.names[p] }
+
+// within returns the names in some directories.
+func (a *agenda) within(dirs []journal.Path) (names []journal.Path) {
+	for p := range a.names {
+		if slices.Contains(dirs, p.Dir()) {
+			names = append(names, p)
+		}
+	}
+	return names
+}
 
 // due returns the names whose time has come: the gone ones, and the others.
 // They stay on the agenda, without a time: who looks at them drops them or puts

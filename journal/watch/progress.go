@@ -17,6 +17,8 @@ func (w *Watcher) publish() {
 	s.walks = w.walks.len()
 	s.BeingWritten = w.agenda.count[reasonWriting]
 	s.Unsettled = w.settler.active
+	s.Snapshots = w.snapshots.active + len(w.taken)
+	s.LargeSnapshots = len(w.large)
 	s.DirectoriesListed, s.FilesOpened = w.listed, w.opened
 	s.UnreadableCount = len(w.broken) + w.brokenMore
 	s.Unreadable = s.Unreadable[:0:0]

@@ -25,6 +25,10 @@ const (
 	// ClassControl is everything else that is replicated, directories and
 	// symbolic links among it.
 	ClassControl
+	// ClassDerived is a file that tells less than what is beside it, or the same
+	// later: what it says of messages must never be newer than they are. Files
+	// of this class are journaled as Snapshots say, and not if there are none.
+	ClassDerived
 )
 
 // String returns the class's name.
@@ -40,6 +44,8 @@ func (c Class) String() string {
 		return "uidlist"
 	case ClassControl:
 		return "control"
+	case ClassDerived:
+		return "derived"
 	}
 	return "unknown"
 }
@@ -78,4 +84,26 @@ type Rules interface {
 	// control file at p names, in the order in which a message moves through
 	// them. They need not exist.
 	MessageDirs(control journal.Path) []journal.Path
+}
+
+// Snapshots say which files of ClassDerived belong together. As for Rules, no
+// method touches the file system or keeps what it is given, and all may be
+// called concurrently.
+type Snapshots interface {
+	// Members returns the paths that the files of one snapshot in the directory
+	// dir may have, in the order in which they are read: what refers to another
+	// one comes first. They are journaled and put in place in the reverse order.
+	// What is journaled before them is the directory dir and those that
+	// Rules.MessageDirs says of the members.
+	Members(dir journal.Path) []journal.Path
+
+	// Locks returns paths of files that are there while someone has written
+	// into a member what he has yet to write elsewhere in the mailbox.
+	Locks(dir journal.Path) []journal.Path
+
+	// Whole takes the bytes of the members as they were read one after the
+	// other, nil for those that are not there, and returns what may be journaled
+	// of each: a prefix that shares its memory, nil where there is no file. It
+	// returns false if they do not belong together and have to be read again.
+	Whole(members [][]byte) ([][]byte, bool)
 }

@@ -164,6 +164,13 @@ func (w *Watcher) inPlaceFiles(p journal.Path) error {
 				return nil
 			})
 		})
+		if err == nil {
+			err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+				unknown, err := w.unknownMembers(tx, p)
+				files = append(files, unknown...)
+				return err
+			})
+		}
 		end = !errors.Is(err, errEnough)
 		if end && err != nil && !errors.Is(err, catalog.ErrNotFound) {
 			return err

@@ -9,12 +9,13 @@ import (
 // settler remembers the directories that had hints, until they are listed in
 // full: what hints did not tell is found then. Only the observer uses it.
 type settler struct {
-	timing *Timing
-	limit  int
-	dirs   map[journal.Path]*unsettled
-	next   time.Duration // nothing is due before it
-	active int           // those that had hints since they were listed
-	lost   bool          // there was no room for one
+	quiet    time.Duration // how long a directory is quiet before it is due
+	atLatest time.Duration // how often a busy one is due, and a quiet one at most
+	limit    int
+	dirs     map[journal.Path]*unsettled
+	next     time.Duration // nothing is due before it
+	active   int           // those that had hints since they were listed
+	lost     bool          // there was no room for one
 }
 
 // unsettled is a directory that had hints, or was listed a moment ago.
@@ -24,8 +25,8 @@ type unsettled struct {
 	quiet       bool          // no hints since it was listed
 }
 
-func newSettler(t *Timing, limit int) *settler {
-	return &settler{timing: t, limit: limit, dirs: make(map[journal.Path]*unsettled), next: never}
+func newSettler(quiet, atLatest time.Duration, limit int) *settler {
+	return &settler{quiet: quiet, atLatest: atLatest, limit: limit, dirs: make(map[journal.Path]*unsettled), next: never}
 }
 
 // touch says that something in a directory may have changed.
@@ -48,17 +49,17 @@ func (s *settler) touch(dir journal.Path, now time.Duration) {
 }
 
 // due returns when a directory is to be listed: when it has been quiet for a
-// while, but not more often than once in SettleAtLatest, and at the latest
+// while, but not more often than once in atLatest, and at the latest
 // that long after its first hint.
 func (s *settler) due(u *unsettled) time.Duration {
 	if u.quiet {
-		return u.listed + s.timing.SettleAtLatest // to be forgotten
+		return u.listed + s.atLatest // to be forgotten
 	}
-	due := u.last + s.timing.Settle
+	due := u.last + s.quiet
 	if u.listed != 0 {
-		due = max(due, u.listed+s.timing.SettleAtLatest)
+		due = max(due, u.listed+s.atLatest)
 	}
-	return min(due, max(u.first, u.listed)+s.timing.SettleAtLatest)
+	return min(due, max(u.first, u.listed)+s.atLatest)
 }
 
 // listed says that a directory was listed. One whose observation was not

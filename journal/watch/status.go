@@ -60,17 +60,23 @@ type Status struct {
 	Unreadable      []Unreadable // the first of those that cannot be read
 	UnreadableCount int
 
-	LastOverflow  time.Time // when hints were last lost; zero: never
-	Overflows     uint64
-	Dirty         int // names and directories to be looked at
-	Waiting       int // names to be looked at again: gone, being written, unreadable
-	Unsettled     int // directories that had hints since they were last listed
-	BeingWritten  int // names that wait for a writer to finish
-	JournalError  string
-	LastScanEnded time.Time
-	scan          uint64 // the number of the last scan that ended
-	undecided     int    // of Waiting, those that can be waited for
-	walks         int    // directories that are still to be walked
+	LastOverflow time.Time // when hints were last lost; zero: never
+	Overflows    uint64
+	Dirty        int // names and directories to be looked at
+	Waiting      int // names to be looked at again: gone, being written, unreadable
+	Unsettled    int // directories that had hints since they were last listed
+	BeingWritten int // names that wait for a writer to finish
+	// Snapshots is how many snapshots are to be journaled: what they are of is
+	// replicated, and none of the counts above has them.
+	Snapshots int
+	// LargeSnapshots is how many are not journaled because a file is larger than
+	// an entry may carry.
+	LargeSnapshots int
+	JournalError   string
+	LastScanEnded  time.Time
+	scan           uint64 // the number of the last scan that ended
+	undecided      int    // of Waiting, those that can be waited for
+	walks          int    // directories that are still to be walked
 
 	// Counters since the start.
 	DirectoriesListed uint64

@@ -36,6 +36,12 @@ type Watcher struct {
 
 	agenda  *agenda
 	settler *settler
+	// Snapshots: see snapshot.go.
+	snapshots    *settler // the directories that they are to be taken of
+	taken        []*snapshot
+	snapshotRest time.Duration // none is taken before
+	large        map[journal.Path]struct{}
+
 	walks   queue // directories to be walked
 	resting map[journal.Path]time.Duration
 
@@ -60,6 +66,7 @@ type Watcher struct {
 	pollDue, syncDue time.Duration
 	unsynced         int
 	deferred         uint64 // names that were put back
+	forgotten        uint64 // names for which the agenda had no room
 	listed, opened   uint64
 	status           Status // what is published
 }
@@ -84,9 +91,11 @@ func New(cfg Config) (*Watcher, error) {
 		watched: make(map[uint64]struct{}),
 		doubts:  doubts{dirs: make(map[journal.Path]string), heirs: make(map[journal.Path]struct{})},
 		broken:  make(map[journal.Path]Unreadable),
+		large:   make(map[journal.Path]struct{}),
 	}
 	w.background = newBackground(w.dirty)
-	w.settler = newSettler(&w.cfg.Timing, cfg.Limits.Unsettled)
+	w.settler = newSettler(cfg.Timing.Settle, cfg.Timing.SettleAtLatest, cfg.Limits.Unsettled)
+	w.snapshots = newSettler(cfg.Timing.Snapshot, cfg.Timing.SnapshotAtLatest, cfg.Limits.Unsettled)
 	w.status = Status{Phase: PhaseStarting, Mode: ModeEvents}
 	w.publish()
 	return w, nil
@@ -256,11 +265,14 @@ func (w *Watcher) step() error {
 		w.dirty.everything(w.pollReason())
 		return nil
 	}
+	if ok, err := w.snapshot(); ok || err != nil {
+		return err
+	}
 	if p, ok := w.settler.take(now); ok {
 		return w.list(p, false)
 	}
-	if w.settler.lost {
-		w.settler.lost = false
+	if w.settler.lost || w.snapshots.lost {
+		w.settler.lost, w.snapshots.lost = false, false
 		w.pollDue = min(w.pollDue, now+w.cfg.Timing.SettleAtLatest)
 	}
 	return w.wait()
@@ -333,7 +345,7 @@ func (w *Watcher) postpone(gone []journal.Path) (ripe []journal.Path) {
 // wait waits until something is dirty or due.
 func (w *Watcher) wait() error {
 	w.publish()
-	next := min(w.healthDue, w.agenda.next, w.settler.next, w.pollDue)
+	next := min(w.healthDue, w.agenda.next, w.settler.next, w.snapshotDue(), w.pollDue)
 	if w.unsynced > 0 {
 		next = min(next, w.syncDue)
 	}
@@ -387,6 +399,10 @@ func (w *Watcher) suspended() error {
 	}
 	w.status.Suspended, w.suspension = "", ""
 	w.agenda = newAgenda(w.cfg.Limits.Names) // what was seen then does not count
+	for _, s := range w.taken {
+		w.snapshots.touch(s.dir, w.now())
+	}
+	w.taken = nil
 	w.dirty.everything("the store came back")
 	return nil
 }

@@ -33,6 +33,8 @@ type Store struct {
 	Path string `toml:"path"`
 	// Layout says how mail lies in it.
 	Layout Layout `toml:"layout"`
+	// IndexInterval is how often the index of a busy mailbox is replicated.
+	IndexInterval Duration `toml:"index_interval"`
 }
 
 // Layout is a way to keep mail in directories.
@@ -121,7 +123,7 @@ const (
 func Default() Config {
 	return Config{
 		StateDir: DefaultStateDir,
-		Store:    Store{Layout: LayoutAuto},
+		Store:    Store{Layout: LayoutAuto, IndexInterval: Duration(time.Minute)},
 		Node:     Node{Listen: DefaultListen},
 		Journal: Journal{
 			MaxSize:     4 << 30,

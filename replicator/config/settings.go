@@ -43,6 +43,10 @@ func settings() []setting {
 		{table: "store", key: "layout", value: func(c *Config) string { return string(c.Store.Layout) }, comment: `
 			How mail lies in it: auto (found out by looking) or maildir.
 			Default: auto`},
+		{table: "store", key: "index_interval", value: func(c *Config) string { return c.Store.IndexInterval.String() }, comment: `
+			How often the index of a mailbox that is changed all the time is
+			replicated (dovecot.index and its logs). That of a mailbox which has
+			become quiet is replicated after a twelfth of it, or 5s. Default: 1m`},
 		{table: "node", key: "name", value: func(c *Config) string { return c.Node.Name }, example: "mx1", comment: `
 			The name of this node. It is in its certificate: to change it, join
 			again. There is no default.`},

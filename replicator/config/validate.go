@@ -20,6 +20,7 @@ const (
 	minSegment = Size(64 << 10)
 	maxSegment = Size(1 << 30)
 	minAge     = Duration(time.Minute)
+	minIndex   = Duration(time.Second)
 )
 
 // How long a hook may be allowed to take.
@@ -54,6 +55,9 @@ func (c Config) checkStore() error {
 	}
 	if err := oneOf("store.layout", c.Store.Layout, LayoutAuto, LayoutMaildir); err != nil {
 		return err
+	}
+	if c.Store.IndexInterval < minIndex {
+		return invalid("store.index_interval", fmt.Sprintf("is %v", c.Store.IndexInterval), "choose at least %v", minIndex)
 	}
 	return absolute("store.path", c.Store.Path)
 }

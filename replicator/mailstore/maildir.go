@@ -56,6 +56,8 @@ func (Maildir) Classify(p journal.Path, t journal.Type) watch.Class {
 		return watch.ClassUIDList
 	case name == keywords:
 		return watch.ClassKeywords
+	case t == journal.TypeFile && ofIndex(name):
+		return watch.ClassDerived
 	case rebuildable(name) || temporary(name):
 		return watch.ClassIgnored
 	}
@@ -106,6 +108,11 @@ func ofServer(name string) bool {
 		return true
 	}
 	return hasAnyPrefix(name, uidlist, "dovecot-uidvalidity", "dovecot.index", "dovecot.list.index", "dovecot.mailbox.log", ".dovecot.")
+}
+
+// ofIndex reports whether a file of this name is a part of a mailbox's index.
+func ofIndex(name string) bool {
+	return name == indexFile || name == indexLog || name == indexLogOld
 }
 
 // rebuildable reports whether a file can be made again from the others.

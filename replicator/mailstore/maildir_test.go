@@ -36,7 +36,7 @@ func TestClassify(t *testing.T) {
 		{"also of users who are called tmp, new or cur", watch.ClassControl, dir, []string{"d/tmp/Maildir", "d/tmp/cur", "d/new/.Sent", "d/cur/new"}},
 		{"and their control files", watch.ClassControl, file, []string{"d/tmp/subscriptions", "d/new/dovecot-acl", "d/cur/dovecot-uidvalidity.5f3c0a11", "d/new/maildirfolder", "d/cur/dovecot.mailbox.log"}},
 		{"and their script", watch.ClassControl, symlink, []string{"d/new/.dovecot.sieve", "d/tmp/.dovecot.sieve"}},
-		{"and their rebuildable ones are not", watch.ClassIgnored, file, []string{"d/new/dovecot.index.log", "d/cur/dovecot-uidlist.lock", "d/new/.dovecot.svbin", "d/cur/maildirsize", "d/cur/dovecot-uidlist.tmp"}},
+		{"and their rebuildable ones are not", watch.ClassIgnored, file, []string{"d/new/dovecot.index.cache", "d/cur/dovecot-uidlist.lock", "d/new/.dovecot.svbin", "d/cur/maildirsize", "d/cur/dovecot-uidlist.tmp"}},
 		{"the uidlist", watch.ClassUIDList, file, []string{"dovecot-uidlist", "u/.A/dovecot-uidlist", "d/new/dovecot-uidlist", "d/tmp/dovecot-uidlist"}},
 		{"the keywords", watch.ClassKeywords, file, []string{"dovecot-keywords", "u/.A/dovecot-keywords", "d/cur/dovecot-keywords"}},
 		{"control files", watch.ClassControl, file, []string{
@@ -59,9 +59,13 @@ func TestClassify(t *testing.T) {
 			"u/x-new.sieve", "u/x-new.1.P2.h", "u/a.lock3e0f0c1863f419f", "u/a.locked",
 		}},
 		{"what can be made again", watch.ClassIgnored, file, []string{
-			"u/dovecot.index", "u/dovecot.index.log", "u/dovecot.index.log.2", "u/.A/dovecot.index.cache", "u/dovecot.index.thread", "u/dovecot.index.pvt",
+			"u/dovecot.index.log.newlock", "u/dovecot.index.tmp", "u/.A/dovecot.index.cache", "u/dovecot.index.thread", "u/dovecot.index.pvt",
 			"u/dovecot.index.search", "u/dovecot.index.search.uids", "u/maildirsize", "u/dovecot-acl-list", "u/.dovecot.svbin", "u/sieve/main.svbin", "u/.dovecot.lda-dupes", "u/.dovecot.lda-dupes.lock",
 		}},
+		{"the index", watch.ClassDerived, file, []string{
+			"dovecot.index", "u/dovecot.index", "u/.A/dovecot.index.log", "u/dovecot.index.log.2", "d/new/dovecot.index.log", "d/tmp/dovecot.index",
+		}},
+		{"nobody links an index", watch.ClassIgnored, symlink, []string{"u/dovecot.index", "u/dovecot.index.log"}},
 		{"indexes and deleted folders", watch.ClassIgnored, dir, []string{
 			"u/..DOVECOT-TRASHED", "u/..DOVECOT-TrasH", "u/.A/fts-flatcurve", "u/xapian-indexes", "u/lucene-indexes",
 		}},
@@ -82,8 +86,8 @@ func TestClassify(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	if !(watch.ClassMessage < watch.ClassKeywords && watch.ClassKeywords < watch.ClassUIDList && watch.ClassUIDList < watch.ClassControl) {
-		t.Error("messages come first, then keywords, then the uidlist, then the rest")
+	if !(watch.ClassMessage < watch.ClassKeywords && watch.ClassKeywords < watch.ClassUIDList && watch.ClassUIDList < watch.ClassControl && watch.ClassControl < watch.ClassDerived) {
+		t.Error("messages come first, then keywords, then the uidlist, then the rest, then the index")
 	}
 }
 

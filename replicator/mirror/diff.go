@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -98,11 +99,15 @@ func (r *resync) compared(t *task) error {
 	return nil
 }
 
-// release asks for the control files of a mailbox when its messages were.
+// release asks for the control files of a mailbox when its messages were, and
+// at last for those that are derived.
 func (r *resync) release(t *task) {
 	if t.waits > 0 {
 		return
 	}
+	slices.SortStableFunc(t.postponed, func(a, b want) int {
+		return cmp.Compare(r.k.m.place(a.path), r.k.m.place(b.path))
+	})
 	for _, w := range t.postponed {
 		r.want(w)
 	}

@@ -29,6 +29,8 @@
 // different becomes changes without a sequence number, and fetches for the
 // contents that are lacking.
 //
+// The index of a mailbox never gets ahead of its mail (see derived.go).
+//
 // What the package rests on: fsync of a file, rename, fsync of its directory;
 // or, for many, syncfs before the renames and after them. The store has no
 // other writer; if it has one, the digests that the primary sends find it.

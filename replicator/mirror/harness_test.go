@@ -448,24 +448,30 @@ func (p *fakePrimary) serve(store map[string]file, page int) {
 		p.until("served", func() bool {
 			return len(p.compares)+len(p.fetches) > 0 || p.f.m.Status().Whole
 		})
-		for len(p.compares) > 0 {
-			c := p.compares[0]
-			p.compares = p.compares[1:]
-			for _, l := range listings(store, string(c.Path), page) {
-				p.lists(l)
-			}
+		p.serveOnce(store, page)
+	}
+}
+
+// serveOnce answers what was asked for by now.
+func (p *fakePrimary) serveOnce(store map[string]file, page int) {
+	p.f.t.Helper()
+	for len(p.compares) > 0 {
+		c := p.compares[0]
+		p.compares = p.compares[1:]
+		for _, l := range listings(store, string(c.Path), page) {
+			p.lists(l)
 		}
-		for len(p.fetches) > 0 {
-			it := p.fetches[0]
-			f, ok := store[string(it.Path)]
-			switch {
-			case !ok:
-				p.answer(string(it.Path), wire.ContentEnd{Outcome: wire.Gone}, "")
-			case it.Have == contentID(f.data):
-				p.answer(string(it.Path), wire.ContentEnd{Outcome: wire.Same, Facts: f.facts(), Link: f.link}, "")
-			default:
-				p.brings(string(it.Path), f)
-			}
+	}
+	for len(p.fetches) > 0 {
+		it := p.fetches[0]
+		f, ok := store[string(it.Path)]
+		switch {
+		case !ok:
+			p.answer(string(it.Path), wire.ContentEnd{Outcome: wire.Gone}, "")
+		case it.Have == contentID(f.data):
+			p.answer(string(it.Path), wire.ContentEnd{Outcome: wire.Same, Facts: f.facts(), Link: f.link}, "")
+		default:
+			p.brings(string(it.Path), f)
 		}
 	}
 }

@@ -30,6 +30,10 @@ type Rules interface {
 	// Base returns the part of a message's name that stays when its flags
 	// change.
 	Base(name string) string
+	// Members returns the paths that the files of watch.ClassDerived which belong
+	// together have in dir, in the reverse of the order in which they are put in
+	// place.
+	Members(dir journal.Path) []journal.Path
 }
 
 // Config is what a Mirror is made of. All fields must be set.

@@ -20,6 +20,9 @@ const fewFiles = 8
 type shelf struct {
 	latest map[journal.Path]*staged // what the group puts, under the names that it has by then
 	byID   map[journal.ContentID]*staged
+	// lacking tells of the files that the group puts whether their content is
+	// not to be had.
+	lacking map[journal.Path]bool
 }
 
 // follow takes note of a change that is made before the next one is prepared.
@@ -54,18 +57,20 @@ func (s *shelf) move(from, to journal.Path) {
 // from the store as it is before the group. Everything staged is complete,
 // has its attributes, and is durable when it returns.
 func (k *committer) provide(changes []*change) error {
-	s := &shelf{latest: make(map[journal.Path]*staged), byID: make(map[journal.ContentID]*staged)}
+	s := &shelf{
+		latest: make(map[journal.Path]*staged), byID: make(map[journal.ContentID]*staged),
+		lacking: make(map[journal.Path]bool),
+	}
 	var files []*change
 	for _, c := range changes {
 		if c.Kind == journal.KindPut && !c.settle {
-			if c.file == nil && c.Outcome == wire.OK {
-				if err := k.provideOne(c, s); err != nil {
-					return err
-				}
+			if err := k.provideFor(c, s); err != nil {
+				return err
 			}
 			if c.missing = c.file == nil; !c.missing {
 				files = append(files, c)
 			}
+			s.lacking[c.Path] = c.missing
 		}
 		if !c.settle {
 			s.follow(c)
@@ -77,6 +82,17 @@ func (k *committer) provide(changes []*change) error {
 		}
 	}
 	return k.syncStaged(files)
+}
+
+// provideFor sees to the content of one change.
+func (k *committer) provideFor(c *change, s *shelf) error {
+	switch {
+	case k.m.isDerived(c.Path):
+		return k.provideDerived(c, s)
+	case c.file == nil && c.Outcome == wire.OK:
+		return k.provideOne(c, s)
+	}
+	return nil
 }
 
 // provideOne makes the content of one change from what the mirror has.

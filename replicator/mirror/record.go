@@ -107,6 +107,9 @@ func (r *recorder) put(c *change) error {
 		r.k.debts.pay(c.Path)
 		return r.tx.Put(c.Path, catalog.Item{Facts: c.Facts, Stamp: c.stamp, Link: c.link})
 	}
+	if r.k.m.isDerived(c.Path) {
+		return r.putLater(c)
+	}
 	switch c.Outcome {
 	case wire.OK:
 		r.owe(c)
@@ -122,7 +125,7 @@ func (r *recorder) put(c *change) error {
 // lack notes that there ought to be a file, which is not there.
 func (r *recorder) lack(p journal.Path, f journal.Facts) error {
 	f.Type = journal.TypeFile
-	return r.tx.Put(p, catalog.Item{Facts: f, Missing: true})
+	return r.tx.Put(p, catalog.Item{Facts: f, Missing: true, Derived: r.k.m.isDerived(p)})
 }
 
 // owe asks for the content of what a change has made.
@@ -131,7 +134,7 @@ func (r *recorder) owe(c *change) {
 	if c.Kind == journal.KindMove {
 		since = r.k.debts.since(c.From, since)
 	}
-	if since > 0 {
+	if since > 0 && !r.k.m.isDerived(c.Path) {
 		r.k.debts.owe(c.Path, since)
 	}
 	r.wants = append(r.wants, want{
@@ -150,6 +153,8 @@ func (r *recorder) without(c *change) error {
 		return err
 	}
 	switch {
+	case r.k.m.isDerived(c.Path):
+		return r.withoutDerived(c, item, unknown)
 	case c.Outcome == wire.Unreadable:
 		// What the mirror has under that name stays in the store.
 		r.k.debts.pay(c.Path)

@@ -80,6 +80,7 @@ type resync struct {
 // round asks for all files that the catalog calls missing.
 type round struct {
 	running bool
+	again   bool // another one is to follow
 	listed  bool // all were asked for
 	after   catalog.Cursor
 	pending int // not answered yet
@@ -200,6 +201,14 @@ func (r *resync) goRound() error {
 	if !o.listed && len(r.queue) < missingPage {
 		err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
 			o.after, err = t.EachMissing(o.after, missingPage, func(p journal.Path, it catalog.Item) error {
+				if it.Derived {
+					if r.running {
+						return nil // what it tells of may not be here yet
+					}
+					n, err := r.askDerived(t, p)
+					o.pending += n
+					return err
+				}
 				if _, asked := r.asking[p]; !asked {
 					r.want(want{path: p, size: it.Facts.Size, round: true})
 					o.pending++
@@ -214,8 +223,12 @@ func (r *resync) goRound() error {
 		o.listed = o.after == ""
 	}
 	if o.listed && o.pending == 0 && len(r.k.group.changes) == 0 {
-		o.running = false
+		again := o.again
+		*o = round{}
 		r.k.debts.asked()
+		if again {
+			r.askMissing()
+		}
 		return r.k.acknowledge()
 	}
 	return nil
@@ -278,6 +291,8 @@ func (r *resync) finish() error {
 	if err := r.setWhole(true); err != nil {
 		return err
 	}
+	r.round.again = r.round.running // it has passed over what is derived
+	r.askMissing()
 	r.k.m.cfg.Log.Info("comparison finished", "files", r.progress.FilesDone, "bytes", r.progress.BytesDone)
 	r.k.m.update(func(s *Status) { s.Whole, s.Resync = true, "" })
 	return nil

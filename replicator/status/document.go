@@ -91,6 +91,12 @@ type Watch struct {
 	LastOverflow     *time.Time `json:"last_overflow,omitempty"`
 	BeingWritten     int        `json:"being_written"`
 	Pending          int        `json:"pending"` // names still to be looked at
+	// Mailboxes whose index is newer than what the mirror has of it. Their mail
+	// is not: an index is replicated last.
+	Indexes int `json:"indexes_pending"`
+	// Mailboxes whose index is too large to be replicated. Nothing else is
+	// lacking.
+	LargeIndexes int `json:"indexes_too_large"`
 }
 
 // Journal is the journal of a primary.

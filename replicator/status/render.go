@@ -61,6 +61,9 @@ func renderStore(line func(string, string, ...any), s *Store) {
 		default:
 			line("watching", "every directory")
 		}
+		if w.LargeIndexes > 0 {
+			line("", "the indexes of %d mailboxes are too large to be replicated; their mail is", w.LargeIndexes)
+		}
 		if w.Overflows > 0 {
 			line("", "the kernel's queue overflowed %d times; the store was scanned each time", w.Overflows)
 		}
