@@ -88,7 +88,9 @@ func (h *Host) Wrap() []string { return []string{"nsenter", "--net=" + namespace
 // Command returns a command that runs in the host.
 func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	line := append(append(h.Wrap(), name), args...)
-	return exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.WaitDelay = time.Second // for those that it leaves behind with its output open
+	return cmd
 }
 
 // Run runs a command in the host. Its error has what the command printed.
