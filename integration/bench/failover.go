@@ -134,7 +134,7 @@ func (b *bench) takeOver(ctx context.Context, s *site.Site, m *site.Machine, use
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	start := time.Now()
-	out, err := m.Node.Run(ctx, "failover", "--yes")
+	report, err := m.Failover(ctx)
 	taken := takeover{command: time.Since(start)}
 	if err != nil {
 		return taken, err
@@ -143,7 +143,7 @@ func (b *bench) takeOver(ctx context.Context, s *site.Site, m *site.Machine, use
 		return taken, errors.Join(err, sees(ctx, s, user))
 	}
 	taken.served = time.Since(start)
-	b.say("failover: command %v, served after %v; it said:\n%s", taken.command, taken.served, out)
+	b.say("failover: command %v, served after %v; its parts: %v", taken.command, taken.served, report.Steps)
 	return taken, nil
 }
 

@@ -222,7 +222,8 @@ func TestMakerDies(t *testing.T) {
 		_, err := h.Disk(t.Context(), "disk", 16<<20)
 		must(t, err)
 		must(t, h.Command(context.Background(), "sleep", "1000").Start())
-		os.Stdout.WriteString("made " + n.prefix + "\n")
+		_, err = os.Stdout.WriteString("made " + n.prefix + "\n")
+		must(t, err)
 		must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
 	}
 	Need(t)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Verdict is what a check has found.
@@ -11,7 +12,13 @@ type Verdict struct {
 	Wrong []string
 	// Lost are the loose messages that are not there: those that a loss report
 	// must account for.
-	Lost []Token
+	Lost []Lost
+}
+
+// Lost is a message that was acknowledged and that a failover has lost.
+type Lost struct {
+	Token        Token
+	Acknowledged time.Time
 }
 
 // finding is a message where the check has found it.
@@ -65,7 +72,7 @@ func (m *message) check(v *Verdict, token Token, found []finding, salvaged bool)
 		case salvaged:
 			v.say("%s: message %s was acknowledged, lost by a failover, and was not salvaged", m.user, token)
 		default:
-			v.Lost = append(v.Lost, token)
+			v.Lost = append(v.Lost, Lost{token, m.delivery.at})
 		}
 	}
 	if len(found) == 1 {

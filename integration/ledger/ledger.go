@@ -27,8 +27,9 @@ const (
 // promise is one thing that was asked.
 type promise struct {
 	answer answer
-	loose  bool // if done: a failover may have lost it
-	safe   bool // if done: it was replicated
+	loose  bool      // if done: a failover may have lost it
+	safe   bool      // if done: it was replicated
+	at     time.Time // if done: when it was acknowledged
 }
 
 // binds reports whether what was asked must be so now.
@@ -105,7 +106,7 @@ type Asked struct {
 func (a Asked) Done() {
 	a.ledger.mu.Lock()
 	defer a.ledger.mu.Unlock()
-	a.here.answer, a.here.loose = done, a.loose
+	a.here.answer, a.here.loose, a.here.at = done, a.loose, time.Now()
 }
 
 // Refused writes down that the server said that it did not do it.

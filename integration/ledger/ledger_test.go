@@ -130,8 +130,8 @@ func TestUnplanned(t *testing.T) {
 	s.Unplanned()
 	// What was not replicated may be lost, and come back.
 	s.remove(loose)
-	if v := s.wants(t, false, ""); len(v.Lost) != 1 || v.Lost[0] != loose {
-		t.Errorf("%q, want %s", v.Lost, loose)
+	if v := s.wants(t, false, ""); len(v.Lost) != 1 || v.Lost[0].Token != loose || time.Since(v.Lost[0].Acknowledged) > time.Minute {
+		t.Errorf("%v, want %s", v.Lost, loose)
 	}
 	s.wants(t, true, "was not salvaged")
 	s.put(loose)
@@ -151,7 +151,7 @@ func TestLoosely(t *testing.T) {
 	asked.Loosely(true).Done()
 	s.Replicated() // not this one
 	if v := s.wants(t, false, ""); len(v.Lost) != 1 {
-		t.Errorf("%q", v.Lost)
+		t.Errorf("%v", v.Lost)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/mailtwin/mailtwin/integration/dovecot"
@@ -74,8 +75,32 @@ func nothingLost(ctx context.Context, r *run, _ []string) error {
 
 func onlyUnreplicatedLost(ctx context.Context, r *run, _ []string) error {
 	v, err := r.check(ctx, false)
-	if err == nil {
-		r.opt.Say("%d messages are lost that were not replicated", len(v.Lost))
+	if err != nil {
+		return err
 	}
-	return err
+	r.opt.Say("%d messages are lost that were not replicated", len(v.Lost))
+	return told("the loss report is wrong", r.loss.Accounts(v.Lost))
+}
+
+// told makes an error of what was found, if anything was.
+func told(what string, found []string) error {
+	if len(found) == 0 {
+		return nil
+	}
+	const most = 10
+	return fmt.Errorf("%s, %d times:\n  %s", what, len(found), strings.Join(found[:min(most, len(found))], "\n  "))
+}
+
+func copiesFetched(ctx context.Context, r *run, _ []string) error {
+	r.rest()
+	return r.FetchCopies(ctx)
+}
+
+func copiesCatchUp(ctx context.Context, r *run, _ []string) error {
+	r.rest()
+	wrong, err := r.CatchUp(ctx)
+	if err != nil {
+		return err
+	}
+	return told("the copies of a client are wrong", wrong)
 }

@@ -23,8 +23,11 @@ func willCrash(ctx context.Context, r *run, args []string) error {
 
 // failover runs the command, and says what it says.
 func (r *run) failover(ctx context.Context, m *site.Machine, args ...string) error {
-	out, err := m.Node.Run(ctx, append([]string{"failover", "--yes"}, args...)...)
-	r.opt.Say("failover on %s says:\n%s", m.Name, out)
+	report, err := m.Failover(ctx, args...)
+	if err == nil {
+		r.loss = report.Loss
+		r.opt.Say("%s on %s in %.2f s: %v %q", report.Kind, m.Name, report.Seconds, report.Steps, report.Loss.Words)
+	}
 	return err
 }
 

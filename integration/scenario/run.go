@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/mailtwin/mailtwin/integration/ledger"
@@ -33,6 +32,7 @@ type run struct {
 	rng     *rand.Rand
 	mail    *tree.Writer
 	primary *site.Machine // as far as the story knows
+	loss    site.Loss     // what the last failover said that it may lose
 	wrong   []string      // what users were shown that cannot be
 }
 
@@ -40,7 +40,7 @@ type run struct {
 // everything was then.
 func (s Script) Run(ctx context.Context, opt Options) (err error) {
 	r := &run{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 17)), mail: tree.NewWriter(opt.Seed)}
-	r.Site, err = site.New(ctx, site.Options{Binary: opt.Binary, Names: s.Hosts, Hooks: opt.Hooks, Say: opt.Say})
+	r.Site, err = site.New(ctx, site.Options{Binary: opt.Binary, Names: s.Hosts, Hooks: opt.Hooks})
 	if r.Site != nil {
 		defer func() { err = errors.Join(err, r.Close()) }()
 	}
@@ -65,15 +65,7 @@ func (r *run) step(ctx context.Context, st step) error {
 	if err := st.verb.run(ctx, r, st.args); err != nil {
 		return err
 	}
-	return r.shown()
-}
-
-// shown returns an error if users were shown what cannot be.
-func (r *run) shown() error {
-	if len(r.wrong) == 0 {
-		return nil
-	}
-	return fmt.Errorf("users were shown what cannot be:\n  %s", strings.Join(r.wrong, "\n  "))
+	return told("users were shown what cannot be", r.wrong)
 }
 
 // rest ends the traffic and notes what users were shown.
@@ -86,10 +78,5 @@ func (r *run) check(ctx context.Context, salvaged bool) (ledger.Verdict, error) 
 	if err != nil {
 		return v, err
 	}
-	if len(v.Wrong) != 0 {
-		const most = 10
-		told := v.Wrong[:min(most, len(v.Wrong))]
-		return v, fmt.Errorf("%d promises were not kept (%s):\n  %s", len(v.Wrong), r.Ledger.Counts(), strings.Join(told, "\n  "))
-	}
-	return v, nil
+	return v, told("promises were not kept ("+r.Ledger.Counts().String()+")", v.Wrong)
 }

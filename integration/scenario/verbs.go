@@ -31,6 +31,8 @@ func verbs() []verb {
 		{sentence: "wait DURATION to DURATION", run: wait},
 		{sentence: "everything is replicated from HOST to HOST", run: replicated},
 
+		{sentence: "a client fetches copies of all mail", run: copiesFetched},
+
 		// What goes wrong, and is mended.
 		{sentence: "the power of HOST is cut", run: powerCut},
 		{sentence: "the power of HOST is cut, and all that was not replicated may be lost", run: powerCutLoosely},
@@ -66,5 +68,6 @@ func verbs() []verb {
 		{sentence: "expect that HOST serves no mail", run: servesNoMail},
 		{sentence: "expect that nothing is lost", run: nothingLost},
 		{sentence: "expect that only what was not replicated is lost", run: onlyUnreplicatedLost},
+		{sentence: "expect that the client catches up by what has changed alone", run: copiesCatchUp},
 	}
 }

@@ -119,7 +119,22 @@ func (m *Machine) PowerOn(ctx context.Context) error {
 	if err := os.RemoveAll(m.base); err != nil {
 		return err
 	}
+	if err := removeLocks(m.Node.Store); err != nil {
+		return err
+	}
 	return m.Boot(ctx)
+}
+
+// removeLocks removes the locks of a Dovecot that is no more. After a power
+// cut they are empty, and the next Dovecot waits two minutes before it takes
+// a lock for stale of which it does not know whose it was.
+func removeLocks(store string) error {
+	return filepath.WalkDir(store, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".lock" {
+			return err
+		}
+		return os.Remove(path)
+	})
 }
 
 // RepairArray brings the array back after it failed: everything on the host

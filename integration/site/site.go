@@ -24,8 +24,6 @@ type Options struct {
 	ArraySize int64
 	// Hooks gives the nodes hooks; a mailtwin without failover has none.
 	Hooks bool
-	// Say is told what happens, if it is not nil.
-	Say func(format string, args ...any)
 }
 
 // Site is a mail service. Its methods are for one script; the traffic that
@@ -38,6 +36,7 @@ type Site struct {
 
 	opt     Options
 	traffic *traffic
+	copies  copies
 }
 
 // New makes the hosts of a site. Who calls it ends the site with Close, also
@@ -45,9 +44,6 @@ type Site struct {
 func New(ctx context.Context, opt Options) (*Site, error) {
 	if opt.ArraySize == 0 {
 		opt.ArraySize = 1 << 30
-	}
-	if opt.Say == nil {
-		opt.Say = func(string, ...any) {}
 	}
 	s := &Site{Machines: map[string]*Machine{}, Ledger: ledger.New("m"), opt: opt}
 	var err error
@@ -86,8 +82,6 @@ func (s *Site) Close() error {
 }
 
 func (s *Site) powerDir() string { return filepath.Join(s.Network.Dir, "power") }
-
-func (s *Site) say(format string, args ...any) { s.opt.Say(format, args...) }
 
 // StartPrimary makes the first node and starts it, with its mail server.
 func (s *Site) StartPrimary(ctx context.Context, m *Machine) error {
