@@ -100,6 +100,16 @@ func failOverRefused(ctx context.Context, r *run, args []string) error {
 	return nil
 }
 
+// byHand does what can be done without the command.
+func byHand(ctx context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	r.abandon(m)
+	r.primary = m
+	// Of what may be lost nobody tells.
+	r.loss = site.Loss{}
+	return errors.Join(m.Node.Kill(), m.StartMail(ctx))
+}
+
 func rejoins(ctx context.Context, r *run, args []string) error {
 	m := r.Machines[args[0]]
 	out, err := m.Node.Run(ctx, "rejoin", "--yes")

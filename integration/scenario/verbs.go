@@ -58,6 +58,7 @@ func verbs() []verb {
 		{sentence: "the operator fails over to HOST by force", needs: failover, run: failOverByForce},
 		{sentence: "the operator fails over to HOST, which crashes", needs: failover, run: failOverCrashes},
 		{sentence: "the operator fails over to HOST and is refused: TEXT", needs: failover, run: failOverRefused},
+		{sentence: "the operator starts the mail server on HOST by hand", run: byHand},
 		{sentence: "the operator lets HOST rejoin", needs: rejoin, run: rejoins},
 
 		// What must be true.
