@@ -84,7 +84,7 @@ func TestScenarios(t *testing.T) {
 				t.Logf("%s is not told: this mailtwin lacks %q", name, lacking)
 				continue
 			}
-			t.Run(strings.Trim(fmt.Sprintf("%s/%s/%d", name, script.Variant, seed), "/"), func(t *testing.T) {
+			t.Run(strings.Join(slices.DeleteFunc([]string{name, script.Variant, fmt.Sprint(seed)}, func(s string) bool { return s == "" }), "/"), func(t *testing.T) {
 				// Two at once: most of the time they wait.
 				t.Parallel()
 				play(t, script, Options{Binary: binary, Seed: seed, Hooks: slices.Contains(able, "failover")})
