@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -16,8 +17,6 @@ type Script struct {
 	// Hosts are the mail hosts that are in it, in the order of their names'
 	// first mention.
 	Hosts []string
-	// Needs are the commands of mailtwin, beside those of a pair, that it runs.
-	Needs []string
 
 	steps []step
 }
@@ -95,22 +94,23 @@ func parse(lines []string, word, variant string) (Script, error) {
 func (s *Script) add(st step) {
 	s.steps = append(s.steps, st)
 	for i, kind := range st.verb.kinds {
-		if kind == "HOST" && !contains(s.Hosts, st.args[i]) {
+		if kind == "HOST" && !slices.Contains(s.Hosts, st.args[i]) {
 			s.Hosts = append(s.Hosts, st.args[i])
 		}
 	}
-	if st.verb.needs != "" && !contains(s.Needs, st.verb.needs) {
-		s.Needs = append(s.Needs, st.verb.needs)
-	}
 }
 
-func contains(list []string, s string) bool {
-	for _, other := range list {
-		if other == s {
-			return true
+// stopBefore lets the story end before the first sentence that runs a command
+// of mailtwin which is not among those that it has, and returns that sentence;
+// "" if there is none.
+func (s *Script) stopBefore(able []string) string {
+	for i, st := range s.steps {
+		if st.verb.needs != "" && !slices.Contains(able, st.verb.needs) {
+			s.steps = s.steps[:i]
+			return st.text
 		}
 	}
-	return false
+	return ""
 }
 
 // kindPatterns are what may stand in the places of the words in capitals.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,13 +77,15 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 
 // AddHooks writes the hooks into the node's settings.
 func (m *Machine) AddHooks() error {
-	f, err := os.OpenFile(m.Node.Config(), os.O_WRONLY|os.O_APPEND, 0)
+	settings, err := os.ReadFile(m.Node.Config())
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "\n[hooks]\nfence = %q\npromote = %q\ndemote = %q\n",
-		m.hooks["fence"], m.hooks["promote"], m.hooks["demote"])
-	return errors.Join(err, f.Close())
+	// The table may be there, with nothing but comments in it.
+	const table = "\n[hooks]\n"
+	before, after, _ := strings.Cut(string(settings), table)
+	hooks := fmt.Sprintf("fence = %q\npromote = %q\ndemote = %q\n", m.hooks["fence"], m.hooks["promote"], m.hooks["demote"])
+	return os.WriteFile(m.Node.Config(), []byte(before+table+hooks+after), 0o600)
 }
 
 // StartMail starts the mail server and gives this host the service address.
