@@ -29,7 +29,8 @@ type call struct {
 // Append appends entries and returns their records when they are durable. If
 // it fails, none of them is in the journal and it may be tried again (after a
 // crash that follows the failure they may be found there all the same, or the
-// first few of them). ErrEntry says that an entry cannot be journaled.
+// first few of them). ErrEntry says that an entry cannot be journaled,
+// ErrSealed that Seal was called.
 //
 // Calls that come while another one is being written share one write and one
 // sync among them. Entries of a call are next to each other in the journal.
@@ -90,12 +91,12 @@ func (l *Log) commit(group []*call) {
 
 // prepare sees to a last segment that can be written to.
 func (l *Log) prepare() error {
-	l.mu.Lock()
-	last, closed := l.segments[len(l.segments)-1], l.closed
-	l.mu.Unlock()
-	if closed {
-		return ErrClosed
+	if err := l.refusal(); err != nil {
+		return err
 	}
+	l.mu.Lock()
+	last := l.segments[len(l.segments)-1]
+	l.mu.Unlock()
 	if l.file != nil && last.size < l.opt.SegmentSize {
 		return nil
 	}

@@ -87,7 +87,10 @@
 //	    52        payload: one entry
 //
 // Before the first record of a journal the digest is that of 16 zero bytes, the
-// epoch, the time of creation and "mtjournl".
+// epoch, the time of creation and "mtjournl". A journal that goes on where
+// another one was left (see [Create]) has that place before its first record
+// instead, whose epoch may be lower than that of the segment; it names no segment
+// before it.
 //
 // In the last segment a record that is not whole is damage if there is a whole
 // one behind it that was written when the first was durable already (by its

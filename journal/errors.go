@@ -20,6 +20,8 @@ var (
 	ErrDiverged = errors.New("not in this journal's history")
 	// ErrClosed says that the journal or the reader was closed.
 	ErrClosed = errors.New("journal is closed")
+	// ErrSealed says that the journal takes no more entries.
+	ErrSealed = errors.New("journal is sealed")
 	// ErrEntry says that an entry cannot be journaled.
 	ErrEntry = errors.New("unusable entry")
 )

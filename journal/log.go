@@ -16,7 +16,7 @@ type Options struct {
 	MaxSize     int64            // bytes; beyond this Trim drops what cursors still need. Default 4 GiB
 	MaxAge      time.Duration    // the same for what is older. Default 7 days
 	Now         func() time.Time // the clock; required
-	Epoch       Epoch            // of a journal that is made by Open
+	Epoch       Epoch            // of a journal that is made by Open or Create
 }
 
 // Defaults of Options.
@@ -68,6 +68,7 @@ type Log struct {
 	head     Position
 	wake     chan struct{} // closed when the head moves or the journal is closed
 	closed   bool
+	sealed   bool // nothing is appended any more
 	cursors  map[string]Position
 	dirty    bool // cursors differ from the file
 }

@@ -48,7 +48,8 @@ func (l *Log) recover() error {
 		if saved.head.Sequence > 0 {
 			return corrupt(filepath.Join(l.dir, cursorsName), 0, fmt.Errorf("it knows of %v, but there are no segments", saved.head))
 		}
-		return l.create()
+		now := l.opt.Now().UnixNano()
+		return l.create(Position{Epoch: l.opt.Epoch, Digest: firstDigest(l.opt.Epoch, now)}, now)
 	}
 	if err := l.checkChain(); err != nil {
 		return err
@@ -80,14 +81,9 @@ func (l *Log) list() ([]string, error) {
 	return paths, nil
 }
 
-// create makes the first segment of a new journal.
-func (l *Log) create() error {
-	now := l.opt.Now().UnixNano()
-	h := header{
-		epoch:   l.opt.Epoch,
-		before:  Position{Epoch: l.opt.Epoch, Digest: firstDigest(l.opt.Epoch, now)},
-		created: now,
-	}
+// create makes the first segment of a new journal, at a time.
+func (l *Log) create(after Position, now int64) error {
+	h := header{epoch: l.opt.Epoch, before: after, created: now}
 	s, file, err := createSegment(l.fs, l.dir, h, h.encode())
 	if err != nil {
 		return err

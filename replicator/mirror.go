@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
@@ -24,30 +23,83 @@ import (
 // mirrorPart is a node that follows the primary.
 type mirrorPart struct {
 	n      *node
+	st     identity.State
 	mirror *mirror.Mirror
 
 	mu        sync.Mutex
-	handshake error // why the last one failed
+	handshake error  // why the last one failed
+	dialled   string // where
+	// stop ends what follows now; nil while nothing does. Then stopped is closed,
+	// if it was asked for.
+	stop    context.CancelFunc
+	halted  bool          // nothing is to follow
+	stopped chan struct{} // closed when halted is true and nothing follows
+	change  chan struct{} // closed when halted changes
 }
 
-func newMirror(n *node, root *beneath.Root) (*mirrorPart, error) {
-	if n.cfg.Node.Peer == "" {
+func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, error) {
+	if n.leader() == "" {
 		return nil, errors.New("a mirror needs node.peer in its settings: where its primary listens")
 	}
-	p := &mirrorPart{n: n}
+	if err := n.bequeath(st); err != nil {
+		return nil, err
+	}
+	p := &mirrorPart{n: n, st: st, stopped: make(chan struct{}), change: make(chan struct{})}
 	p.mirror = mirror.New(mirror.Config{
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Rules: mailstore.Maildir{},
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now,
+		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
 		Dial: p.dial, Explain: p.explain, Changed: n.server.Changed,
 	})
 	return p, nil
+}
+
+// leader returns where the primary is, as far as it is known: the one that leads
+// the highest epoch, else the one of the settings. node.peer comes first as long
+// as nobody has answered there: the operator may have changed it.
+func (n *node) leader() string {
+	peer := n.cfg.Node.Peer
+	known := false
+	for _, p := range n.peers.All() {
+		known = known || p.Address == peer
+	}
+	if name := n.state().Leader; name != "" && (known || peer == "") {
+		if address := n.peers.Address(name); address != "" {
+			return address
+		}
+	}
+	if peer == "" {
+		for _, p := range n.peers.All() {
+			return p.Address
+		}
+	}
+	return peer
+}
+
+// led is told which primary the mirror is about to follow.
+func (n *node) led(name string, epoch journal.Epoch) error {
+	c := identity.Claim{Epoch: epoch, Name: name}
+	_, _, err := n.decide(func(s identity.State) (identity.State, error) {
+		if s.Leads() == c {
+			return s, nil
+		}
+		if !c.Beats(s.Leads()) {
+			return s, fmt.Errorf("%v wants to be followed, and %v leads", c, s.Leads())
+		}
+		return succeeded(s, c, false), nil
+	})
+	return err
 }
 
 // dial makes a connection to the primary, which is established by its first
 // use.
 func (p *mirrorPart) dial(context.Context) (*grpc.ClientConn, error) {
 	p.failed(nil)
-	conn, err := grpc.NewClient("passthrough:///"+p.n.cfg.Node.Peer,
+	address := p.n.leader()
+	p.mu.Lock()
+	p.dialled = address
+	p.mu.Unlock()
+	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(p.n.id.ClientCredentials(func(_ net.Addr, err error) { p.failed(err) })),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
@@ -57,7 +109,7 @@ func (p *mirrorPart) dial(context.Context) (*grpc.ClientConn, error) {
 		}),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("dial the primary at %s: %w", p.n.cfg.Node.Peer, err)
+		return nil, fmt.Errorf("dial the primary at %s: %w", address, err)
 	}
 	return conn, nil
 }
@@ -71,22 +123,95 @@ func (p *mirrorPart) failed(err error) {
 // explain prefers the reason of the handshake to what gRPC makes of it.
 func (p *mirrorPart) explain(err error) error {
 	p.mu.Lock()
-	handshake := p.handshake
+	handshake, address := p.handshake, p.dialled
 	p.mu.Unlock()
 	if handshake != nil {
-		err = fmt.Errorf("connect to the primary at %s: %w", p.n.cfg.Node.Peer, handshake)
+		err = fmt.Errorf("connect to the primary at %s: %w", address, handshake)
 	}
 	p.n.problem(err.Error())
 	return identity.Explain(err)
 }
 
-// run follows the primary until ctx ends.
+// run follows the primary until ctx ends, but while it is halted.
 func (p *mirrorPart) run(ctx context.Context) error {
-	p.n.opt.Log.Info("mirror", "store", p.n.cfg.Store.Path, "primary", p.n.cfg.Node.Peer)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.mirror.Run(ctx) })
+	p.n.door.Shut(fmt.Sprintf("%s is a mirror: %v leads", p.n.id.Name(), p.n.state().Leads()))
+	p.n.opt.Log.Info("mirror", "store", p.n.cfg.Store.Path, "primary", p.n.leader())
 	p.n.ready()
-	return group.Wait()
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		halted, change := p.halted, p.change
+		follow, stop := context.WithCancel(ctx)
+		p.stop = stop
+		p.mu.Unlock()
+		if halted {
+			stop()
+			close(p.stopped)
+			select {
+			case <-change:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		err := p.mirror.Run(follow)
+		stop()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause ends what follows the primary, and returns when nothing does: all that
+// has arrived is durable then. To pause again does nothing.
+func (p *mirrorPart) pause(ctx context.Context) error {
+	p.mu.Lock()
+	if !p.halted {
+		p.halt(true)
+	}
+	stopped := p.stopped
+	if p.stop != nil {
+		p.stop()
+	}
+	p.mu.Unlock()
+	select {
+	case <-stopped:
+		p.n.server.Changed()
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// resume follows again.
+func (p *mirrorPart) resume() {
+	p.mu.Lock()
+	if p.halted {
+		p.halt(false)
+	}
+	p.mu.Unlock()
+	p.n.server.Changed()
+}
+
+// halt sets halted; mu is held.
+func (p *mirrorPart) halt(halted bool) {
+	p.halted = halted
+	if halted {
+		p.stopped = make(chan struct{})
+	}
+	close(p.change)
+	p.change = make(chan struct{})
+}
+
+// paused reports whether nothing follows, because pause was called.
+func (p *mirrorPart) paused() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stopped:
+		return p.halted
+	default:
+		return false
+	}
 }
 
 func (p *mirrorPart) log() (*journal.Log, error) {
@@ -100,7 +225,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	d.Store.State, d.Store.Detail = "following", ""
 	d.Store.OwnersNotApplied = s.OwnersLost
 	out := &status.Primary{
-		Name: s.Primary, Address: p.n.cfg.Node.Peer, Connected: s.Connected, Since: &s.Since,
+		Name: s.Primary, Address: p.n.leader(), Connected: s.Connected, Since: &s.Since,
 		Sequence: max(uint64(s.Beat.Head), uint64(s.Applied)), AppliedTo: uint64(s.Applied), AckedSequence: uint64(s.Acked),
 		LagBytes: s.Beat.LagBytes, LagSeconds: s.Beat.Lag.Seconds(), ReceivedBytes: s.Received,
 		FilesLeft: s.Progress.Files, BytesLeft: s.Progress.Bytes, Proven: s.Proven, ProvenSequence: uint64(s.ProvenAt),
@@ -113,6 +238,9 @@ func (p *mirrorPart) describe(d *status.Document) {
 		out.LagBytes, out.LagSeconds = 0, 0
 	}
 	out.State, out.Detail = judgePrimary(s)
+	if p.paused() {
+		out.State, out.Detail = status.Attention, "this mirror has stopped to follow: it is being promoted"
+	}
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
 	}

@@ -16,9 +16,12 @@ import (
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/hook"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -40,11 +43,14 @@ type Options struct {
 	// Ready is called once: when the node plays its part, or waits for a store
 	// that is not there and can be asked why. nil: nobody is told.
 	Ready func()
+	// Hook runs what the operator wants to be run when a role changes, and
+	// returns when it has ended. nil: there is nothing.
+	Hook func(ctx context.Context, e HookEvent) error
 }
 
 // part is what a node does in its role.
 type part interface {
-	// run does it until ctx ends.
+	// run does it until ctx ends, and returns when nothing of it goes on.
 	run(ctx context.Context) error
 	// describe adds to the status.
 	describe(d *status.Document)
@@ -54,16 +60,28 @@ type part interface {
 
 // node is what is the same in every role.
 type node struct {
-	cfg     config.Config
-	opt     Options
-	id      *identity.Identity
-	state   identity.State
-	catalog *catalog.Catalog
-	server  *operator.Server
-	ready   func()
+	cfg      config.Config
+	opt      Options
+	id       *identity.Identity
+	catalog  *catalog.Catalog
+	server   *operator.Server
+	ready    func()
+	door     *primary.Door
+	peers    *identity.Peers
+	vigil    *vigil
+	hooks    *hook.Hooks
+	promoter *failover.Promoter
+	listen   string // where the node listens, host:port as others are told
+	// lifetime ends with the daemon, and not with a role.
+	lifetime context.Context //nolint:containedctx // a part's own context ends before what it has to wait for
+
+	deciding sync.Mutex // held over a change of the state file
 
 	mu        sync.Mutex
-	part      part // nil until the store is there
+	st        identity.State
+	part      part                    // nil until the store is there, and between two roles
+	recast    context.CancelCauseFunc // ends the part
+	played    chan struct{}           // closed when another part is played
 	waiting   string
 	lastError *status.Problem
 }
@@ -71,40 +89,76 @@ type node struct {
 // Run runs the daemon of a node in its role until ctx ends. It returns nil
 // after a clean stop.
 func Run(ctx context.Context, cfg config.Config, opt Options) error {
-	state, err := identity.LoadState(cfg.StateDir)
+	n, err := newNode(cfg, opt)
 	if err != nil {
 		return err
 	}
-	id, err := identity.Load(cfg.StateDir, opt.Clock.Now)
-	if err != nil {
-		return err
-	}
-	cat, err := catalog.Open(filepath.Join(cfg.StateDir, "catalog"), catalog.Options{
-		DigestKey: id.DigestKey(), Log: opt.Log.Named("catalog"),
-	})
-	if err != nil {
-		return fmt.Errorf("open the catalog: %w", err)
-	}
-	n := &node{cfg: cfg, opt: opt, id: id, state: state, catalog: cat, waiting: "starting"}
-	n.server = operator.NewServer(n)
-	n.ready = sync.OnceFunc(func() {
-		if opt.Ready != nil {
-			opt.Ready()
-		}
-	})
 	err = n.run(ctx)
-	if cerr := cat.Close(); err == nil && cerr != nil {
+	if cerr := n.catalog.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("close the catalog: %w", cerr)
 	}
 	return err
 }
 
-// run serves commands and does the role's part, which begins when the store is
-// there.
+// newNode reads what the node is from its state directory. Its catalog has to be
+// closed.
+func newNode(cfg config.Config, opt Options) (*node, error) {
+	state, err := identity.LoadState(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	id, err := identity.Load(cfg.StateDir, opt.Clock.Now)
+	if err != nil {
+		return nil, err
+	}
+	peers, err := identity.OpenPeers(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	cat, err := catalog.Open(filepath.Join(cfg.StateDir, "catalog"), catalog.Options{
+		DigestKey: id.DigestKey(), Log: opt.Log.Named("catalog"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the catalog: %w", err)
+	}
+	n := &node{
+		cfg: cfg, opt: opt, id: id, st: state, catalog: cat, peers: peers,
+		waiting: "starting", played: make(chan struct{}),
+	}
+	n.promoter = newPromoter(n)
+	n.server = operator.NewServer(n, n.promoter)
+	n.hooks = hook.New(hook.Config{
+		Fence: cfg.Hooks.Fence, Promote: cfg.Hooks.Promote, Demote: cfg.Hooks.Demote,
+		Timeout: time.Duration(cfg.Hooks.Timeout), Node: id.Name(), Store: cfg.Store.Path, Log: opt.Log.Named("hook"),
+	})
+	n.door = primary.NewDoor(id.Name() + " is starting")
+	n.vigil = newVigil(n)
+	n.ready = sync.OnceFunc(func() {
+		if opt.Ready != nil {
+			opt.Ready()
+		}
+	})
+	return n, nil
+}
+
+// run serves commands and the other nodes, and plays the part of the node's
+// role, which begins when the store is there.
 func (n *node) run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", n.cfg.Node.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for the other nodes: %w", err)
+	}
+	n.listen = listensAt(n.cfg.Node.Listen, listener.Addr())
+	defer n.vigil.close()
 	group, ctx := errgroup.WithContext(ctx)
+	n.lifetime = ctx
 	group.Go(func() error { return n.server.Serve(ctx, n.cfg.StateDir) })
+	group.Go(func() error { return n.serve(ctx, listener) })
 	group.Go(func() error {
+		// Who was primary may be so no longer: it neither serves nor journals
+		// anything before it has asked.
+		n.vigil.first(ctx)
+		group.Go(func() error { return n.vigil.run(ctx) })
 		root, err := n.openStore(ctx)
 		if err != nil || root == nil {
 			return err
@@ -115,30 +169,67 @@ func (n *node) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// play does the part of the node's role.
+// errRecast ends the part of a node whose role has changed.
+var errRecast = errors.New("the node's role has changed")
+
+// play plays the part of the node's role, and that of another one when the role
+// has changed: nothing of the old part goes on then.
 func (n *node) play(ctx context.Context, root *beneath.Root) error {
 	if n.cfg.Store.Layout == config.LayoutAuto {
 		if err := detectLayout(root); err != nil {
 			return hint.Add(err, "if mailtwin is wrong about %q, set layout = \"maildir\" under [store]", n.cfg.Store.Path)
 		}
 	}
-	var p part
-	var err error
-	switch n.state.Role {
-	case identity.Primary:
-		p, err = newPrimary(n, root)
-	case identity.Mirror:
-		p, err = newMirror(n, root)
-	default:
-		return hint.Add(fmt.Errorf("this node's role is %s", n.state.Role), "a fenced primary has to rejoin the pair as a mirror")
+	for {
+		partCtx, recast := context.WithCancelCause(ctx)
+		err := n.playOnce(partCtx, recast, root)
+		recast(nil)
+		if ctx.Err() != nil || !errors.Is(context.Cause(partCtx), errRecast) {
+			return err
+		}
+		if err != nil {
+			n.problem("end of the former role: " + err.Error())
+			n.opt.Log.Error("the former role did not end as it should", "error", err)
+		}
 	}
+}
+
+// playOnce puts the part of the role together and plays it until ctx ends.
+func (n *node) playOnce(ctx context.Context, recast context.CancelCauseFunc, root *beneath.Root) error {
+	// From here on a change of the role ends this part.
+	n.mu.Lock()
+	n.recast = recast
+	st := n.st
+	n.mu.Unlock()
+	p, err := n.cast(ctx, st, root)
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
 	n.part = p
+	close(n.played)
+	n.played = make(chan struct{})
 	n.mu.Unlock()
-	return p.run(ctx)
+	n.server.Changed()
+	err = p.run(ctx)
+	n.mu.Lock()
+	n.part, n.waiting = nil, "the role is changing"
+	n.mu.Unlock()
+	n.server.Changed()
+	return err
+}
+
+// cast puts together the part of a role.
+func (n *node) cast(ctx context.Context, st identity.State, root *beneath.Root) (part, error) {
+	switch st.Role {
+	case identity.Primary:
+		return newPrimary(ctx, n, st, root)
+	case identity.Mirror:
+		return newMirror(n, st, root)
+	case identity.Fenced:
+		return newFenced(n, st), nil
+	}
+	return nil, fmt.Errorf("this node's role is %s", st.Role)
 }
 
 // openStore opens the store's root, and waits for it if it is not there: an
@@ -168,18 +259,24 @@ func (n *node) openStore(ctx context.Context) (*beneath.Root, error) {
 	}
 }
 
+// current returns the part that is played; nil if there is none now.
+func (n *node) current() part {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.part
+}
+
 // Status implements operator.Node.
 func (n *node) Status() status.Document {
+	n.mu.Lock()
+	st, p, lastError, waiting := n.st, n.part, n.lastError, n.waiting
+	n.mu.Unlock()
 	d := status.Document{
 		Version: status.Version, Time: n.opt.Clock.Now(),
-		Pair: n.id.Pair(), Name: n.id.Name(), Role: string(n.state.Role), Epoch: uint64(n.state.Epoch),
-		Store: status.Store{Path: n.cfg.Store.Path},
+		Pair: n.id.Pair(), Name: n.id.Name(), Role: string(st.Role), Epoch: uint64(st.Epoch), Leader: st.Leader,
+		Store:     status.Store{Path: n.cfg.Store.Path, State: "missing", Detail: waiting},
+		LastError: lastError,
 	}
-	n.mu.Lock()
-	p := n.part
-	d.LastError = n.lastError
-	d.Store.State, d.Store.Detail = "missing", n.waiting
-	n.mu.Unlock()
 	if err := n.catalog.View(func(t *catalog.Tx) error {
 		totals := t.Totals()
 		d.Store.Files, d.Store.Bytes, d.Store.Directories = totals.Files, uint64(totals.Bytes), totals.Directories
@@ -193,18 +290,20 @@ func (n *node) Status() status.Document {
 	} else {
 		d.Loss.Words = "unknown: the store is not there"
 	}
+	n.vigil.describe(&d)
+	describeRole(&d, st)
+	n.describeUnfinished(&d, st)
 	status.Judge(&d)
 	return d
 }
 
 // Journal implements operator.Node.
 func (n *node) Journal() (*journal.Log, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.part == nil {
+	p := n.current()
+	if p == nil {
 		return nil, errors.New("the node is still starting")
 	}
-	return n.part.log()
+	return p.log()
 }
 
 // Invite implements operator.Node.
@@ -221,22 +320,4 @@ func (n *node) problem(text string) {
 	n.lastError = &status.Problem{Time: n.opt.Clock.Now(), Text: text}
 	n.mu.Unlock()
 	n.server.Changed()
-}
-
-// refused is told of handshakes that failed. Whoever can connect can fail, so
-// the log gets one line for each different reason, not for each attempt.
-func (n *node) refused() identity.Report {
-	var mu sync.Mutex
-	last := ""
-	return func(remote net.Addr, err error) {
-		text := err.Error()
-		mu.Lock()
-		same := text == last
-		last = text
-		mu.Unlock()
-		n.problem(fmt.Sprintf("connection with %s: %s", remote, text))
-		if !same {
-			n.opt.Log.Warn("a connection was refused", "remote", remote, "error", err, "hint", hint.Of(err))
-		}
-	}
 }

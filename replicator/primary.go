@@ -2,16 +2,14 @@ package replicator
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
@@ -19,17 +17,9 @@ import (
 	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/status"
-	"github.com/mailtwin/mailtwin/replicator/wire"
-)
-
-// Flow control of a connection. They are fixed, so that gRPC does not measure
-// the connection with pings of its own: it sends the same few bytes for a flag
-// change as a quiet connection should.
-const (
-	streamWindow     = 4 << 20
-	connectionWindow = 8 << 20
 )
 
 // The rhythm of keeping the journal short.
@@ -38,9 +28,15 @@ const trimInterval = 10 * time.Second
 // primaryPart is a node that has the mail server.
 type primaryPart struct {
 	n       *node
+	st      identity.State
 	journal *journal.Log
 	watcher *watch.Watcher
 	server  *primary.Server
+
+	sealing       sync.Mutex // held while the journal is sealed for a switchover
+	unsealed      bool       // the observer runs. Guarded by sealing
+	stopObserving context.CancelFunc
+	observed      chan struct{} // closed when the observer has ended
 
 	mu    sync.Mutex
 	rates map[string]rate
@@ -53,39 +49,62 @@ type rate struct {
 	perSecond float64
 }
 
+// journalOptions are those of the node's journal; one that is made has the epoch.
+func (n *node) journalOptions(epoch journal.Epoch) journal.Options {
+	return journal.Options{
+		SegmentSize: int64(n.cfg.Journal.SegmentSize), MaxSize: int64(n.cfg.Journal.MaxSize),
+		MaxAge: time.Duration(n.cfg.Journal.MaxAge), Now: n.opt.Clock.Now, Epoch: epoch,
+	}
+}
+
 // newPrimary opens the journal and puts the parts together.
-func newPrimary(n *node, root *beneath.Root) (*primaryPart, error) {
-	now := n.opt.Clock.Now
-	dir := filepath.Join(n.cfg.StateDir, "journal")
+func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.Root) (*primaryPart, error) {
+	dir := filepath.Join(n.cfg.StateDir, journalDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the journal's directory: %w", err)
 	}
-	log, err := journal.Open(vfs.OS(), dir, journal.Options{
-		SegmentSize: int64(n.cfg.Journal.SegmentSize), MaxSize: int64(n.cfg.Journal.MaxSize),
-		MaxAge: time.Duration(n.cfg.Journal.MaxAge), Now: now, Epoch: n.state.Epoch,
-	})
+	log, err := journal.Open(vfs.OS(), dir, n.journalOptions(st.Epoch))
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	watcher, err := watch.New(watch.Config{
-		Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
-		Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"),
-	})
+	p := &primaryPart{n: n, st: st, journal: log, rates: make(map[string]rate), unsealed: !st.Sealed, observed: make(chan struct{})}
+	err = n.inherit(log)
+	if err == nil && st.Sealed {
+		// What a sealed node still serves is what it had when it was sealed.
+		if _, err = log.Seal(); err == nil {
+			err = watch.Replay(ctx, n.catalog, log)
+		}
+	}
+	if err == nil {
+		p.watcher, err = watch.New(watch.Config{
+			Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
+			Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"),
+		})
+	}
 	if err != nil {
 		_ = log.Close()
 		return nil, fmt.Errorf("watch the store: %w", err)
 	}
-	p := &primaryPart{n: n, journal: log, watcher: watcher, rates: make(map[string]rate)}
 	p.server = primary.New(primary.Config{
-		Name: n.id.Name(), Epoch: n.state.Epoch, Root: root, Catalog: n.catalog, Journal: log,
-		Log: n.opt.Log.Named("primary"), Now: now,
-		Store: p.storeState, Peer: n.id.RequirePeer, Changed: n.server.Changed,
+		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log,
+		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
+		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 	})
 	return p, nil
 }
 
+// superseded is told that a mirror has followed a higher epoch.
+func (p *primaryPart) superseded(mirror string, epoch journal.Epoch) {
+	if _, err := p.n.learn(pairing.Crown{Claim: identity.Claim{Epoch: epoch}}, mirror); err != nil {
+		p.n.opt.Log.Error("that another node is primary cannot be noted", "error", err)
+	}
+}
+
 // storeState says how the store is, for the mirrors.
 func (p *primaryPart) storeState() primary.StoreState {
+	if p.n.state().Sealed {
+		return primary.StoreState{State: "sealed", Detail: "sealed for a switchover", Complete: true}
+	}
 	s := p.watcher.Status()
 	return primary.StoreState{
 		State: string(s.Phase), Detail: s.Detail,
@@ -100,42 +119,40 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 			err = fmt.Errorf("close the journal: %w", cerr)
 		}
 	}()
-	listener, err := net.Listen("tcp", p.n.cfg.Node.Listen)
-	if err != nil {
-		return fmt.Errorf("listen for mirrors: %w", err)
-	}
-	p.n.opt.Log.Info("primary", "store", p.n.cfg.Store.Path, "listen", listener.Addr(), "epoch", p.n.state.Epoch)
+	p.n.opt.Log.Info("primary", "store", p.n.cfg.Store.Path, "listen", p.n.listen, "epoch", p.st.Epoch)
+	recast := ctx
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.watcher.Run(ctx) })
+	group.Go(func() error { return p.observe(ctx) })
 	group.Go(func() error { return p.server.Run(ctx) })
-	group.Go(func() error { return p.serve(ctx, listener) })
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
+	p.n.door.Open(p.server)
+	stop := context.AfterFunc(ctx, func() { p.n.door.Shut(p.n.id.Name() + " does not serve mirrors now") })
+	defer stop()
 	p.n.ready()
-	return group.Wait()
+	err = group.Wait()
+	if errors.Is(context.Cause(recast), errRecast) {
+		// What still waits for the array must not go on beside the next part.
+		werr := p.server.Wait(p.n.lifetime)
+		if err == nil && werr != nil {
+			err = fmt.Errorf("wait for the mirrors' streams: %w", werr)
+		}
+	}
+	return err
 }
 
-// serve answers mirrors, and nodes that want to join.
-func (p *primaryPart) serve(ctx context.Context, listener net.Listener) error {
-	server := grpc.NewServer(
-		grpc.Creds(p.n.id.ServerCredentials(p.n.refused())),
-		grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage),
-		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.SilenceLimit, Timeout: wire.SilenceLimit}),
-	)
-	p.server.Register(server)
-	if p.n.id.CanInvite() {
-		identity.NewEnrolmentServer(p.n.id, func(name, _ string) {
-			p.n.opt.Log.Info("a node has joined the pair", "name", name)
-		}).Register(server)
+// observe watches the store until ctx ends or the journal is sealed.
+func (p *primaryPart) observe(ctx context.Context) error {
+	defer close(p.observed)
+	p.sealing.Lock()
+	ctx, p.stopObserving = context.WithCancel(ctx)
+	unsealed := p.unsealed
+	p.sealing.Unlock()
+	defer p.stopObserving()
+	if !unsealed {
+		return nil
 	}
-	stop := context.AfterFunc(ctx, server.Stop)
-	defer stop()
-	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("serve mirrors: %w", err)
-	}
-	return nil
+	return p.watcher.Run(ctx)
 }
 
 // trim drops what every mirror has, and what is beyond the limits.
@@ -178,6 +195,9 @@ func (p *primaryPart) describe(d *status.Document) {
 	w := p.watcher.Status()
 	s := &d.Store
 	s.State, s.Detail = string(w.Phase), w.Detail
+	if p.n.state().Sealed {
+		s.State, s.Detail = "sealed", ""
+	}
 	if w.Suspended != "" {
 		s.Detail = w.Suspended
 	}
@@ -191,16 +211,20 @@ func (p *primaryPart) describe(d *status.Document) {
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
 	}
-	head := p.journal.Head()
-	bytes, entries := p.journal.Size()
-	d.Journal = &status.Journal{
-		Sequence: uint64(head.Sequence), Digest: head.Digest.String(),
-		Start: uint64(p.journal.Start().Sequence), Bytes: bytes, Entries: entries,
-	}
+	d.Journal = describeJournal(p.journal)
 	for _, m := range p.server.Mirrors() {
 		d.Mirrors = append(d.Mirrors, p.mirror(d, m))
 	}
 	d.Loss = lossOf(d)
+}
+
+func describeJournal(log *journal.Log) *status.Journal {
+	head := log.Head()
+	bytes, entries := log.Size()
+	return &status.Journal{
+		Sequence: uint64(head.Sequence), Digest: head.Digest.String(),
+		Start: uint64(log.Start().Sequence), Bytes: bytes, Entries: entries,
+	}
 }
 
 func watchOf(w watch.Status) *status.Watch {

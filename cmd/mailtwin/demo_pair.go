@@ -62,7 +62,7 @@ func (p *program) startPair(ctx context.Context, dir, store string) (*demoPair, 
 	if err != nil {
 		return nil, err
 	}
-	if err := identity.SaveState(state, identity.State{Role: identity.Primary, Epoch: 1, Pair: id.Pair(), Name: id.Name()}); err != nil {
+	if err := identity.SaveState(state, identity.State{Role: identity.Primary, Epoch: 1, Leader: id.Name(), Pair: id.Pair(), Name: id.Name()}); err != nil {
 		return nil, err
 	}
 	token, _, err := id.Invite(time.Minute)

@@ -14,16 +14,18 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitUnknown = 3
+	// The node has become primary, and something is left to be done.
+	exitUnfinished = 3
 )
 
 // exitCodes is the table of them for the help. Those of status are what
 // monitoring plugins end with.
 const exitCodes = `Exit codes:
-       status                 all others
-  0    in sync                done
-  1    behind or busy         failed; stderr says why and what to do
-  2    needs a person         used in a wrong way; nothing was done
-  3    unknown, or failed     -`
+       status                 failover                   all others
+  0    in sync                done, or would be          done
+  1    behind or busy         failed, or a check is bad  failed; stderr says why and what to do
+  2    needs a person         not agreed to: not done    used in a wrong way; nothing was done
+  3    unknown, or failed     primary, but not all done  -`
 
 // verdict ends a command with a code, without anything having failed.
 type verdict int

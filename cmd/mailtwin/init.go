@@ -59,7 +59,7 @@ func (p *program) init(s *setup, advertise string) error {
 	if err != nil {
 		return err
 	}
-	state := identity.State{Role: identity.Primary, Epoch: 1, Pair: id.Pair(), Name: id.Name()}
+	state := identity.State{Role: identity.Primary, Epoch: 1, Leader: id.Name(), Pair: id.Pair(), Name: id.Name()}
 	if err := identity.SaveState(c.StateDir, state); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -36,13 +37,17 @@ type shellTest struct {
 	dir      string
 	host     string
 	out, err bytes.Buffer
+	in       io.Reader
+	promoter operator.Promoter // of the daemon
+	// interactive says that somebody reads and answers.
+	interactive bool
 }
 
 func (s *shellTest) run(want int, args ...string) string {
 	s.t.Helper()
 	s.out.Reset()
 	s.err.Reset()
-	p := program{out: &s.out, err: &s.err, now: time.Now, hostname: func() (string, error) { return s.host, nil }}
+	p := program{out: &s.out, err: &s.err, in: s.in, interactive: s.interactive, now: time.Now, hostname: func() (string, error) { return s.host, nil }}
 	if got := p.run(s.t.Context(), append(args, "--config", filepath.Join(s.dir, s.host+".toml"))); got != want {
 		s.t.Fatalf("mailtwin %q: exit code %d, want %d\n%s%s", args, got, want, &s.out, &s.err)
 	}
@@ -84,7 +89,7 @@ func (s *shellTest) serve(n node, stateDir string) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- server.Serve(listener) }()
-	go func() { done <- operator.NewServer(n).Serve(ctx, stateDir) }()
+	go func() { done <- operator.NewServer(n, s.promoter).Serve(ctx, stateDir) }()
 	s.t.Cleanup(func() {
 		cancel()
 		server.Stop()
@@ -123,7 +128,7 @@ func TestAPairIsMade(t *testing.T) {
 	if made.Address != "mx1:7420" || made.Name != "mx1" || made.Command != "mailtwin join mx1:7420 --token "+made.Token+" --store "+store {
 		t.Errorf("init printed %+v", made)
 	}
-	if got, err := identity.LoadState(state); err != nil || got != (identity.State{Role: identity.Primary, Epoch: 1, Pair: made.Pair, Name: "mx1"}) {
+	if got, err := identity.LoadState(state); err != nil || got != (identity.State{Role: identity.Primary, Epoch: 1, Leader: "mx1", Pair: made.Pair, Name: "mx1"}) {
 		t.Errorf("the primary's state: %+v, %v", got, err)
 	}
 	s.run(1, "init", "--store", store, "--state", state)

@@ -15,8 +15,11 @@ import (
 // program is what the commands have of the world outside.
 type program struct {
 	out, err io.Writer
-	now      func() time.Time
-	hostname func() (string, error)
+	// in is where a person answers questions, if there is one: interactive.
+	in          io.Reader
+	interactive bool
+	now         func() time.Time
+	hostname    func() (string, error)
 
 	config string // the path given by --config
 }
@@ -53,7 +56,7 @@ func (p *program) root() *cobra.Command {
 	root.SetErr(p.err)
 	root.PersistentFlags().StringVar(&p.config, "config", config.DefaultPath, "the `file` with the node's settings")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.initCommand(), p.joinCommand(), p.daemonCommand(), p.statusCommand(), p.inviteCommand(), p.journalCommand(), p.demoCommand(), p.versionCommand())
+	root.AddCommand(p.initCommand(), p.joinCommand(), p.daemonCommand(), p.statusCommand(), p.failoverCommand(), p.inviteCommand(), p.journalCommand(), p.demoCommand(), p.versionCommand())
 	return root
 }
 

@@ -3,7 +3,6 @@ package engine_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/mailtwin/mailtwin/integration/compare"
+	"github.com/mailtwin/mailtwin/integration/port"
 	"github.com/mailtwin/mailtwin/replicator"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
@@ -35,19 +35,18 @@ type testPair struct {
 func newPair(t testing.TB) *testPair {
 	t.Helper()
 	dir := t.TempDir()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := port.Free(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	_ = listener.Close()
+	address := addresses[0]
 	p := &testPair{t: t}
-	make := func(name string) config.Config {
+	make := func(name, listen string) config.Config {
 		cfg := config.Default()
 		cfg.StateDir = filepath.Join(dir, name+"-state")
 		cfg.Store.Path = filepath.Join(dir, name+"-store")
 		cfg.Node.Name = name
-		cfg.Node.Listen = address
+		cfg.Node.Listen = listen
 		for _, d := range []string{cfg.StateDir, cfg.Store.Path} {
 			if err := os.MkdirAll(d, 0o700); err != nil {
 				t.Fatal(err)
@@ -55,7 +54,7 @@ func newPair(t testing.TB) *testPair {
 		}
 		return cfg
 	}
-	p.primary, p.mirror = make("mx1"), make("mx2")
+	p.primary, p.mirror = make("mx1", addresses[0]), make("mx2", addresses[1])
 	p.mirror.Node.Peer = address
 	id, err := identity.Create(p.primary.StateDir, "pair-test", "mx1", time.Now)
 	if err != nil {
@@ -68,7 +67,7 @@ func newPair(t testing.TB) *testPair {
 	p.save(p.primary, identity.Primary, 1)
 	p.start()
 	if _, _, err := identity.Enrol(t.Context(), identity.Enrolment{
-		StateDir: p.mirror.StateDir, Address: address, Token: token, Name: "mx2",
+		StateDir: p.mirror.StateDir, Address: address, Token: token, Name: "mx2", Listen: addresses[1],
 	}, time.Now); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +79,7 @@ func (p *testPair) save(cfg config.Config, role identity.Role, epoch int) {
 	p.t.Helper()
 	s := identity.State{Role: role, Pair: "pair-test", Name: cfg.Node.Name}
 	if epoch > 0 {
-		s.Epoch = 1
+		s.Epoch, s.Leader = 1, cfg.Node.Name
 	}
 	if err := identity.SaveState(cfg.StateDir, s); err != nil {
 		p.t.Fatal(err)

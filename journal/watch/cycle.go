@@ -319,7 +319,8 @@ func (c *cycle) name(l look) error {
 		return err
 	}
 	if l.gone {
-		if known {
+		// What never came is not gone: it is as the catalog says.
+		if known && !it.Missing {
 			c.gone(l)
 		} else {
 			c.resolved(l.path)

@@ -19,6 +19,7 @@ type dirty struct {
 	dirs   queue
 	all    bool
 	reason string // why all
+	scans  uint64 // how often everything was taken
 }
 
 func newDirty(maxNames, maxDirs int) *dirty {
@@ -86,13 +87,28 @@ func (d *dirty) takeDir() (journal.Path, bool) {
 	return "", false
 }
 
-// takeAll reports whether everything is dirty, and why, and ends that.
-func (d *dirty) takeAll() (string, bool) {
+// next makes the whole store dirty, and returns the number of the scan that will
+// look at it: it begins after this call.
+func (d *dirty) next(reason string) uint64 {
+	d.everything(reason)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all, reason := d.all, d.reason
+	if d.all {
+		return d.scans + 1
+	}
+	return d.scans // it was taken since
+}
+
+// takeAll reports whether everything is dirty, and why, and ends that; then n is
+// the number of the scan that is to follow.
+func (d *dirty) takeAll() (reason string, n uint64, all bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if all, reason = d.all, d.reason; all {
+		d.scans++
+	}
 	d.all, d.reason = false, ""
-	return reason, all
+	return reason, d.scans, all
 }
 
 // depth returns how many names and directories are dirty.

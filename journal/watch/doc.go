@@ -48,6 +48,10 @@
 // Only then is the removal journaled.
 // These listings never take more than a tenth of the time that passes.
 //
+// A file that the catalog calls missing, because this node was a mirror that it
+// never came to, is not gone: it stays known, so that whoever has it keeps it,
+// and when it appears it is journaled as any new one.
+//
 // # The health of the store
 //
 // Each second, and before removals, the root is identified (file system,
@@ -84,6 +88,15 @@
 // The first scan of a store puts what it finds into the catalog directly, with
 // unread content, and not into the journal. Live changes meanwhile are
 // journaled as ever. An interrupted baseline goes on where it was.
+//
+// A catalog that was a mirror's (see Inherit) has no baseline to be found: all
+// that differs from it is journaled.
+//
+// # Quiescence
+//
+// Where the mail server was stopped, Watcher.Quiesce tells when everything that
+// it left is in the journal: one scan that began afterwards has ended, and no
+// name is left to be looked at again but those that cannot be read.
 //
 // # Polling
 //

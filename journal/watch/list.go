@@ -200,8 +200,8 @@ func (l *listing) missing() error {
 		var gone []journal.Path
 		last := ""
 		err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
-			return tx.List(l.path, from, func(name string, _ catalog.Item) error {
-				if _, ok := slices.BinarySearch(l.seen, maphash.String(l.seed, name)); !ok {
+			return tx.List(l.path, from, func(name string, it catalog.Item) error {
+				if _, ok := slices.BinarySearch(l.seen, maphash.String(l.seed, name)); !ok && !it.Missing {
 					gone = append(gone, l.path.Join(name))
 				}
 				last = name

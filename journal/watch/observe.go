@@ -13,7 +13,7 @@ import (
 
 // file observes a regular file.
 func (c *cycle) file(l look, it catalog.Item, known bool) error {
-	known = known && it.Facts.Type == journal.TypeFile
+	known = known && it.Facts.Type == journal.TypeFile && !it.Missing // else its content has come
 	if known && c.same(it.Stamp, l.info.Stamp) && sameSize(it.Facts, l.info.Facts) {
 		if it.Stamp.Change != l.info.Stamp.Change || !sameOwner(it.Facts.Attr, l.info.Facts.Attr) {
 			return c.attributes(l, it, it.Facts.Content)

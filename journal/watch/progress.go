@@ -13,6 +13,8 @@ func (w *Watcher) publish() {
 	s := &w.status
 	s.Watches = len(w.watched)
 	s.Waiting = len(w.agenda.names)
+	s.undecided = s.Waiting - w.agenda.count[reasonUnreadable] - w.agenda.count[reasonUnlisted]
+	s.walks = w.walks.len()
 	s.BeingWritten = w.agenda.count[reasonWriting]
 	s.Unsettled = w.settler.active
 	s.DirectoriesListed, s.FilesOpened = w.listed, w.opened

@@ -143,7 +143,7 @@ func (w *Watcher) inPlaceFiles(p journal.Path) error {
 }
 
 // scan walks the whole store. After the first one, the baseline is complete.
-func (w *Watcher) scan(reason string) error {
+func (w *Watcher) scan(reason string, n uint64) error {
 	w.beginScan(reason)
 	w.uncovered, w.retryFull = 0, true
 	if err := w.walk(journal.Root); err != nil {
@@ -159,6 +159,7 @@ func (w *Watcher) scan(reason string) error {
 		}
 		w.baseline = false
 	}
+	w.status.scan = n
 	w.endScan()
 	return nil
 }

@@ -68,6 +68,9 @@ type Status struct {
 	BeingWritten  int // names that wait for a writer to finish
 	JournalError  string
 	LastScanEnded time.Time
+	scan          uint64 // the number of the last scan that ended
+	undecided     int    // of Waiting, those that can be waited for
+	walks         int    // directories that are still to be walked
 
 	// Counters since the start.
 	DirectoriesListed uint64

@@ -21,6 +21,7 @@ type Watcher struct {
 	root   string // absolute path of the store
 	dirty  *dirty
 	board  board
+	idle   atomic.Bool // the observer waits for something to do, and has published how it is
 	accept atomic.Bool // the operator says that what is there now is the store
 
 	// The rest belongs to the goroutine of Run.
@@ -202,35 +203,7 @@ func (w *Watcher) replay() error {
 		head := w.cfg.Journal.Head()
 		return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { tx.SetPosition(head); return nil })
 	}
-	if at.Sequence > 0 {
-		if err := w.cfg.Journal.Contains(at); err != nil {
-			return fmt.Errorf("bring the catalog up to the journal: %w", err)
-		}
-	}
-	r, err := w.cfg.Journal.Read(at.Sequence)
-	if err != nil {
-		return fmt.Errorf("bring the catalog up to the journal: %w", err)
-	}
-	defer r.Close()
-	for more := true; more; {
-		err := w.cfg.Catalog.Update(func(tx *catalog.Tx) error {
-			for range maxCycleEntries {
-				record, ok, err := r.TryNext()
-				if more = ok; err != nil || !ok {
-					return err
-				}
-				if err := tx.Apply(&record.Entry); err != nil {
-					return err
-				}
-				tx.SetPosition(record.Position)
-			}
-			return w.ctx.Err()
-		})
-		if err != nil {
-			return fmt.Errorf("bring the catalog up to the journal: %w", err)
-		}
-	}
-	return nil
+	return Replay(w.ctx, w.cfg.Catalog, w.cfg.Journal)
 }
 
 // receive makes names dirty as hints say.
@@ -262,8 +235,8 @@ func (w *Watcher) step() error {
 		return err
 	}
 	now := w.now()
-	if reason, ok := w.dirty.takeAll(); ok {
-		if err := w.scan(reason); err != nil {
+	if reason, n, ok := w.dirty.takeAll(); ok {
+		if err := w.scan(reason, n); err != nil {
 			w.dirty.everything(reason)
 			return err
 		}
@@ -368,6 +341,8 @@ func (w *Watcher) wait() error {
 	if delay <= 0 {
 		return nil
 	}
+	w.idle.Store(true)
+	defer w.idle.Store(false)
 	select {
 	case <-w.ctx.Done():
 		return w.ctx.Err()

@@ -22,6 +22,8 @@ type Config struct {
 	Store   Store   `toml:"store"`
 	Node    Node    `toml:"node"`
 	Journal Journal `toml:"journal"`
+	Hooks   Hooks   `toml:"hooks"`
+	IMAP    IMAP    `toml:"imap"`
 	Log     Log     `toml:"log"`
 }
 
@@ -64,6 +66,27 @@ type Journal struct {
 	SegmentSize Size `toml:"segment_size"`
 }
 
+// Hooks are the operator's programs around a change of roles; the package
+// replicator/hook says what they are for and how they are run.
+type Hooks struct {
+	// Fence, Promote and Demote are absolute paths of executables, or empty.
+	Fence   string `toml:"fence"`
+	Promote string `toml:"promote"`
+	Demote  string `toml:"demote"`
+	// Timeout is how long one run of one of them may take.
+	Timeout Duration `toml:"timeout"`
+}
+
+// IMAP is what is done for IMAP clients after a promotion.
+type IMAP struct {
+	// Doveadm is how doveadm is run: a program and the arguments before those
+	// of mailtwin, separated by spaces. Empty: there is no Dovecot.
+	Doveadm string `toml:"doveadm"`
+	// Users is a pattern over the paths of mailboxes that says whose they are;
+	// empty: Dovecot is asked for its users.
+	Users string `toml:"users"`
+}
+
 // Log is what the daemon says on stderr.
 type Log struct {
 	// Level is the least important that is logged.
@@ -104,6 +127,7 @@ func Default() Config {
 			MaxAge:      Duration(7 * 24 * time.Hour),
 			SegmentSize: 16 << 20,
 		},
-		Log: Log{Level: LevelInfo, Format: FormatText},
+		Hooks: Hooks{Timeout: Duration(time.Minute)},
+		Log:   Log{Level: LevelInfo, Format: FormatText},
 	}
 }

@@ -166,6 +166,10 @@ func TestValidation(t *testing.T) {
 		"segment large":       {func(c *Config) { c.Journal.SegmentSize = 2 << 30 }, "journal.segment_size is 2GiB"},
 		"journal small":       {func(c *Config) { c.Journal.MaxSize = 31 << 20 }, "journal.max_size is 31MiB"},
 		"journal age":         {func(c *Config) { c.Journal.MaxAge = 0 }, "journal.max_age is 0s"},
+		"hook relative":       {func(c *Config) { c.Hooks.Demote = "demote.sh" }, `hooks.demote "demote.sh" is not an absolute path`},
+		"hook limit":          {func(c *Config) { c.Hooks.Timeout = 0 }, "hooks.timeout is 0s"},
+		"hook limit long":     {func(c *Config) { c.Hooks.Timeout = Duration(2 * day) }, "hooks.timeout is 2d"},
+		"users":               {func(c *Config) { c.IMAP.Users = "%h/Maildir" }, "imap.users is not a pattern"},
 		"level":               {func(c *Config) { c.Log.Level = "loud" }, `log.level cannot be "loud"`},
 		"format":              {func(c *Config) { c.Log.Format = "" }, `log.format cannot be ""`},
 	} {

@@ -59,6 +59,33 @@ func settings() []setting {
 		{table: "journal", key: "segment_size", value: func(c *Config) string { return c.Journal.SegmentSize.String() }, comment: `
 			The size of one of its files, and so of the steps in which it is
 			shortened. Default: 16MiB`},
+		{table: "hooks", key: "fence", value: func(c *Config) string { return c.Hooks.Fence }, optional: true,
+			example: "/etc/mailtwin/fence", comment: `
+			A program that makes sure that the old primary takes no more mail. Where
+			a switchover is planned it runs on the old primary, otherwise on the
+			mirror that takes over. Hooks are run twice, as "HOOK before" and
+			"HOOK after", and may be run again. Default: none`},
+		{table: "hooks", key: "promote", value: func(c *Config) string { return c.Hooks.Promote }, optional: true,
+			example: "/etc/mailtwin/promote", comment: `
+			A program that brings clients to this node when it becomes the primary.
+			Default: none`},
+		{table: "hooks", key: "demote", value: func(c *Config) string { return c.Hooks.Demote }, optional: true,
+			example: "/etc/mailtwin/demote", comment: `
+			A program that keeps clients away from this node when it is no longer
+			the primary. Default: none`},
+		{table: "hooks", key: "timeout", value: func(c *Config) string { return c.Hooks.Timeout.String() }, comment: `
+			How long one run of a hook may take before it is killed. Default: 1m`},
+		{table: "imap", key: "doveadm", value: func(c *Config) string { return c.IMAP.Doveadm }, optional: true,
+			example: "doveadm", comment: `
+			How to run the doveadm of the Dovecot that serves this store: a program
+			and its arguments, separated by spaces. After a promotion it raises the
+			HIGHESTMODSEQ of every mailbox, without which IMAP clients that resume
+			with QRESYNC miss changes. Default: none`},
+		{table: "imap", key: "users", value: func(c *Config) string { return c.IMAP.Users }, optional: true,
+			example: "%d/%n/Maildir", comment: `
+			Whose mail lies where in the store, with %u, %n and %d as in Dovecot's
+			mail_location and * for any name. It is needed where "doveadm user"
+			cannot list the users. Default: none`},
 		{table: "log", key: "level", value: func(c *Config) string { return string(c.Log.Level) }, comment: `
 			The least important that is logged: debug, info, warn or error.
 			Default: info`},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
 
 // What the journal may be told. Below the least it would spend its time
@@ -19,6 +20,12 @@ const (
 	minSegment = Size(64 << 10)
 	maxSegment = Size(1 << 30)
 	minAge     = Duration(time.Minute)
+)
+
+// How long a hook may be allowed to take.
+const (
+	minTimeout = Duration(time.Second)
+	maxTimeout = Duration(time.Hour)
 )
 
 // MaxName is the most bytes in the name of a node.
@@ -33,7 +40,7 @@ func invalid(key, what, remedy string, args ...any) error {
 // looks at the disk to find out whether the state directory lies in the store
 // by way of a symbolic link. The error is ErrInvalid with a hint.
 func (c Config) Validate() error {
-	for _, check := range []func() error{c.checkStore, c.checkPaths, c.checkNode, c.checkJournal, c.checkLog} {
+	for _, check := range []func() error{c.checkStore, c.checkPaths, c.checkNode, c.checkJournal, c.checkHooks, c.checkIMAP, c.checkLog} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -91,6 +98,34 @@ func (c Config) checkJournal() error {
 			"make it larger, or journal.segment_size smaller")
 	case j.MaxAge < minAge:
 		return invalid("journal.max_age", fmt.Sprintf("is %v", j.MaxAge), "choose at least %v", minAge)
+	}
+	return nil
+}
+
+func (c Config) checkHooks() error {
+	h := c.Hooks
+	for _, hook := range []struct{ key, path string }{
+		{"hooks.fence", h.Fence}, {"hooks.promote", h.Promote}, {"hooks.demote", h.Demote},
+	} {
+		if hook.path == "" {
+			continue
+		}
+		if err := absolute(hook.key, hook.path); err != nil {
+			return err
+		}
+	}
+	if h.Timeout < minTimeout || h.Timeout > maxTimeout {
+		return invalid("hooks.timeout", fmt.Sprintf("is %v", h.Timeout), "choose from %v to %v", minTimeout, maxTimeout)
+	}
+	return nil
+}
+
+func (c Config) checkIMAP() error {
+	if c.IMAP.Users == "" {
+		return nil
+	}
+	if _, err := mailstore.ParseUsers(c.IMAP.Users); err != nil {
+		return invalid("imap.users", "is "+err.Error(), "write it like \"%%d/%%n/Maildir\", beneath store.path")
 	}
 	return nil
 }

@@ -16,7 +16,8 @@
 //
 // In the node's state directory, which belongs to the daemon's user alone:
 //
-//	node                  role, epoch, pair and name: see State
+//	node                  role, epoch, leader, promise, pair and name: see State
+//	peers                 the other nodes and where they are: see Peers
 //	identity/             mode 0700
 //	    ca.pem            the authority's certificate
 //	    ca.key            its key; only on the node that made the pair
@@ -26,14 +27,28 @@
 //
 // The keys have mode 0600 and are not used if others may read them. The .pem
 // and .key files are PEM: CERTIFICATE and PKCS #8 PRIVATE KEY. The directory
-// identity appears with all its files at once. The files node and invitations
-// are lines of text:
+// identity appears with all its files at once. The files node, peers and
+// invitations are lines of text:
 //
 //	mailtwin-<kind> <version>
 //	<the content, which the kind describes>
 //	sha256 <hexadecimal, of all lines before>
 //
 // A version above the known one is ErrNewer, anything else that is not as it
-// should be is ErrCorrupt. Both files are replaced as a whole and are durable
+// should be is ErrCorrupt. The files are replaced as a whole and are durable
 // before the call that changes them returns.
+//
+// The content of node is, since version 2:
+//
+//	role primary|mirror|fenced
+//	epoch <number>
+//	leader <name, or nothing>
+//	promised <epoch, 0 for none> <name, or nothing>
+//	sealed true|false
+//	pair <name>
+//	name <name>
+//
+// Version 1 had neither leader nor promised nor sealed, and is still read. A line
+// of peers is a name, a space and an address, in the order of the names, at most
+// MaxPeers of them.
 package identity

@@ -34,8 +34,8 @@ type Enrolment struct {
 }
 
 // Enrol makes this machine a node of the pair whose primary listens at the
-// address, and stores its new identity, durably. It returns it with the name
-// of the primary. The token is used up if the primary accepts it, even if
+// address, and stores its new identity and where the primary is, durably. It
+// returns it with the name of the primary. The token is used up if the primary accepts it, even if
 // storing fails then. ctx bounds the whole; errors carry a hint.
 func Enrol(ctx context.Context, e Enrolment, now func() time.Time) (id *Identity, primary string, err error) {
 	if err := config.CheckName(e.Name); err != nil {
@@ -68,8 +68,17 @@ func Enrol(ctx context.Context, e Enrolment, now func() time.Time) (id *Identity
 	if err := store(e.StateDir, leaf, key, ca, nil); err != nil {
 		return nil, "", err
 	}
+	if primary = answer.GetPeerName(); config.CheckName(primary) == nil {
+		peers, err := OpenPeers(e.StateDir)
+		if err == nil {
+			err = peers.Set(Peer{primary, e.Address})
+		}
+		if err != nil {
+			return nil, "", err
+		}
+	}
 	id, err = Load(e.StateDir, now)
-	return id, answer.GetPeerName(), err
+	return id, primary, err
 }
 
 // dialPinned connects to a node of the pair whose authority has that

@@ -6,11 +6,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	mailtwinv1 "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
@@ -32,16 +34,16 @@ var ErrEnrolment = errors.New("the primary could not enrol this node")
 type EnrolmentServer struct {
 	mailtwinv1.UnimplementedEnrolmentServiceServer
 	id       *Identity
-	enrolled func(name, listen string)
+	enrolled func(Peer)
 }
 
 // NewEnrolmentServer returns a server for the pair of id, which should be able
 // to invite. enrolled is told of each node that was given a certificate, with
-// the address where it says that it will listen (not verified; may be empty).
-// It may be nil.
-func NewEnrolmentServer(id *Identity, enrolled func(name, listen string)) *EnrolmentServer {
+// the address where it can be dialled by what it says (not verified; may be
+// empty, see Reachable). It may be nil.
+func NewEnrolmentServer(id *Identity, enrolled func(Peer)) *EnrolmentServer {
 	if enrolled == nil {
-		enrolled = func(string, string) {}
+		enrolled = func(Peer) {}
 	}
 	return &EnrolmentServer{id: id, enrolled: enrolled}
 }
@@ -53,7 +55,7 @@ func (s *EnrolmentServer) Register(server grpc.ServiceRegistrar) {
 
 // Enrol implements mailtwinv1.EnrolmentServiceServer. What can be refused
 // without the token is refused before it, so that a mistake does not use it up.
-func (s *EnrolmentServer) Enrol(_ context.Context, r *mailtwinv1.EnrolRequest) (*mailtwinv1.EnrolResponse, error) {
+func (s *EnrolmentServer) Enrol(ctx context.Context, r *mailtwinv1.EnrolRequest) (*mailtwinv1.EnrolResponse, error) {
 	key, err := s.check(r)
 	if err == nil {
 		err = s.id.Redeem(r.GetToken())
@@ -65,7 +67,11 @@ func (s *EnrolmentServer) Enrol(_ context.Context, r *mailtwinv1.EnrolRequest) (
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	s.enrolled(r.GetName(), r.GetListen())
+	var from net.Addr
+	if p, ok := peer.FromContext(ctx); ok {
+		from = p.Addr
+	}
+	s.enrolled(Peer{r.GetName(), Reachable(r.GetListen(), from)})
 	return &mailtwinv1.EnrolResponse{
 		Certificate: leaf.Raw,
 		Authority:   s.id.authority.Raw,

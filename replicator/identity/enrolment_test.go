@@ -59,10 +59,10 @@ func serve(t *testing.T, id *Identity) *primary {
 		}
 	})))
 	mailtwinv1.RegisterReplicationServiceServer(server, p)
-	NewEnrolmentServer(id, func(name, listen string) {
+	NewEnrolmentServer(id, func(peer Peer) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.enrolled = append(p.enrolled, name+" "+listen)
+		p.enrolled = append(p.enrolled, peer.Name+" "+peer.Address)
 	}).Register(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
@@ -113,8 +113,11 @@ func TestANodeJoinsAndIsKnown(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "identity", "ca.key")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the authority's key on the mirror: %v", err)
 	}
-	if !slices.Equal(p.enrolled, []string{"mx2 0.0.0.0:7420"}) {
+	if !slices.Equal(p.enrolled, []string{"mx2 127.0.0.1:7420"}) {
 		t.Errorf("enrolled %q", p.enrolled)
+	}
+	if peers, err := OpenPeers(dir); err != nil || peers.Address("mx1") != p.address {
+		t.Errorf("the mirror knows %v, %v", peers, err)
 	}
 	if err := p.replicate(t, id, nil); err.Error() != "EOF" {
 		t.Fatal(err)
@@ -218,7 +221,7 @@ func TestNodesThatMayNotJoin(t *testing.T) {
 			e.Listen = "nowhere"
 		}, ErrEnrolment, true},
 		"into a place that is taken": {func(t *testing.T, _ *primary, _ *clock, e *Enrolment) {
-			if err := SaveState(e.StateDir, State{Mirror, 0, "p", "n"}); err != nil {
+			if err := SaveState(e.StateDir, State{Role: Mirror, Pair: "p", Name: "n"}); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrExists, true},

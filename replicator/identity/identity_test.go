@@ -99,7 +99,7 @@ func TestCreateAndLoad(t *testing.T) {
 
 func TestAStateAloneIsNotOverwrittenEither(t *testing.T) {
 	dir := t.TempDir()
-	if err := SaveState(dir, State{Mirror, 0, "p", "n"}); err != nil {
+	if err := SaveState(dir, State{Role: Mirror, Pair: "p", Name: "n"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Create(dir, "p", "n", new(clock).now); !errors.Is(err, ErrExists) {

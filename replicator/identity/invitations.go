@@ -144,7 +144,7 @@ func parseInvitations(content string) ([]invitation, error) {
 }
 
 func (id *Identity) loadInvitations() ([]invitation, error) {
-	content, err := readSealed(id.invitations, invitationsKind, invitationsVersion)
+	content, _, err := readSealed(id.invitations, invitationsKind, invitationsVersion)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -214,7 +214,7 @@ func TestInvitationsGoldenBytes(t *testing.T) {
 	if got := string(formatInvitations(all)); got != want {
 		t.Errorf("the file is %q", got)
 	}
-	content, err := unseal(invitationsKind, invitationsVersion, []byte(want))
+	content, _, err := unseal(invitationsKind, invitationsVersion, []byte(want))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,46 +31,46 @@ func seal(kind string, version int, content string) []byte {
 	return []byte(head + sumPrefix + hex.EncodeToString(sum[:]) + "\n")
 }
 
-// unseal returns the content. The version is looked at before the checksum:
+// unseal returns the content and its version, at most newest. The version is looked at before the checksum:
 // a newer format may end differently, and it is newer, not damaged.
-func unseal(kind string, version int, data []byte) (string, error) {
-	first, content, ok := strings.Cut(string(data), "\n")
+func unseal(kind string, newest int, data []byte) (content string, version int, err error) {
+	first, rest, ok := strings.Cut(string(data), "\n")
 	number, isKind := strings.CutPrefix(first, "mailtwin-"+kind+" ")
 	if !ok || !isKind {
-		return "", fmt.Errorf("%w: it does not begin as a %s file does", ErrCorrupt, kind)
+		return "", 0, fmt.Errorf("%w: it does not begin as a %s file does", ErrCorrupt, kind)
 	}
 	got, err := strconv.ParseUint(number, 10, 31)
 	if err != nil || got == 0 || number[0] == '0' {
-		return "", fmt.Errorf("%w: %q is no version", ErrCorrupt, number)
+		return "", 0, fmt.Errorf("%w: %q is no version", ErrCorrupt, number)
 	}
-	if got > uint64(version) {
-		return "", hint.Add(fmt.Errorf("%w: format %d, this program knows up to %d", ErrNewer, got, version),
+	if got > uint64(newest) {
+		return "", 0, hint.Add(fmt.Errorf("%w: format %d, this program knows up to %d", ErrNewer, got, newest),
 			"run the newer mailtwin again; this version cannot go back to its files")
 	}
-	at := strings.LastIndex(content, sumPrefix)
-	if at < 0 || string(seal(kind, version, content[:at])) != string(data) {
-		return "", fmt.Errorf("%w: the checksum is not that of its content", ErrCorrupt)
+	at := strings.LastIndex(rest, sumPrefix)
+	if at < 0 || string(seal(kind, int(got), rest[:at])) != string(data) {
+		return "", 0, fmt.Errorf("%w: the checksum is not that of its content", ErrCorrupt)
 	}
-	return content[:at], nil
+	return rest[:at], int(got), nil
 }
 
 // readSealed reads and unseals a file. A missing file is fs.ErrNotExist.
-func readSealed(path, kind string, version int) (string, error) {
+func readSealed(path, kind string, newest int) (content string, version int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxSealed+1))
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if len(data) > maxSealed {
-		return "", fmt.Errorf("%q: %w: it is larger than such a file can be", path, ErrCorrupt)
+		return "", 0, fmt.Errorf("%q: %w: it is larger than such a file can be", path, ErrCorrupt)
 	}
-	content, err := unseal(kind, version, data)
+	content, version, err = unseal(kind, newest, data)
 	if err != nil {
-		return "", fmt.Errorf("%q: %w", path, err)
+		return "", 0, fmt.Errorf("%q: %w", path, err)
 	}
-	return content, nil
+	return content, version, nil
 }

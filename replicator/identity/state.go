@@ -28,24 +28,37 @@ const (
 // forget in a power cut.
 type State struct {
 	Role Role
-	// Epoch is the highest that the node has taken part in; 0 is a mirror that
-	// has not met its primary.
+	// Epoch is the highest that the node has taken part in, or knows to have
+	// begun; 0 is a mirror that has not met its primary.
 	Epoch journal.Epoch
-	Pair  string
-	Name  string
+	// Leader is the primary of that epoch; "" if it is not known. Of a primary
+	// it is its own name.
+	Leader string
+	// Promised is the claim that the node has agreed to, of an epoch above
+	// Epoch: no other one of that epoch is agreed to unless it beats it.
+	// Zero: none.
+	Promised Claim
+	// Sealed says of a primary that it has sealed its journal for the node that
+	// it has promised the next epoch to.
+	Sealed bool
+	Pair   string
+	Name   string
 }
+
+// Leads returns the claim that the node knows to have won.
+func (s State) Leads() Claim { return Claim{s.Epoch, s.Leader} }
 
 const (
 	stateFile    = "node"
 	stateKind    = "node"
-	stateVersion = 1
+	stateVersion = 2
 )
 
 // LoadState reads the state from the state directory. A node that was never
 // made is fs.ErrNotExist; then ErrNewer and ErrCorrupt.
 func LoadState(stateDir string) (State, error) {
 	path := filepath.Join(stateDir, stateFile)
-	content, err := readSealed(path, stateKind, stateVersion)
+	content, version, err := readSealed(path, stateKind, stateVersion)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, hint.Add(fmt.Errorf("there is no node in %q: %w", stateDir, err),
 			"make one with `mailtwin init` or `mailtwin join`, or correct state_dir in the settings")
@@ -53,7 +66,11 @@ func LoadState(stateDir string) (State, error) {
 	if err != nil {
 		return State{}, withRemedy(fmt.Errorf("reading the node's state: %w", err))
 	}
-	s, err := parseState(content)
+	parse := parseState
+	if version == 1 {
+		parse = parseState1
+	}
+	s, err := parse(content)
 	if err != nil {
 		return State{}, withRemedy(fmt.Errorf("reading the node's state: %q: %w", path, err))
 	}
@@ -85,24 +102,59 @@ func SaveState(stateDir string, s State) error {
 
 // String returns the state as the lines of its file.
 func (s State) String() string {
-	return fmt.Sprintf("role %s\nepoch %d\npair %s\nname %s\n", s.Role, s.Epoch, s.Pair, s.Name)
+	return fmt.Sprintf("role %s\nepoch %d\nleader %s\npromised %d %s\nsealed %t\npair %s\nname %s\n",
+		s.Role, s.Epoch, s.Leader, s.Promised.Epoch, s.Promised.Name, s.Sealed, s.Pair, s.Name)
+}
+
+// values returns what stands behind the keys, which begin the lines in this
+// order; nil if they do not.
+func values(content string, keys ...string) []string {
+	lines := strings.Split(content, "\n")
+	if len(lines) != len(keys)+1 || lines[len(keys)] != "" {
+		return nil
+	}
+	var found []string
+	for i, key := range keys {
+		value, ok := strings.CutPrefix(lines[i], key+" ")
+		if !ok {
+			return nil
+		}
+		found = append(found, value)
+	}
+	return found
 }
 
 func parseState(content string) (State, error) {
-	var role, epoch, pair, name string
-	lines := strings.Split(content, "\n")
-	for i, field := range []struct {
-		key   string
-		value *string
-	}{{"role ", &role}, {"epoch ", &epoch}, {"pair ", &pair}, {"name ", &name}} {
-		if i < len(lines) {
-			*field.value, _ = strings.CutPrefix(lines[i], field.key)
-		}
+	v := values(content, "role", "epoch", "leader", "promised", "sealed", "pair", "name")
+	if v == nil {
+		return State{}, fmt.Errorf("%w: its lines are not role, epoch, leader, promised, sealed, pair and name", ErrCorrupt)
 	}
-	n, err := strconv.ParseUint(epoch, 10, 64)
-	s := State{Role(role), journal.Epoch(n), pair, name}
-	if err != nil || s.String() != content {
+	promised, to, _ := strings.Cut(v[3], " ")
+	epoch, err := strconv.ParseUint(v[1], 10, 64)
+	next, perr := strconv.ParseUint(promised, 10, 64)
+	s := State{
+		Role: Role(v[0]), Epoch: journal.Epoch(epoch), Leader: v[2], Promised: Claim{journal.Epoch(next), to},
+		Sealed: v[4] == "true", Pair: v[5], Name: v[6],
+	}
+	if err != nil || perr != nil || s.String() != content {
+		return State{}, fmt.Errorf("%w: one of its values is not written as it would be", ErrCorrupt)
+	}
+	return s, s.check()
+}
+
+// parseState1 reads version 1, which had a role, an epoch, a pair and a name.
+func parseState1(content string) (State, error) {
+	v := values(content, "role", "epoch", "pair", "name")
+	if v == nil {
 		return State{}, fmt.Errorf("%w: its lines are not role, epoch, pair and name", ErrCorrupt)
+	}
+	epoch, err := strconv.ParseUint(v[1], 10, 64)
+	if err != nil || strconv.FormatUint(epoch, 10) != v[1] {
+		return State{}, fmt.Errorf("%w: %q is no epoch", ErrCorrupt, v[1])
+	}
+	s := State{Role: Role(v[0]), Epoch: journal.Epoch(epoch), Pair: v[2], Name: v[3]}
+	if s.Role == Primary {
+		s.Leader = s.Name
 	}
 	return s, s.check()
 }
@@ -111,10 +163,25 @@ func (s State) check() error {
 	if s.Role != Primary && s.Role != Mirror && s.Role != Fenced {
 		return fmt.Errorf("%w: the role %q does not exist", ErrCorrupt, s.Role)
 	}
-	for _, name := range []string{s.Pair, s.Name} {
+	names := []string{s.Pair, s.Name}
+	for _, name := range []string{s.Leader, s.Promised.Name} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
 		if err := config.CheckName(name); err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
+	}
+	none := s.Promised == Claim{}
+	switch {
+	case s.Role == Primary && s.Leader != s.Name:
+		return fmt.Errorf("%w: it is primary, and %q leads", ErrCorrupt, s.Leader)
+	case !none && (s.Promised.Name == "" || s.Promised.Epoch <= s.Epoch):
+		return fmt.Errorf("%w: epoch %d promised to %q, in epoch %d", ErrCorrupt, s.Promised.Epoch, s.Promised.Name, s.Epoch)
+	case s.Sealed && (s.Role != Primary || none || s.Promised.Name == s.Name):
+		return fmt.Errorf("%w: sealed for nobody", ErrCorrupt)
 	}
 	return nil
 }

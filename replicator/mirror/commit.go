@@ -83,6 +83,9 @@ type committer struct {
 	received journal.Sequence // the last entry that was taken from the stream
 	acked    journal.Sequence
 	greeted  bool // the primary was told where this mirror is
+	// silent says that nobody can be told anything any more, and why: what has
+	// arrived takes effect all the same.
+	silent error
 }
 
 func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
@@ -106,7 +109,8 @@ func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 
 func (k *committer) close() { k.applier.close() }
 
-// run commits until ctx ends.
+// run commits until ctx ends, and then what has arrived until then: the primary
+// may never come back to send it again.
 func (k *committer) run(ctx context.Context) error {
 	retry := time.NewTicker(missingRetry)
 	defer retry.Stop()
@@ -116,12 +120,16 @@ func (k *committer) run(ctx context.Context) error {
 		if err := k.acknowledge(); err != nil {
 			return err
 		}
-		if err := k.resync.pump(); err != nil {
+		if err := k.pump(); err != nil {
 			return err
+		}
+		if k.silent != nil {
+			return k.finish()
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			k.silent = ctx.Err()
+			return k.finish()
 		case <-retry.C:
 			k.resync.askMissing()
 		case <-again.C:
@@ -130,6 +138,40 @@ func (k *committer) run(ctx context.Context) error {
 			if err := k.takeAll(ctx, s); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// pump asks for what the comparison has come to need.
+func (k *committer) pump() error {
+	if k.silent != nil {
+		return nil
+	}
+	return k.said(k.resync.pump())
+}
+
+// said takes note of what could not be said, which is no error of the committer.
+func (k *committer) said(err error) error {
+	if untold := (*untoldError)(nil); errors.As(err, &untold) {
+		k.silent = err
+		return nil
+	}
+	return err
+}
+
+// finish commits what the receiver has passed on, and returns why nobody is told.
+func (k *committer) finish() error {
+	for {
+		select {
+		case s := <-k.c.steps:
+			if err := k.take(s); err != nil {
+				return err
+			}
+		default:
+			if err := k.commit(); err != nil {
+				return err
+			}
+			return k.silent
 		}
 	}
 }
@@ -146,7 +188,7 @@ func (k *committer) takeAll(ctx context.Context, s step) error {
 				return err
 			}
 		}
-		if err := k.resync.pump(); err != nil { // what was learnt leads on
+		if err := k.pump(); err != nil { // what was learnt leads on
 			return err
 		}
 		var more bool
@@ -279,8 +321,8 @@ func (k *committer) commit() error {
 		return err
 	}
 	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })
-	if g.memory > 0 {
-		if err := k.c.spent(g.memory, 0); err != nil {
+	if g.memory > 0 && k.silent == nil {
+		if err := k.said(k.c.spent(g.memory, 0)); err != nil {
 			return err
 		}
 	}
@@ -295,15 +337,15 @@ func (k *committer) acknowledge() error {
 	if owed := k.debts.oldest(); owed > 0 {
 		acked = min(acked, owed-1)
 	}
-	if k.greeted && acked <= k.acked {
+	if k.silent != nil || k.greeted && acked <= k.acked {
 		return nil
 	}
 	k.greeted = true
 	k.acked = acked
 	k.m.update(func(s *Status) { s.Acked = acked })
-	return k.c.send(&pb.ReplicateRequest{Message: &pb.ReplicateRequest_Acknowledgement{
+	return k.said(k.c.send(&pb.ReplicateRequest{Message: &pb.ReplicateRequest_Acknowledgement{
 		Acknowledgement: &pb.Acknowledgement{Sequence: uint64(acked)},
-	}})
+	}}))
 }
 
 // inCatalog marks an error as one of the mirror's catalog.

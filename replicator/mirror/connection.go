@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -39,6 +40,10 @@ type connection struct {
 	stream grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse]
 	stage  *stage
 	steps  chan step
+	// epoch is the highest that this mirror has followed: what is sent is of it,
+	// and nothing of a lower one is taken. Set before the stream is shared.
+	epoch   journal.Epoch
+	greeted bool // the primary is of that very epoch
 
 	sendMu sync.Mutex
 
@@ -109,20 +114,25 @@ func (c *connection) greet() (wire.WelcomeMessage, error) {
 	}); err != nil {
 		return wire.WelcomeMessage{}, inCatalog(err)
 	}
-	if err := c.stream.Send(wire.Hello(wire.HelloMessage{Name: c.m.cfg.Name, Position: pos, Whole: whole})); err != nil {
+	c.epoch = max(pos.Epoch, was.Epoch, c.m.cfg.Epoch())
+	if err := c.send(wire.Hello(wire.HelloMessage{Name: c.m.cfg.Name, Position: pos, Whole: whole})); err != nil {
+		return wire.WelcomeMessage{}, err
+	}
+	first, err := c.receive()
+	if err != nil && !errors.Is(err, errOldEpoch) {
 		return wire.WelcomeMessage{}, c.failure(err)
 	}
-	first, err := c.stream.Recv()
-	if err != nil {
-		return wire.WelcomeMessage{}, c.failure(err)
+	w, werr := wire.ParseWelcome(first.GetWelcome())
+	if werr != nil {
+		return w, werr
 	}
-	w, err := wire.ParseWelcome(first.GetWelcome())
-	if err != nil {
+	if err != nil || w.Epoch < c.epoch {
+		return w, fmt.Errorf("%w: %s is primary of epoch %d, this mirror knows of epoch %d already; %s must not be primary any more",
+			errOldEpoch, w.Name, w.Epoch, c.epoch, w.Name)
+	}
+	c.epoch, c.greeted = w.Epoch, true
+	if err := c.m.cfg.Led(w.Name, w.Epoch); err != nil {
 		return w, err
-	}
-	if known := max(pos.Epoch, was.Epoch); w.Epoch < known {
-		return w, fmt.Errorf("%w: %s is primary of epoch %d, this mirror has followed epoch %d already; %s must not be primary any more",
-			errOldEpoch, w.Name, w.Epoch, known, w.Name)
 	}
 	if w.Position.Epoch > w.Epoch || w.Resync == "" && (w.Position != pos || !whole) {
 		return w, fmt.Errorf("%w: entries are to follow from %v, in epoch %d; this mirror is at %v",
@@ -170,6 +180,9 @@ func (c *connection) startOver(was progressMeta, w wire.WelcomeMessage) error {
 
 // failure finds out why a stream failed: the reason is in its status.
 func (c *connection) failure(err error) error {
+	if errors.Is(err, errOldEpoch) || errors.Is(err, wire.ErrProtocol) {
+		return err
+	}
 	if st, ok := status.FromError(err); ok {
 		switch st.Code() {
 		case codes.FailedPrecondition:
@@ -209,14 +222,21 @@ func (c *connection) run(ctx context.Context, cancel context.CancelCauseFunc, w 
 	return context.Cause(ctx)
 }
 
-// send sends one message; it may be called concurrently.
+// untoldError is a message that could not be sent.
+type untoldError struct{ error }
+
+func (e *untoldError) Unwrap() error { return e.error }
+
+// send sends one message, as all of them are; it may be called concurrently.
 func (c *connection) send(r *pb.ReplicateRequest) error {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
-	if err := c.stream.Send(r); err != nil {
-		return c.failure(err)
+	r.Epoch = uint64(c.epoch)
+	err := c.stream.Send(r)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return &untoldError{c.failure(err)}
 	}
-	return nil
+	return nil // with io.EOF the stream has ended: what has arrived is still to be read, and then why
 }
 
 // grant allows the primary to send more.
@@ -243,7 +263,8 @@ func (c *connection) spent(bytes, entries int64) error {
 	return c.grant(b, e)
 }
 
-// receive waits for the next message.
+// receive waits for the next message. It is errOldEpoch, with the message, if
+// that is of a lower epoch than the mirror has followed.
 func (c *connection) receive() (*pb.ReplicateResponse, error) {
 	c.mu.Lock()
 	c.listening = c.m.cfg.Now()
@@ -255,6 +276,15 @@ func (c *connection) receive() (*pb.ReplicateResponse, error) {
 		c.lastHeard = c.m.cfg.Now()
 	}
 	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	switch epoch := journal.Epoch(m.GetEpoch()); {
+	case epoch < c.epoch:
+		err = fmt.Errorf("%w: a message of epoch %d, in epoch %d", errOldEpoch, epoch, c.epoch)
+	case epoch > c.epoch && c.greeted:
+		err = fmt.Errorf("%w: a message of epoch %d from a primary of epoch %d", wire.ErrProtocol, epoch, c.epoch)
+	}
 	return m, err
 }
 

@@ -34,6 +34,8 @@ type fixture struct {
 	store   string
 	m       *Mirror
 	changed chan struct{} // the status tells something new
+	epoch   journal.Epoch // that the node knows to have begun
+	led     func(string, journal.Epoch) error
 }
 
 func newFixture(t *testing.T) *fixture { return newFixtureIn(t, t.TempDir()) }
@@ -57,10 +59,13 @@ func newFixtureIn(t *testing.T, store string) *fixture {
 		}
 	})
 	f := &fixture{t: t, store: store, changed: make(chan struct{}, 1)}
+	f.led = func(string, journal.Epoch) error { return nil }
 	f.m = New(Config{
 		Name: "mx2", Root: root, Catalog: cat, Rules: mailstore.Maildir{},
 		Log: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()}),
 		Now: time.Now, Explain: func(err error) error { return err },
+		Epoch: func() journal.Epoch { return f.epoch },
+		Led:   func(primary string, epoch journal.Epoch) error { return f.led(primary, epoch) },
 		Changed: func() {
 			select {
 			case f.changed <- struct{}{}:
@@ -165,7 +170,8 @@ type fakePrimary struct {
 	fetches  []wire.FetchItem   // asked for, not answered
 	compares []wire.CompareItem // the same
 	next     journal.Sequence
-	epoch    journal.Epoch
+	epoch    journal.Epoch // of the welcome, and of entries
+	welcomed journal.Epoch // of all messages
 }
 
 // fakeStream is the mirror's end.
@@ -175,6 +181,9 @@ type fakeStream struct {
 }
 
 func (s fakeStream) Send(m *pb.ReplicateRequest) error {
+	if m.GetHello() == nil && m.GetEpoch() != uint64(s.p.welcomed) {
+		s.p.f.t.Errorf("%v is of epoch %d, in epoch %d", m, m.GetEpoch(), s.p.welcomed)
+	}
 	select {
 	case s.p.requests <- m:
 		return nil
@@ -188,6 +197,9 @@ func (s fakeStream) Recv() (*pb.ReplicateResponse, error) {
 	case m, ok := <-s.p.answers:
 		if !ok {
 			return nil, io.EOF
+		}
+		if m.GetEpoch() == 0 {
+			m.Epoch = uint64(s.p.welcomed)
 		}
 		return m, nil
 	case <-s.ctx.Done():
@@ -347,7 +359,7 @@ func at(epoch journal.Epoch, s journal.Sequence) journal.Position {
 // welcome lets the mirror go on from where it is, or compare.
 func (p *fakePrimary) welcome(pos journal.Position, resync string) {
 	p.f.t.Helper()
-	p.next = pos.Sequence + 1
+	p.next, p.welcomed = pos.Sequence+1, p.epoch
 	p.send(wire.Welcome(wire.WelcomeMessage{Version: 1, Name: "mx1", Epoch: p.epoch, Position: pos, Resync: resync}))
 }
 

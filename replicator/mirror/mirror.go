@@ -40,6 +40,11 @@ type Config struct {
 	Rules   Rules
 	Log     hclog.Logger
 	Now     func() time.Time
+	// Epoch returns the highest epoch that the node knows to have begun.
+	Epoch func() journal.Epoch
+	// Led is told which primary of which epoch the mirror is about to follow,
+	// before it takes anything of it; an error keeps it from that.
+	Led func(primary string, epoch journal.Epoch) error
 	// Dial connects to the primary; the connection is closed by the mirror.
 	Dial func(context.Context) (*grpc.ClientConn, error)
 	// Explain puts an error of the connection into words for the operator.

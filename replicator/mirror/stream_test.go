@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -385,5 +386,83 @@ func TestWelcomeIsChecked(t *testing.T) {
 				t.Errorf("position %v", pos)
 			}
 		})
+	}
+}
+
+// TestEpochOfMessages: nothing is taken of a lower epoch than the mirror has
+// followed or the node knows of. That all it says is of its own is checked by
+// the fakeStream.
+func TestEpochOfMessages(t *testing.T) {
+	f := newFixture(t)
+	f.epoch = 2 // the node was told
+	var led []string
+	f.led = func(primary string, epoch journal.Epoch) error {
+		led = append(led, fmt.Sprint(primary, " ", epoch))
+		return nil
+	}
+	p := f.connect() // of epoch 1
+	p.welcome(at(1, 5), "compare")
+	if err := p.end(); !errors.Is(err, errOldEpoch) || !strings.Contains(err.Error(), "mx1") {
+		t.Errorf("a welcome of epoch 1 ended with: %v", err)
+	}
+	if s := f.m.Status(); s.Attention == "" || len(led) > 0 {
+		t.Errorf("attention %q, led by %q", s.Attention, led)
+	}
+	for _, tt := range []struct {
+		epoch uint64
+		want  error
+	}{{2, errOldEpoch}, {4, wire.ErrProtocol}} {
+		led = nil
+		p = f.connect()
+		p.epoch = 3
+		p.welcome(at(3, 5), "compare")
+		p.until("comparing", func() bool { return len(p.compares) > 0 })
+		p.send(&pb.ReplicateResponse{Epoch: tt.epoch, Message: &pb.ReplicateResponse_Batch{Batch: p.batch(entry{
+			Entry: wire.Entry{Entry: journal.Entry{Kind: journal.KindMakeDir, Path: "late", Facts: journal.Facts{Type: journal.TypeDirectory}}, Outcome: wire.OK},
+		})}})
+		if err := p.end(); !errors.Is(err, tt.want) {
+			t.Errorf("a message of epoch %d ended with: %v", tt.epoch, err)
+		}
+		if !slices.Equal(led, []string{"mx1 3"}) {
+			t.Errorf("led by %q", led)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(f.store, "late")); err == nil {
+		t.Error("it was applied all the same")
+	}
+	f.led = func(string, journal.Epoch) error { return errTest }
+	p = f.connect()
+	p.epoch = 3
+	p.welcome(at(3, 5), "compare")
+	if err := p.end(); !errors.Is(err, errTest) {
+		t.Errorf("a primary that the node does not want: %v", err)
+	}
+}
+
+var errTest = errors.New("not this one")
+
+// TestWhatArrivedIsApplied: a primary that dies has sent what nobody will send
+// again; it is applied though nobody can be told.
+func TestWhatArrivedIsApplied(t *testing.T) {
+	f := newFixture(t)
+	p := f.connect()
+	p.welcome(at(1, 0), "new")
+	p.until("comparing", func() bool { return len(p.compares) > 0 })
+	var last journal.Position
+	for i := range 20 {
+		e := entry{Entry: wire.Entry{Entry: journal.Entry{
+			Kind: journal.KindMakeDir, Path: journal.Path(fmt.Sprint("d", i)), Facts: journal.Facts{Type: journal.TypeDirectory, Attr: journal.Attributes{Mode: 0o700}},
+		}, Outcome: wire.OK}}
+		b := p.batch(e)
+		last = at(1, p.next-1)
+		p.send(&pb.ReplicateResponse{Message: &pb.ReplicateResponse_Batch{Batch: b}})
+	}
+	p.hangUp()
+	if got := f.position(); got != last {
+		t.Errorf("the position is %v, %v was sent", got, last)
+	}
+	s, err := f.m.Standing()
+	if err != nil || s.Position != last || s.Exact || s.Whole || s.Connected {
+		t.Errorf("it stands at %+v, %v", s, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,15 +44,17 @@ type Node interface {
 // OperatorServiceServer.
 type Server struct {
 	pb.UnimplementedOperatorServiceServer
-	node Node
+	node     Node
+	promoter Promoter
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
 }
 
-// NewServer returns a Server for a node.
-func NewServer(node Node) *Server {
-	return &Server{node: node, changed: make(chan struct{})}
+// NewServer returns a Server for a node, which the promoter can make primary.
+// A nil promoter is for a node that cannot be.
+func NewServer(node Node, promoter Promoter) *Server {
+	return &Server{node: node, promoter: promoter, changed: make(chan struct{})}
 }
 
 // Changed wakes those who follow the status. It never blocks.
@@ -62,7 +65,12 @@ func (s *Server) Changed() {
 	s.changed = make(chan struct{})
 }
 
-func (s *Server) next() <-chan struct{} {
+// clean makes s what a message can hold: names that mail users chose, and what
+// hooks write, need not be valid UTF-8.
+func clean(s string) string { return strings.ToValidUTF8(s, "?") }
+
+// Next returns a channel that is closed at the next change.
+func (s *Server) Next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
@@ -102,7 +110,7 @@ func (s *Server) Serve(ctx context.Context, stateDir string) error {
 func (s *Server) Status(r *pb.StatusRequest, stream pb.OperatorService_StatusServer) error {
 	ctx := stream.Context()
 	for {
-		changed := s.next()
+		changed := s.Next()
 		doc := s.node.Status()
 		b, err := json.Marshal(doc)
 		if err != nil {

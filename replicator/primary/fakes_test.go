@@ -57,8 +57,11 @@ func (f *fakeStream) Recv() (*pb.ReplicateRequest, error) {
 	}
 }
 
-// say is what the mirror says.
+// say is what the mirror says, in the primary's epoch unless it says another.
 func (f *fakeStream) say(m *pb.ReplicateRequest) {
+	if m.GetEpoch() == 0 {
+		m.Epoch = 3
+	}
 	f.mu.Lock()
 	f.queue = append(f.queue, m)
 	f.mu.Unlock()

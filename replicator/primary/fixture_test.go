@@ -2,6 +2,7 @@ package primary
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -36,6 +37,8 @@ type primaryStore struct {
 	state    string
 	lazy     bool // the catalog follows the journal with a delay
 	peer     string
+
+	superseded []string
 }
 
 func newStore(t testing.TB) *primaryStore {
@@ -61,8 +64,13 @@ func newStoreOf(t testing.TB, opt journal.Options) *primaryStore {
 	p.server = New(Config{
 		Name: "mx1", Epoch: 3, Root: p.root, Catalog: p.catalog, Journal: p.journal,
 		Log: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()}), Now: time.Now,
-		Store:   p.storeState,
-		Peer:    func(context.Context) (string, error) { return p.peer, nil },
+		Store: p.storeState,
+		Peer:  func(context.Context) (string, error) { return p.peer, nil },
+		Superseded: func(mirror string, epoch journal.Epoch) {
+			p.mu.Lock()
+			p.superseded = append(p.superseded, fmt.Sprint(mirror, " ", epoch))
+			p.mu.Unlock()
+		},
 		Changed: func() {},
 	})
 	return p

@@ -86,7 +86,7 @@ func (s *sender) flush() error {
 // it waiting.
 func (s *sender) send(m *pb.ReplicateResponse) error {
 	start := s.server.cfg.Now()
-	if err := s.session.stream.Send(m); err != nil {
+	if err := s.session.send(m); err != nil {
 		return fmt.Errorf("send to the mirror: %w", err)
 	}
 	s.level.ReportBlocked(s.server.cfg.Now().Sub(start))

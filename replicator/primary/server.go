@@ -46,6 +46,9 @@ type Config struct {
 	Store func() StoreState
 	// Peer returns the name of the authenticated peer of a stream.
 	Peer func(context.Context) (string, error)
+	// Superseded is told by which mirror a higher epoch is known. It must not
+	// block.
+	Superseded func(mirror string, epoch journal.Epoch)
 	// Changed is called when the state of a mirror changed; it must not block.
 	Changed func()
 }
@@ -60,6 +63,7 @@ type Server struct {
 	mu       sync.Mutex
 	sessions map[string]*session
 	seen     map[string]lastSeen // mirrors that were here since the start
+	stopped  bool                // no further session begins
 	damaged  damageList
 	corrupt  journal.Sequence // the journal cannot be read from here on, or from before
 }
@@ -114,6 +118,7 @@ const patience = 2 * time.Second
 // stop ends all sessions, and waits until they have let go of the catalog.
 func (s *Server) stop() {
 	s.mu.Lock()
+	s.stopped = true
 	sessions := slices.Collect(maps.Values(s.sessions))
 	s.mu.Unlock()
 	timer := time.NewTimer(patience)
@@ -128,6 +133,22 @@ func (s *Server) stop() {
 			return
 		}
 	}
+}
+
+// Wait returns when nothing is left of the sessions, after Run has, or when ctx
+// ends: what hangs in the array may take long.
+func (s *Server) Wait(ctx context.Context) error {
+	s.mu.Lock()
+	sessions := slices.Collect(maps.Values(s.sessions))
+	s.mu.Unlock()
+	for _, sess := range sessions {
+		select {
+		case <-sess.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // follow notes what is journaled after a place, until ctx ends or the journal
@@ -237,12 +258,14 @@ func (s *Server) enter(ctx context.Context, sess *session) error {
 	for {
 		s.mu.Lock()
 		old := s.sessions[sess.name]
-		full := len(s.sessions) >= maxMirrors
-		if old == nil && !full {
+		full, stopped := len(s.sessions) >= maxMirrors, s.stopped
+		if old == nil && !full && !stopped {
 			s.sessions[sess.name] = sess
 		}
 		s.mu.Unlock()
 		switch {
+		case stopped:
+			return errStopping
 		case old == nil && full:
 			return fmt.Errorf("%d mirrors are connected already", maxMirrors)
 		case old == nil:
@@ -305,7 +328,7 @@ func grpcError(err error) error {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	case errors.Is(err, wire.ErrProtocol):
 		return status.Error(codes.InvalidArgument, err.Error())
-	case errors.Is(err, errReplaced), errors.Is(err, errFenced):
+	case errors.Is(err, errReplaced), errors.Is(err, errFenced), errors.Is(err, errOldEpoch):
 		return status.Error(codes.Aborted, err.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, err.Error())

@@ -20,6 +20,8 @@ var (
 	errLeft     = errors.New("the mirror ended the stream")
 	errStopping = errors.New("the primary is stopping")
 	errFenced   = errors.New("this node must not be primary any more")
+	// errOldEpoch says that a mirror speaks for an epoch that is over.
+	errOldEpoch = errors.New("message of an old epoch")
 )
 
 // MirrorState is how a mirror is, as its primary knows it.
@@ -111,8 +113,11 @@ func (s *session) connected() bool {
 // listen receives until the stream ends. A stream's Recv ends only with the
 // stream, so nobody waits for this.
 func (s *session) listen(ctx context.Context) {
-	for {
+	for first := true; ; first = false {
 		m, err := s.stream.Recv()
+		if err == nil {
+			err = s.current(m, first)
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			s.cancel(errLeft)
@@ -127,6 +132,32 @@ func (s *session) listen(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// current refuses a message of another epoch than the primary's. Only the
+// first may be of a lower one: a mirror has yet to be told.
+func (s *session) current(m *pb.ReplicateRequest, first bool) error {
+	own, epoch := s.server.cfg.Epoch, journal.Epoch(m.GetEpoch())
+	switch {
+	case epoch > own:
+		return s.superseded(epoch)
+	case epoch < own && !first:
+		return fmt.Errorf("%w: %d, in epoch %d", errOldEpoch, epoch, own)
+	}
+	return nil
+}
+
+// superseded says that the mirror knows of a higher epoch than this primary's.
+func (s *session) superseded(epoch journal.Epoch) error {
+	s.server.cfg.Superseded(s.name, epoch)
+	return fmt.Errorf("%w: %s knows of a primary of epoch %d, this one is of epoch %d",
+		errFenced, s.name, epoch, s.server.cfg.Epoch)
+}
+
+// send hands one message to the stream, as all of them are.
+func (s *session) send(m *pb.ReplicateResponse) error {
+	m.Epoch = uint64(s.server.cfg.Epoch)
+	return s.stream.Send(m)
 }
 
 // hello waits for the first message, no longer than for any other.
@@ -149,8 +180,7 @@ func (s *session) hello(ctx context.Context) (wire.HelloMessage, error) {
 	case hello.Name != s.name:
 		return hello, fmt.Errorf("%w: the certificate is of %q, the hello of %q", wire.ErrProtocol, s.name, hello.Name)
 	case hello.Position.Epoch > s.server.cfg.Epoch:
-		return hello, fmt.Errorf("%w: the mirror has followed a primary of epoch %d, this one is of epoch %d",
-			errFenced, hello.Position.Epoch, s.server.cfg.Epoch)
+		return hello, s.superseded(hello.Position.Epoch)
 	}
 	return hello, nil
 }
@@ -174,7 +204,7 @@ func (s *session) welcome(hello wire.HelloMessage) error {
 	if err := cfg.Journal.SetCursor(s.name, cursor); err != nil {
 		return fmt.Errorf("remember the place of %s: %w", s.name, err)
 	}
-	if err := s.stream.Send(wire.Welcome(wire.WelcomeMessage{
+	if err := s.send(wire.Welcome(wire.WelcomeMessage{
 		Version: version, Name: cfg.Name, Epoch: cfg.Epoch, Position: s.start, Resync: s.reason,
 	})); err != nil {
 		return fmt.Errorf("welcome the mirror: %w", err)

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -146,6 +150,89 @@ func TestHelloThatIsRefused(t *testing.T) {
 				t.Error("it has a cursor all the same")
 			}
 		})
+	}
+}
+
+// TestEpochOfMessages: every message says the epoch, and one of another is
+// refused; of a higher one the node is told.
+func TestEpochOfMessages(t *testing.T) {
+	say := func(m *pb.ReplicateRequest, epoch uint64) *pb.ReplicateRequest {
+		m.Epoch = epoch
+		return m
+	}
+	for _, c := range []struct {
+		name  string
+		first uint64 // the epoch of the hello
+		then  *pb.ReplicateRequest
+		why   string
+		told  []string
+	}{
+		{"hello of a higher epoch", 4, nil, "must not be primary", []string{"mx2 4"}},
+		{"lower afterwards", 3, say(credit(1, 1), 2), "old epoch", nil},
+		{"none afterwards", 2, say(acknowledgement(0), 1), "old epoch", nil},
+		{"higher afterwards", 2, say(credit(1, 1), 4), "must not be primary", []string{"mx2 4"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newStore(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			said := make(chan uint64, 100)
+			stream := newStream(ctx, func(m *pb.ReplicateResponse) error { said <- m.GetEpoch(); return nil })
+			stream.say(say(wire.Hello(wire.HelloMessage{Name: "mx2"}), c.first))
+			if c.then != nil {
+				go func() {
+					said <- <-said // once it is welcome
+					stream.say(c.then)
+				}()
+			}
+			err := p.server.Replicate(stream)
+			if err == nil || !strings.Contains(err.Error(), c.why) || status.Code(err) != codes.Aborted {
+				t.Errorf("the error is %v", err)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if !slices.Equal(p.superseded, c.told) {
+				t.Errorf("told of %q, want %q", p.superseded, c.told)
+			}
+			for len(said) > 0 {
+				if epoch := <-said; epoch != 3 {
+					t.Errorf("a message of epoch %d", epoch)
+				}
+			}
+		})
+	}
+}
+
+// TestDoor: who knocks while there is no primary is told why, and a Server that
+// has ended lets nobody in.
+func TestDoor(t *testing.T) {
+	p := newStore(t)
+	door := NewDoor("mx1 is a mirror")
+	knock := func() error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		stream := newStream(ctx, func(*pb.ReplicateResponse) error { cancel(); return nil })
+		stream.say(wire.Hello(wire.HelloMessage{Name: "mx2"}))
+		return door.Replicate(stream)
+	}
+	if err := knock(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "mx1 is a mirror") {
+		t.Errorf("before: %v", err)
+	}
+	door.Open(p.server)
+	if err := knock(); status.Code(err) != codes.Canceled {
+		t.Errorf("open: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := errors.Join(p.server.Run(ctx), p.server.Wait(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if err := knock(); err == nil || !strings.Contains(err.Error(), errStopping.Error()) {
+		t.Errorf("ended: %v", err)
+	}
+	door.Shut("mx1 is fenced")
+	if err := knock(); err == nil || !strings.Contains(err.Error(), "mx1 is fenced") {
+		t.Errorf("shut: %v", err)
 	}
 }
 

@@ -42,6 +42,7 @@ type Document struct {
 	Name    string    `json:"name"`
 	Role    string    `json:"role"`
 	Epoch   uint64    `json:"epoch"`
+	Leader  string    `json:"leader,omitempty"` // the primary of that epoch, as far as it is known
 	State   State     `json:"state"`
 	Detail  string    `json:"detail"` // the state in a sentence
 
@@ -50,6 +51,13 @@ type Document struct {
 	Mirrors []Mirror `json:"mirrors,omitempty"` // of a primary
 	Primary *Primary `json:"primary,omitempty"` // of a mirror
 	Loss    Loss     `json:"loss"`
+	// Fenced says why the node must not serve mail now, or not journal it: what
+	// a person has to do. Empty if there is nothing of that kind.
+	Fenced string `json:"fenced,omitempty"`
+	// Peers are the other nodes of the pair that this one knows.
+	Peers []Peer `json:"peers,omitempty"`
+	// Unasked says that a primary began its work though none of them answered.
+	Unasked string `json:"unasked,omitempty"`
 
 	LastError *Problem `json:"last_error,omitempty"`
 }
@@ -137,6 +145,17 @@ type Primary struct {
 	BytesLeft      uint64     `json:"bytes_left"`
 	Proven         bool       `json:"proven"`
 	ProvenSequence uint64     `json:"proven_sequence"`
+}
+
+// Peer is another node of the pair.
+type Peer struct {
+	Name      string     `json:"name"`
+	Address   string     `json:"address"`
+	Answers   bool       `json:"answers"` // the last time that it was asked
+	LastHeard *time.Time `json:"last_heard,omitempty"`
+	Role      string     `json:"role,omitempty"` // as it said then
+	Epoch     uint64     `json:"epoch,omitempty"`
+	Problem   string     `json:"problem,omitempty"` // why it does not answer
 }
 
 // Loss is what would be lost if the mirror were promoted now.

@@ -8,6 +8,11 @@ import (
 // Judge finds the state of a node from the states of what it depends on: the
 // worst of them.
 func Judge(d *Document) {
+	if d.Fenced != "" {
+		// Nothing else is of interest before somebody has seen to it.
+		d.State, d.Detail = Attention, d.Fenced
+		return
+	}
 	state, detail := InSync, ""
 	worse := func(s State, words string) {
 		if rank(s) > rank(state) {

@@ -28,6 +28,12 @@ func Render(w io.Writer, d *Document) error {
 	if d.Primary != nil {
 		renderPrimary(line, d.Primary, d.Time)
 	}
+	for i := range d.Peers {
+		renderPeer(line, &d.Peers[i], d.Time)
+	}
+	if d.Unasked != "" {
+		line("", "%s", d.Unasked)
+	}
 	line("lost if promoted now", "%s", d.Loss.Words)
 	if d.LastError != nil {
 		line("last error", "%s: %s", d.LastError.Time.Format(time.DateTime), d.LastError.Text)
@@ -104,6 +110,19 @@ func renderPrimary(line func(string, string, ...any), p *Primary, now time.Time)
 	}
 	if p.Proven {
 		line("", "proven equal at %d", p.ProvenSequence)
+	}
+}
+
+func renderPeer(line func(string, string, ...any), p *Peer, now time.Time) {
+	switch {
+	case p.Answers:
+		line("node "+p.Name, "%s of epoch %d at %s", p.Role, p.Epoch, p.Address)
+	case p.LastHeard != nil:
+		line("node "+p.Name, "silent for %s: %s", Age(now.Sub(*p.LastHeard).Seconds()), p.Problem)
+	case p.Problem != "":
+		line("node "+p.Name, "not heard of: %s", p.Problem)
+	default:
+		line("node "+p.Name, "not asked yet, at %s", p.Address)
 	}
 }
 

@@ -31,7 +31,7 @@ type Mark struct {
 func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 	out := &pb.Heartbeat{
 		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
-		Now: h.Now.UnixNano(), State: words(h.State), Detail: words(h.Detail),
+		Now: h.Now.UnixNano(), State: Words(h.State), Detail: Words(h.Detail),
 		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread,
 	}
 	if m := h.Mark; m != nil {
@@ -44,7 +44,7 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 	out := Heartbeat{
 		Head: journal.Sequence(in.GetHead()), Lag: time.Duration(in.GetLagNanoseconds()), LagBytes: in.GetLagBytes(),
-		Now: time.Unix(0, in.GetNow()), State: words(in.GetState()), Detail: words(in.GetDetail()),
+		Now: time.Unix(0, in.GetNow()), State: Words(in.GetState()), Detail: Words(in.GetDetail()),
 		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(),
 	}
 	if m := in.GetMark(); m != nil {
@@ -69,7 +69,7 @@ type Report struct {
 // ReportMessage converts r for the wire.
 func ReportMessage(r Report) *pb.ReplicateRequest {
 	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Report{Report: &pb.MirrorReport{
-		State: words(r.State), Detail: words(r.Detail), Applied: uint64(r.Applied),
+		State: Words(r.State), Detail: Words(r.Detail), Applied: uint64(r.Applied),
 		DirectoriesToCompare: r.DirectoriesLeft, FilesToFetch: r.FilesLeft, BytesToFetch: r.BytesLeft,
 		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing,
 		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence),
@@ -79,7 +79,7 @@ func ReportMessage(r Report) *pb.ReplicateRequest {
 // ParseReport converts a report.
 func ParseReport(r *pb.MirrorReport) Report {
 	return Report{
-		State: words(r.GetState()), Detail: words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
+		State: Words(r.GetState()), Detail: Words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
 		DirectoriesLeft: r.GetDirectoriesToCompare(), FilesLeft: r.GetFilesToFetch(), BytesLeft: r.GetBytesToFetch(),
 		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(),
 		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()),
@@ -89,8 +89,8 @@ func ParseReport(r *pb.MirrorReport) Report {
 // maxWords bounds a sentence that a node says for the other's operator.
 const maxWords = 1000
 
-// words makes s what a message can hold: not too long, and valid UTF-8, which
+// Words makes s what a message can hold: not too long, and valid UTF-8, which
 // the names that mail users choose need not be.
-func words(s string) string {
+func Words(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), maxWords)], "?")
 }

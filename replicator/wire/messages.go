@@ -64,7 +64,7 @@ func Welcome(w WelcomeMessage) *pb.ReplicateResponse {
 		Epoch:           uint64(w.Epoch),
 		Position:        Position(w.Position),
 		Resync:          w.Resync != "",
-		ResyncReason:    words(w.Resync),
+		ResyncReason:    Words(w.Resync),
 		MaxMessageBytes: MaxMessage,
 	}}}
 }
@@ -84,7 +84,7 @@ func ParseWelcome(w *pb.Welcome) (WelcomeMessage, error) {
 	}
 	out := WelcomeMessage{Version: w.GetVersion(), Name: w.GetName(), Epoch: journal.Epoch(w.GetEpoch()), Position: pos}
 	if w.GetResync() {
-		out.Resync = words(w.GetResyncReason())
+		out.Resync = Words(w.GetResyncReason())
 		if out.Resync == "" {
 			out.Resync = "the primary wants it"
 		}

@@ -383,6 +383,495 @@ func (x *InviteResponse) GetExpires() int64 {
 	return 0
 }
 
+// PlanFailoverRequest asks what a promotion would do.
+type PlanFailoverRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Check         bool                   `protobuf:"varint,1,opt,name=check,proto3" json:"check,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanFailoverRequest) Reset() {
+	*x = PlanFailoverRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanFailoverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanFailoverRequest) ProtoMessage() {}
+
+func (x *PlanFailoverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanFailoverRequest.ProtoReflect.Descriptor instead.
+func (*PlanFailoverRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PlanFailoverRequest) GetCheck() bool {
+	if x != nil {
+		return x.Check
+	}
+	return false
+}
+
+// PlanFailoverResponse is a line of a hook, or the last word.
+type PlanFailoverResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*PlanFailoverResponse_Note
+	//	*PlanFailoverResponse_Plan
+	//	*PlanFailoverResponse_Failure
+	Message       isPlanFailoverResponse_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanFailoverResponse) Reset() {
+	*x = PlanFailoverResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanFailoverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanFailoverResponse) ProtoMessage() {}
+
+func (x *PlanFailoverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanFailoverResponse.ProtoReflect.Descriptor instead.
+func (*PlanFailoverResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PlanFailoverResponse) GetMessage() isPlanFailoverResponse_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *PlanFailoverResponse) GetNote() string {
+	if x != nil {
+		if x, ok := x.Message.(*PlanFailoverResponse_Note); ok {
+			return x.Note
+		}
+	}
+	return ""
+}
+
+func (x *PlanFailoverResponse) GetPlan() []byte {
+	if x != nil {
+		if x, ok := x.Message.(*PlanFailoverResponse_Plan); ok {
+			return x.Plan
+		}
+	}
+	return nil
+}
+
+func (x *PlanFailoverResponse) GetFailure() *FailoverFailure {
+	if x != nil {
+		if x, ok := x.Message.(*PlanFailoverResponse_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+type isPlanFailoverResponse_Message interface {
+	isPlanFailoverResponse_Message()
+}
+
+type PlanFailoverResponse_Note struct {
+	Note string `protobuf:"bytes,1,opt,name=note,proto3,oneof"`
+}
+
+type PlanFailoverResponse_Plan struct {
+	// The plan as JSON, as `mailtwin failover --dry-run --json` prints it. Its
+	// fields are described in the package replicator/failover.
+	Plan []byte `protobuf:"bytes,2,opt,name=plan,proto3,oneof"`
+}
+
+type PlanFailoverResponse_Failure struct {
+	Failure *FailoverFailure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
+}
+
+func (*PlanFailoverResponse_Note) isPlanFailoverResponse_Message() {}
+
+func (*PlanFailoverResponse_Plan) isPlanFailoverResponse_Message() {}
+
+func (*PlanFailoverResponse_Failure) isPlanFailoverResponse_Message() {}
+
+// FailoverRequest orders a promotion. What it says of the plan is what a person
+// has agreed to: a plan that would be another now is not carried out.
+type FailoverRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan's kind, its primary and its position.
+	Kind     string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Primary  string `protobuf:"bytes,2,opt,name=primary,proto3" json:"primary,omitempty"`
+	Epoch    uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Digest   string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Go on where only a person can know that it is right.
+	Force bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	// Why, for the hooks.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailoverRequest) Reset() {
+	*x = FailoverRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailoverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailoverRequest) ProtoMessage() {}
+
+func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
+func (*FailoverRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FailoverRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *FailoverRequest) GetPrimary() string {
+	if x != nil {
+		return x.Primary
+	}
+	return ""
+}
+
+func (x *FailoverRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *FailoverRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *FailoverRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *FailoverRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *FailoverRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// FailoverResponse is news of a promotion.
+type FailoverResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*FailoverResponse_Event
+	//	*FailoverResponse_Result
+	//	*FailoverResponse_Failure
+	Message       isFailoverResponse_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailoverResponse) Reset() {
+	*x = FailoverResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailoverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailoverResponse) ProtoMessage() {}
+
+func (x *FailoverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailoverResponse.ProtoReflect.Descriptor instead.
+func (*FailoverResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *FailoverResponse) GetMessage() isFailoverResponse_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *FailoverResponse) GetEvent() *FailoverEvent {
+	if x != nil {
+		if x, ok := x.Message.(*FailoverResponse_Event); ok {
+			return x.Event
+		}
+	}
+	return nil
+}
+
+func (x *FailoverResponse) GetResult() []byte {
+	if x != nil {
+		if x, ok := x.Message.(*FailoverResponse_Result); ok {
+			return x.Result
+		}
+	}
+	return nil
+}
+
+func (x *FailoverResponse) GetFailure() *FailoverFailure {
+	if x != nil {
+		if x, ok := x.Message.(*FailoverResponse_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+type isFailoverResponse_Message interface {
+	isFailoverResponse_Message()
+}
+
+type FailoverResponse_Event struct {
+	Event *FailoverEvent `protobuf:"bytes,1,opt,name=event,proto3,oneof"`
+}
+
+type FailoverResponse_Result struct {
+	// All steps are done. JSON as `mailtwin failover --json` prints it.
+	Result []byte `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
+}
+
+type FailoverResponse_Failure struct {
+	Failure *FailoverFailure `protobuf:"bytes,3,opt,name=failure,proto3,oneof"`
+}
+
+func (*FailoverResponse_Event) isFailoverResponse_Message() {}
+
+func (*FailoverResponse_Result) isFailoverResponse_Message() {}
+
+func (*FailoverResponse_Failure) isFailoverResponse_Message() {}
+
+// FailoverEvent is what happens at a step.
+type FailoverEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// plan, claim, fence, drain, prove, promote-before, journal, raise, open,
+	// promote-after or crown.
+	Step string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// begun, note, done, skipped or failed.
+	Phase string `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
+	Text  string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// How long the step took, when it is done or failed.
+	Nanoseconds   uint64 `protobuf:"varint,4,opt,name=nanoseconds,proto3" json:"nanoseconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailoverEvent) Reset() {
+	*x = FailoverEvent{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailoverEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailoverEvent) ProtoMessage() {}
+
+func (x *FailoverEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailoverEvent.ProtoReflect.Descriptor instead.
+func (*FailoverEvent) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FailoverEvent) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *FailoverEvent) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *FailoverEvent) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *FailoverEvent) GetNanoseconds() uint64 {
+	if x != nil {
+		return x.Nanoseconds
+	}
+	return 0
+}
+
+// FailoverFailure is why there is no plan, or no promotion.
+type FailoverFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What went wrong and what state the nodes are in, in words.
+	Words string `protobuf:"bytes,1,opt,name=words,proto3" json:"words,omitempty"`
+	// What to do about it; may be empty.
+	Hint string `protobuf:"bytes,2,opt,name=hint,proto3" json:"hint,omitempty"`
+	// What was confirmed is no longer what would be done; nothing was.
+	Stale bool `protobuf:"varint,3,opt,name=stale,proto3" json:"stale,omitempty"`
+	// The result so far, if the node has become primary in spite of it.
+	Result        []byte `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailoverFailure) Reset() {
+	*x = FailoverFailure{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailoverFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailoverFailure) ProtoMessage() {}
+
+func (x *FailoverFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailoverFailure.ProtoReflect.Descriptor instead.
+func (*FailoverFailure) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FailoverFailure) GetWords() string {
+	if x != nil {
+		return x.Words
+	}
+	return ""
+}
+
+func (x *FailoverFailure) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
+}
+
+func (x *FailoverFailure) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *FailoverFailure) GetResult() []byte {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
@@ -409,11 +898,43 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x11valid_nanoseconds\x18\x01 \x01(\x04R\x10validNanoseconds\"@\n" +
 	"\x0eInviteResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x10R\aexpires2\xed\x01\n" +
+	"\aexpires\x18\x02 \x01(\x10R\aexpires\"+\n" +
+	"\x13PlanFailoverRequest\x12\x14\n" +
+	"\x05check\x18\x01 \x01(\bR\x05check\"\x87\x01\n" +
+	"\x14PlanFailoverResponse\x12\x14\n" +
+	"\x04note\x18\x01 \x01(\tH\x00R\x04note\x12\x14\n" +
+	"\x04plan\x18\x02 \x01(\fH\x00R\x04plan\x128\n" +
+	"\afailure\x18\x03 \x01(\v2\x1c.mailtwin.v1.FailoverFailureH\x00R\afailureB\t\n" +
+	"\amessage\"\xb7\x01\n" +
+	"\x0fFailoverRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\aprimary\x18\x02 \x01(\tR\aprimary\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x14\n" +
+	"\x05force\x18\x06 \x01(\bR\x05force\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\xa5\x01\n" +
+	"\x10FailoverResponse\x122\n" +
+	"\x05event\x18\x01 \x01(\v2\x1a.mailtwin.v1.FailoverEventH\x00R\x05event\x12\x18\n" +
+	"\x06result\x18\x02 \x01(\fH\x00R\x06result\x128\n" +
+	"\afailure\x18\x03 \x01(\v2\x1c.mailtwin.v1.FailoverFailureH\x00R\afailureB\t\n" +
+	"\amessage\"o\n" +
+	"\rFailoverEvent\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12 \n" +
+	"\vnanoseconds\x18\x04 \x01(\x04R\vnanoseconds\"i\n" +
+	"\x0fFailoverFailure\x12\x14\n" +
+	"\x05words\x18\x01 \x01(\tR\x05words\x12\x12\n" +
+	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x14\n" +
+	"\x05stale\x18\x03 \x01(\bR\x05stale\x12\x16\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result2\x8f\x03\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
-	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponse\x12U\n" +
+	"\fPlanFailover\x12 .mailtwin.v1.PlanFailoverRequest\x1a!.mailtwin.v1.PlanFailoverResponse0\x01\x12I\n" +
+	"\bFailover\x12\x1c.mailtwin.v1.FailoverRequest\x1a\x1d.mailtwin.v1.FailoverResponse0\x01B;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -427,31 +948,44 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
-	(*StatusRequest)(nil),       // 0: mailtwin.v1.StatusRequest
-	(*StatusResponse)(nil),      // 1: mailtwin.v1.StatusResponse
-	(*ShowJournalRequest)(nil),  // 2: mailtwin.v1.ShowJournalRequest
-	(*ShowJournalResponse)(nil), // 3: mailtwin.v1.ShowJournalResponse
-	(*InviteRequest)(nil),       // 4: mailtwin.v1.InviteRequest
-	(*InviteResponse)(nil),      // 5: mailtwin.v1.InviteResponse
-	(*Position)(nil),            // 6: mailtwin.v1.Position
-	(*Facts)(nil),               // 7: mailtwin.v1.Facts
+	(*StatusRequest)(nil),        // 0: mailtwin.v1.StatusRequest
+	(*StatusResponse)(nil),       // 1: mailtwin.v1.StatusResponse
+	(*ShowJournalRequest)(nil),   // 2: mailtwin.v1.ShowJournalRequest
+	(*ShowJournalResponse)(nil),  // 3: mailtwin.v1.ShowJournalResponse
+	(*InviteRequest)(nil),        // 4: mailtwin.v1.InviteRequest
+	(*InviteResponse)(nil),       // 5: mailtwin.v1.InviteResponse
+	(*PlanFailoverRequest)(nil),  // 6: mailtwin.v1.PlanFailoverRequest
+	(*PlanFailoverResponse)(nil), // 7: mailtwin.v1.PlanFailoverResponse
+	(*FailoverRequest)(nil),      // 8: mailtwin.v1.FailoverRequest
+	(*FailoverResponse)(nil),     // 9: mailtwin.v1.FailoverResponse
+	(*FailoverEvent)(nil),        // 10: mailtwin.v1.FailoverEvent
+	(*FailoverFailure)(nil),      // 11: mailtwin.v1.FailoverFailure
+	(*Position)(nil),             // 12: mailtwin.v1.Position
+	(*Facts)(nil),                // 13: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	6, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	7, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
-	0, // 2: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
-	2, // 3: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
-	4, // 4: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
-	1, // 5: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3, // 6: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5, // 7: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	12, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	13, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	11, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	10, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
+	11, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	0,  // 5: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
+	2,  // 6: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
+	4,  // 7: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
+	6,  // 8: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
+	8,  // 9: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
+	1,  // 10: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3,  // 11: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	5,  // 12: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	7,  // 13: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	9,  // 14: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_operator_proto_init() }
@@ -460,13 +994,23 @@ func file_mailtwin_v1_operator_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
+	file_mailtwin_v1_operator_proto_msgTypes[7].OneofWrappers = []any{
+		(*PlanFailoverResponse_Note)(nil),
+		(*PlanFailoverResponse_Plan)(nil),
+		(*PlanFailoverResponse_Failure)(nil),
+	}
+	file_mailtwin_v1_operator_proto_msgTypes[9].OneofWrappers = []any{
+		(*FailoverResponse_Event)(nil),
+		(*FailoverResponse_Result)(nil),
+		(*FailoverResponse_Failure)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

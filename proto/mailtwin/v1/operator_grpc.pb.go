@@ -22,9 +22,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	OperatorService_Status_FullMethodName      = "/mailtwin.v1.OperatorService/Status"
-	OperatorService_ShowJournal_FullMethodName = "/mailtwin.v1.OperatorService/ShowJournal"
-	OperatorService_Invite_FullMethodName      = "/mailtwin.v1.OperatorService/Invite"
+	OperatorService_Status_FullMethodName       = "/mailtwin.v1.OperatorService/Status"
+	OperatorService_ShowJournal_FullMethodName  = "/mailtwin.v1.OperatorService/ShowJournal"
+	OperatorService_Invite_FullMethodName       = "/mailtwin.v1.OperatorService/Invite"
+	OperatorService_PlanFailover_FullMethodName = "/mailtwin.v1.OperatorService/PlanFailover"
+	OperatorService_Failover_FullMethodName     = "/mailtwin.v1.OperatorService/Failover"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -40,6 +42,14 @@ type OperatorServiceClient interface {
 	ShowJournal(ctx context.Context, in *ShowJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ShowJournalResponse], error)
 	// Invite makes a token for one more mirror.
 	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
+	// PlanFailover says what a promotion of this node would do and lose now, and
+	// changes nothing. With check set it also tests what a promotion needs; what
+	// hooks write comes before the plan, which is the last message.
+	PlanFailover(ctx context.Context, in *PlanFailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PlanFailoverResponse], error)
+	// Failover promotes this node to primary, and tells of each step. The last
+	// message is the result or the failure. If the caller goes away before the
+	// step raise, the promotion is given up; from then on it goes on without.
+	Failover(ctx context.Context, in *FailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FailoverResponse], error)
 }
 
 type operatorServiceClient struct {
@@ -98,6 +108,44 @@ func (c *operatorServiceClient) Invite(ctx context.Context, in *InviteRequest, o
 	return out, nil
 }
 
+func (c *operatorServiceClient) PlanFailover(ctx context.Context, in *PlanFailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PlanFailoverResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[2], OperatorService_PlanFailover_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PlanFailoverRequest, PlanFailoverResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_PlanFailoverClient = grpc.ServerStreamingClient[PlanFailoverResponse]
+
+func (c *operatorServiceClient) Failover(ctx context.Context, in *FailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FailoverResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[3], OperatorService_Failover_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FailoverRequest, FailoverResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_FailoverClient = grpc.ServerStreamingClient[FailoverResponse]
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -111,6 +159,14 @@ type OperatorServiceServer interface {
 	ShowJournal(*ShowJournalRequest, grpc.ServerStreamingServer[ShowJournalResponse]) error
 	// Invite makes a token for one more mirror.
 	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
+	// PlanFailover says what a promotion of this node would do and lose now, and
+	// changes nothing. With check set it also tests what a promotion needs; what
+	// hooks write comes before the plan, which is the last message.
+	PlanFailover(*PlanFailoverRequest, grpc.ServerStreamingServer[PlanFailoverResponse]) error
+	// Failover promotes this node to primary, and tells of each step. The last
+	// message is the result or the failure. If the caller goes away before the
+	// step raise, the promotion is given up; from then on it goes on without.
+	Failover(*FailoverRequest, grpc.ServerStreamingServer[FailoverResponse]) error
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -129,6 +185,12 @@ func (UnimplementedOperatorServiceServer) ShowJournal(*ShowJournalRequest, grpc.
 }
 func (UnimplementedOperatorServiceServer) Invite(context.Context, *InviteRequest) (*InviteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Invite not implemented")
+}
+func (UnimplementedOperatorServiceServer) PlanFailover(*PlanFailoverRequest, grpc.ServerStreamingServer[PlanFailoverResponse]) error {
+	return status.Error(codes.Unimplemented, "method PlanFailover not implemented")
+}
+func (UnimplementedOperatorServiceServer) Failover(*FailoverRequest, grpc.ServerStreamingServer[FailoverResponse]) error {
+	return status.Error(codes.Unimplemented, "method Failover not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -191,6 +253,28 @@ func _OperatorService_Invite_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_PlanFailover_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(PlanFailoverRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServiceServer).PlanFailover(m, &grpc.GenericServerStream[PlanFailoverRequest, PlanFailoverResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_PlanFailoverServer = grpc.ServerStreamingServer[PlanFailoverResponse]
+
+func _OperatorService_Failover_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FailoverRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServiceServer).Failover(m, &grpc.GenericServerStream[FailoverRequest, FailoverResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_FailoverServer = grpc.ServerStreamingServer[FailoverResponse]
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -212,6 +296,16 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ShowJournal",
 			Handler:       _OperatorService_ShowJournal_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "PlanFailover",
+			Handler:       _OperatorService_PlanFailover_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Failover",
+			Handler:       _OperatorService_Failover_Handler,
 			ServerStreams: true,
 		},
 	},

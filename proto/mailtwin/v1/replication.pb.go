@@ -292,6 +292,10 @@ func (x *EnrolResponse) GetPeerName() string {
 // ReplicateRequest is what a mirror says.
 type ReplicateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// The highest epoch that the mirror has followed: with Hello maybe a lower one
+	// than the primary's, with all that follows the same. A primary that is told
+	// of a higher one is none any more.
+	Epoch uint64 `protobuf:"varint,15,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*ReplicateRequest_Hello
@@ -333,6 +337,13 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
 	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReplicateRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 func (x *ReplicateRequest) GetMessage() isReplicateRequest_Message {
@@ -439,6 +450,9 @@ func (*ReplicateRequest_Report) isReplicateRequest_Message() {}
 // ReplicateResponse is what a primary says.
 type ReplicateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// The primary's epoch. A mirror that has followed a higher one takes nothing
+	// of what comes with it.
+	Epoch uint64 `protobuf:"varint,15,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Types that are valid to be assigned to Message:
 	//
 	//	*ReplicateResponse_Welcome
@@ -478,6 +492,13 @@ func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ReplicateResponse.ProtoReflect.Descriptor instead.
 func (*ReplicateResponse) Descriptor() ([]byte, []int) {
 	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReplicateResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 func (x *ReplicateResponse) GetMessage() isReplicateResponse_Message {
@@ -2380,16 +2401,18 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1c\n" +
 	"\tauthority\x18\x02 \x01(\fR\tauthority\x12\x12\n" +
 	"\x04pair\x18\x03 \x01(\tR\x04pair\x12\x1b\n" +
-	"\tpeer_name\x18\x04 \x01(\tR\bpeerName\"\xd5\x02\n" +
-	"\x10ReplicateRequest\x12*\n" +
+	"\tpeer_name\x18\x04 \x01(\tR\bpeerName\"\xeb\x02\n" +
+	"\x10ReplicateRequest\x12\x14\n" +
+	"\x05epoch\x18\x0f \x01(\x04R\x05epoch\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.mailtwin.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x06credit\x18\x02 \x01(\v2\x13.mailtwin.v1.CreditH\x00R\x06credit\x12H\n" +
 	"\x0facknowledgement\x18\x03 \x01(\v2\x1c.mailtwin.v1.AcknowledgementH\x00R\x0facknowledgement\x120\n" +
 	"\acompare\x18\x04 \x01(\v2\x14.mailtwin.v1.CompareH\x00R\acompare\x12*\n" +
 	"\x05fetch\x18\x05 \x01(\v2\x12.mailtwin.v1.FetchH\x00R\x05fetch\x123\n" +
 	"\x06report\x18\x06 \x01(\v2\x19.mailtwin.v1.MirrorReportH\x00R\x06reportB\t\n" +
-	"\amessage\"\xe6\x01\n" +
-	"\x11ReplicateResponse\x120\n" +
+	"\amessage\"\xfc\x01\n" +
+	"\x11ReplicateResponse\x12\x14\n" +
+	"\x05epoch\x18\x0f \x01(\x04R\x05epoch\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.mailtwin.v1.WelcomeH\x00R\awelcome\x12*\n" +
 	"\x05batch\x18\x02 \x01(\v2\x12.mailtwin.v1.BatchH\x00R\x05batch\x120\n" +
 	"\alisting\x18\x03 \x01(\v2\x14.mailtwin.v1.ListingH\x00R\alisting\x126\n" +

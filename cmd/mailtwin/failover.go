@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mailtwin/mailtwin/replicator/failover"
+	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+const (
+	planTimeout  = 30 * time.Second // for a plan: peers that are dead do not answer
+	checkTimeout = 5 * time.Minute  // for a dry run: it waits for hooks
+	maxPlans     = 3                // that are shown until one stays as it was
+)
+
+// promotion is what the command failover was asked for.
+type promotion struct {
+	dryRun, force, yes, json bool
+	reason                   string
+}
+
+func (p *program) failoverCommand() *cobra.Command {
+	var f promotion
+	c := &cobra.Command{
+		Use:   "failover",
+		Short: "Make this mirror the primary",
+		Long: "Makes this mirror the primary. When the primary answers, it stops its mail server, the\n" +
+			"rest of its changes is fetched, both are proven to be equal, and nothing is lost. When\n" +
+			"it does not, the command says what is known to be lost and what is not known, and asks.\n" +
+			"A second run completes what the first one could not. On a primary that was sealed for\n" +
+			"a node which never took over, it takes the mail back.\n\n" + exitCodes,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := p.daemon()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			if f.dryRun {
+				return p.dryRun(c.Context(), client, &f)
+			}
+			return p.failover(c.Context(), client, &f)
+		},
+	}
+	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done, check what it needs, and change nothing")
+	c.Flags().BoolVar(&f.force, "force", false, "go on in spite of what only a person can judge, such as a fence hook that failed")
+	c.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&f.json, "json", false, "print for programs")
+	c.Flags().StringVar(&f.reason, "reason", "the operator's command", "why, for the hooks and their logs")
+	return c
+}
+
+// dryRun prints the plan and the checks.
+func (p *program) dryRun(ctx context.Context, client *operator.Client, f *promotion) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	plan, raw, err := client.PlanFailover(ctx, true, func(line string) { p.note("  %s", printable(line)) })
+	if err != nil {
+		return err
+	}
+	if f.json {
+		fmt.Fprintf(p.out, "%s\n", raw)
+	} else {
+		for _, line := range describePlan(&plan) {
+			fmt.Fprintln(p.out, line)
+		}
+		for _, c := range plan.Checks {
+			fmt.Fprintf(p.out, "%-8s %s: %s\n", c.Verdict, printable(c.Name), printable(c.Detail))
+		}
+	}
+	for _, c := range plan.Checks {
+		if c.Verdict == failover.Bad {
+			return verdict(exitFailed)
+		}
+	}
+	return nil
+}
+
+// failover shows the plan, asks, and has it carried out. A plan that changed
+// meanwhile is shown and asked for again.
+func (p *program) failover(ctx context.Context, client *operator.Client, f *promotion) error {
+	for range maxPlans {
+		plan, err := p.plan(ctx, client)
+		if err != nil {
+			return err
+		}
+		for _, line := range describePlan(&plan) {
+			p.note("%s", line)
+		}
+		if err := p.agree(ctx, &plan, f); err != nil {
+			return err
+		}
+		result, raw, err := client.Failover(ctx, failover.Request{
+			Confirmed: plan.Confirm(), Force: f.force, Reason: f.reason,
+		}, p.tellStep)
+		if errors.Is(err, failover.ErrStale) {
+			p.note("%v", err)
+			continue
+		}
+		return p.promoted(result, raw, err, f)
+	}
+	return hint.Add(errors.New("the plan changed each time before it could be carried out"), "wait until `mailtwin status` stays as it is")
+}
+
+func (p *program) plan(ctx context.Context, client *operator.Client) (failover.Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, planTimeout)
+	defer cancel()
+	plan, _, err := client.PlanFailover(ctx, false, func(string) {})
+	return plan, err
+}
+
+// agree makes sure that a person, or --yes, wants the plan.
+func (p *program) agree(ctx context.Context, plan *failover.Plan, f *promotion) error {
+	switch {
+	case len(plan.Refusals) > 0 && !f.force:
+		p.note("nothing was done")
+		return fmt.Errorf("%w: %s", failover.ErrNotReady, printable(plan.Refusals[0]))
+	case f.yes || plan.Kind == failover.Finish:
+		return nil
+	case !p.interactive:
+		complain(p.err, hint.Add(errors.New("nothing was done: nobody confirmed it"), "say --yes to go on without being asked"))
+		return verdict(exitUsage)
+	}
+	fmt.Fprintf(p.err, "Type yes to go on: ")
+	answer := make(chan string, 1)
+	go func() {
+		answer <- readLine(p.in)
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case a := <-answer:
+		if strings.EqualFold(a, "yes") {
+			return nil
+		}
+	}
+	p.note("nothing was done")
+	return verdict(exitUsage)
+}
+
+// readLine reads up to the end of a line, and not a byte further: what follows
+// may be the answer to the next question.
+func readLine(r io.Reader) string {
+	var line []byte
+	for b := make([]byte, 1); ; line = append(line, b[0]) {
+		if n, err := r.Read(b); err != nil || n == 0 || b[0] == '\n' {
+			return strings.TrimSpace(string(line))
+		}
+	}
+}
+
+// tellStep prints what happens as it does.
+func (p *program) tellStep(e failover.Event) {
+	switch e.Phase {
+	case failover.Begun, failover.Skipped:
+	case failover.Note:
+		p.note("  %s: %s", e.Step, printable(e.Text))
+	case failover.Done:
+		p.note("%-14s %s", e.Step, status.Age(e.Took.Seconds()))
+	case failover.Failed:
+		p.note("%-14s failed after %s", e.Step, status.Age(e.Took.Seconds()))
+	}
+}
+
+// promoted prints what the promotion came to. The node may be the primary
+// though a step failed: then something is left to be done.
+func (p *program) promoted(result failover.Result, raw []byte, err error, f *promotion) error {
+	if f.json && raw != nil {
+		fmt.Fprintf(p.out, "%s\n", raw)
+	}
+	if err != nil {
+		if raw == nil {
+			return err
+		}
+		complain(p.err, err)
+		return verdict(exitUnfinished)
+	}
+	if f.json {
+		return nil
+	}
+	fmt.Fprintf(p.out, "this node is the primary of epoch %d, after %s\n", result.Epoch, status.Age(result.Seconds))
+	if result.Loss.Nothing {
+		fmt.Fprintln(p.out, "nothing was lost")
+	} else {
+		for _, words := range result.Loss.Words {
+			fmt.Fprintln(p.out, words)
+		}
+	}
+	steps := make([]string, len(result.Steps))
+	for i, s := range result.Steps {
+		steps[i] = fmt.Sprintf("%s %s", s.Step, status.Age(s.Seconds))
+	}
+	fmt.Fprintln(p.out, strings.Join(steps, ", "))
+	return nil
+}
+
+// describePlan puts a plan into lines for people.
+func describePlan(plan *failover.Plan) []string {
+	who := plan.Primary
+	if who == "" {
+		who = "the primary"
+	}
+	first := map[failover.Kind]string{
+		failover.Switchover: "planned: this node takes over from %s, as epoch %d",
+		failover.Evacuation: "unplanned: this node takes over from %s, whose store is in trouble, as epoch %d",
+		failover.Failover:   "unplanned: this node takes the place of %s, which does not answer, as epoch %d",
+		failover.Takeback:   "this node takes its mail back from %s, as epoch %d",
+	}[plan.Kind]
+	lines := []string{fmt.Sprintf("what the promotion to epoch %d left undone is done", plan.Epoch)}
+	if first != "" {
+		lines[0] = fmt.Sprintf(first, who, plan.Epoch)
+	}
+	for _, words := range plan.Loss.Words {
+		lines = append(lines, "  "+printable(words))
+	}
+	for _, words := range plan.Warnings {
+		lines = append(lines, "  warning: "+printable(words))
+	}
+	for _, words := range plan.Refusals {
+		lines = append(lines, "  not without --force: "+printable(words))
+	}
+	return lines
+}
+
+// printable keeps what hooks write, and names that mail users chose, from
+// playing with the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strconv.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}

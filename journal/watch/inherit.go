@@ -1,0 +1,105 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// Inherit makes a catalog that somebody else has kept, a mirror, one that a
+// Watcher goes on with: what differs from it is journaled, and nothing is taken
+// for a baseline. What the catalog calls missing stays so until it is there.
+// store is the store that the catalog is of.
+func Inherit(tx *catalog.Tx, store beneath.Identity) error {
+	value, err := json.Marshal(storeIdentity{Identity: store, Devices: []uint64{store.Device}})
+	if err == nil {
+		err = tx.SetMeta(metaStore, value)
+	}
+	if err == nil {
+		err = tx.SetMeta(metaBaseline, []byte{1})
+	}
+	if err != nil {
+		return fmt.Errorf("take over a catalog: %w", err)
+	}
+	return nil
+}
+
+// Kept reports whether a catalog is that of a store which was scanned to the end.
+func Kept(tx *catalog.Tx) (bool, error) {
+	_, err := tx.Meta(metaBaseline)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Leave makes a catalog forget that it was observed, when no Watcher will go on
+// with it, and returns which store it is of. It reports false if its first scan
+// was never complete, and changes nothing then.
+func Leave(tx *catalog.Tx) (store beneath.Identity, complete bool, err error) {
+	if _, err = tx.Meta(metaBaseline); errors.Is(err, catalog.ErrNotFound) {
+		return store, false, nil
+	}
+	var known storeIdentity
+	var value []byte
+	if err == nil {
+		value, err = tx.Meta(metaStore)
+	}
+	if err == nil {
+		err = json.Unmarshal(value, &known)
+	}
+	for _, key := range []string{metaStore, metaBaseline} {
+		if err == nil {
+			err = tx.SetMeta(key, nil)
+		}
+	}
+	if err != nil {
+		return store, false, fmt.Errorf("leave a catalog: %w", err)
+	}
+	return known.Identity, true, nil
+}
+
+// Replay applies the records of a journal to a catalog that it missed in a
+// crash. A Watcher does that itself when it begins. It is journal.ErrDiverged
+// or journal.ErrTrimmed if the catalog is of another history.
+func Replay(ctx context.Context, cat *catalog.Catalog, log *journal.Log) error {
+	var at journal.Position
+	err := cat.View(func(tx *catalog.Tx) error { at = tx.Position(); return nil })
+	if err != nil {
+		return err
+	}
+	if at.Sequence > 0 {
+		if err := log.Contains(at); err != nil {
+			return fmt.Errorf("bring the catalog up to the journal: %w", err)
+		}
+	}
+	r, err := log.Read(at.Sequence)
+	if err != nil {
+		return fmt.Errorf("bring the catalog up to the journal: %w", err)
+	}
+	defer r.Close()
+	for more := true; more; {
+		err := cat.Update(func(tx *catalog.Tx) error {
+			for range maxCycleEntries {
+				record, ok, err := r.TryNext()
+				if more = ok; err != nil || !ok {
+					return err
+				}
+				if err := tx.Apply(&record.Entry); err != nil {
+					return err
+				}
+				tx.SetPosition(record.Position)
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return fmt.Errorf("bring the catalog up to the journal: %w", err)
+		}
+	}
+	return nil
+}

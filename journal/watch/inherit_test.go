@@ -1,0 +1,199 @@
+package watch_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/zeebo/blake3"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
+)
+
+// inherited makes the catalog one that a mirror has kept, with some files that
+// never came, and starts an observer with it.
+func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
+	f.t.Helper()
+	f.close()
+	c, err := catalog.Open(filepath.Join(f.state, "catalog"), catalog.Options{})
+	f.must(err)
+	f.must(c.UpdateDurably(func(tx *catalog.Tx) error {
+		store, complete, err := watch.Leave(tx)
+		if err != nil || !complete || store == (beneath.Identity{}) {
+			f.t.Errorf("left %v, %v, %v", store, complete, err)
+		}
+		if kept, err := watch.Kept(tx); kept || err != nil {
+			f.t.Errorf("kept all the same: %v", err)
+		}
+		for p, content := range missing {
+			facts := journal.Facts{
+				Type: journal.TypeFile, Size: int64(len(content)), Content: blake3.Sum256([]byte(content)),
+				Attr: journal.Attributes{Mode: 0o600, MTime: 1},
+			}
+			if err := tx.Put(p, catalog.Item{Facts: facts, Missing: true}); err != nil {
+				return err
+			}
+		}
+		return watch.Inherit(tx, store)
+	}))
+	f.must(c.Close())
+	meanwhile()
+	f.start()
+	f.settled()
+}
+
+// TestInherited: of a catalog that was a mirror's nothing is a baseline.
+func TestInherited(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/new/1.h", "one")
+	f.deliver("u1/new/2.h", "two")
+	f.write("u1/subscriptions", "A\n")
+	f.settled()
+	f.inherited(func() {}, nil)
+	f.noMore() // it is as the catalog says
+	f.inherited(func() {
+		f.deliver("u2/new/3.h", "three")
+		f.rename("u1/new/1.h", "u1/cur/1.h:2,S")
+		f.remove("u1/new/2.h")
+	}, nil)
+	got := map[string]bool{}
+	for _, e := range f.rest() {
+		got[show(e)] = true
+	}
+	for _, want := range []string{"put u2/new/3.h", "move u1/new/1.h > u1/cur/1.h:2,S", "remove u1/new/2.h"} {
+		if !got[want] {
+			t.Errorf("%q is not journaled, but %v", want, got)
+		}
+	}
+	if len(got) != 3 {
+		t.Errorf("journaled: %v", got)
+	}
+}
+
+// TestMissingIsNotGone: what never came to a mirror is not removed by anybody,
+// and is journaled when it comes.
+func TestMissingIsNotGone(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/new/1.h", "one")
+	f.settled()
+	missing := map[journal.Path]string{
+		"u1/cur/5.h:2,S":  "five",
+		"u1/new/6.h":      "six",
+		"u1/cur/7.h:2,":   "seven",
+		"u1/.A/cur/8.h":   "eight",
+		"u1/.A/maildir":   "control",
+		"u1/.A/new/9.h":   "nine",
+		"u2/cur/10.h:2,F": "ten",
+	}
+	f.inherited(func() {
+		f.deliver("u1/cur/7.h:2,", "seven") // it comes while nobody looks
+		f.write("u1/.A/maildir", "control")
+	}, missing)
+	got := map[string]bool{}
+	for _, e := range f.rest() {
+		got[show(e)] = true
+	}
+	if len(got) != 2 || !got["put u1/cur/7.h:2,"] || !got[`put u1/.A/maildir +0 "control"`] {
+		t.Errorf("journaled: %v", got)
+	}
+	f.deliver("u1/cur/5.h:2,S", "five")
+	f.expect("put u1/cur/5.h:2,S")
+	f.deliver("u1/cur/6.h:2,S", "six") // under the flags that it has elsewhere
+	f.expect("put u1/cur/6.h:2,S", "remove u1/new/6.h")
+	f.watcher.Rescan()
+	f.settled()
+	f.restart()
+	f.settled()
+	f.noMore()
+	items := f.items()
+	for _, p := range []journal.Path{"u1/.A/cur/8.h", "u1/.A/new/9.h", "u2/cur/10.h:2,F"} {
+		if it, ok := items[p]; !ok || !it.Missing {
+			t.Errorf("%s is %+v now", p, it)
+		}
+	}
+	for _, p := range []journal.Path{"u1/cur/5.h:2,S", "u1/cur/6.h:2,S", "u1/cur/7.h:2,", "u1/.A/maildir"} {
+		if it, ok := items[p]; !ok || it.Missing {
+			t.Errorf("%s is %+v now", p, it)
+		}
+	}
+	f.remove("u1/.A") // with what is missing in it
+	f.expect("rmdir u1/.A")
+}
+
+// TestReplayOfAnotherHistory: a catalog is not led on by a journal that it does
+// not belong to.
+func TestReplayOfAnotherHistory(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/new/1.h", "one")
+	f.settled()
+	f.must(f.catalog.Update(func(tx *catalog.Tx) error {
+		at := tx.Position()
+		at.Digest[0]++
+		tx.SetPosition(at)
+		return nil
+	}))
+	if err := watch.Replay(t.Context(), f.catalog, f.log); !errors.Is(err, journal.ErrDiverged) {
+		t.Errorf("replayed: %v", err)
+	}
+}
+
+// TestQuiesce: its end is the head of the journal with everything in it that was
+// done before.
+func TestQuiesce(t *testing.T) {
+	f := started(t)
+	for round := range 5 {
+		for _, name := range []string{"a", "b", "c", "d"} {
+			f.deliver("u1/new/"+name+string(rune('0'+round))+".h", name)
+		}
+		f.write("u1/subscriptions", strings.Repeat("A\n", round))
+		if round > 0 {
+			f.remove("u1/new/a" + string(rune('0'+round-1)) + ".h")
+			f.rename("u1/new/b"+string(rune('0'+round-1))+".h", "u1/cur/b"+string(rune('0'+round-1))+".h:2,S")
+		}
+		var said []string
+		head, err := f.watcher.Quiesce(t.Context(), func(words string) { said = append(said, words) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head != f.log.Head() || len(f.differences()) > 0 || len(said) == 0 {
+			t.Errorf("round %d: %v, the head is %v; differences %v; said %q", round, head, f.log.Head(), f.differences(), said)
+		}
+	}
+}
+
+// TestQuiesceSaysWhatItWaitsFor: for a file that is being written there is no
+// end, and the caller learns why.
+func TestQuiesceSaysWhatItWaitsFor(t *testing.T) {
+	f := started(t)
+	writer, err := os.Create(f.path("u1/new/1.h"))
+	f.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err = f.watcher.Quiesce(ctx, func(words string) {
+		if strings.Contains(words, "being written") {
+			cancel()
+		}
+	})
+	cancel()
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "being written") {
+		t.Errorf("it ends with: %v", err)
+	}
+	f.must(writer.Close())
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := f.watcher.Quiesce(ctx, func(string) {}); err != nil || len(f.differences()) > 0 {
+		t.Errorf("closed: %v, differences %v", err, f.differences())
+	}
+	f.stop()
+	late, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := f.watcher.Quiesce(late, func(string) {}); err == nil {
+		t.Error("an observer that has stopped is quiescent")
+	}
+}

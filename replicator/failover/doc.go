@@ -1,0 +1,53 @@
+// Package failover makes a mirror the primary: step by step, each with a name,
+// in one order (see run.do), against what the node, its peers and its hooks
+// are to it. It knows no network and no files.
+//
+// # The kinds
+//
+// A switchover is planned: the primary answers, stops its mail server, seals
+// its journal, and nothing is lost. A failover is not: no primary answers, and
+// a person confirms what may be lost. An evacuation is a failover whose
+// primary answers, though its store cannot be observed: what its journal holds
+// is fetched first. A takeback lets a primary go on that sealed its journal for
+// a node which never took over. Finish does what a promotion left undone.
+//
+// # The steps
+//
+//	plan            looks at the peers again; refused if it is not what was confirmed
+//	claim           the epoch is promised to this node, durably: here, then by all who answer
+//	fence           the primary stops its mail server and seals its journal; if it
+//	                cannot be asked, the fence hook sees to it from here
+//	drain           the rest of the sealed journal becomes durable here
+//	prove           position and digest are those of the sealed primary, nothing is missing
+//	promote-before  the promote hook may say no
+//	journal         following ends; the journal that goes on from here is made
+//	raise           the role is primary, durably: the point of no return
+//	open            the primary's part begins
+//	promote-after   the promote hook starts the mail server
+//	crown           the peers are told
+//
+// # What a failure or a crash leaves
+//
+// Until fence nothing has changed but promises, which cost nothing: the next
+// attempt claims a higher epoch. A primary that was sealed goes on when it is
+// told to by the attempt that failed; when that crashed, or is not heard, the
+// primary stays sealed, for it cannot know whether the other was raised. Then
+// the same command goes on: on the mirror, which finds the primary sealed and
+// takes over; or on the primary itself, which takes its mail back with a
+// higher epoch still. A journal that was made before a crash is replaced.
+//
+// From raise on nothing is undone. A crash leaves a primary whose mail server
+// was not started; it knows that its promotion is unfinished, and the same
+// command finishes it. A former primary that was not told asks before it
+// serves.
+//
+// # One wins
+//
+// Of two promotions the one with the better claim wins: the higher epoch, then
+// the name that comes first. A promise given to the better claim takes that of
+// the other back, and a node is raised only while its own promise still
+// stands. A primary that is sealed for one node promises nothing to another.
+// Two nodes that reach neither one another nor a third may both be raised; the
+// fence hook is what keeps that from happening, and when they meet, the better
+// claim decides.
+package failover

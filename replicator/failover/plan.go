@@ -1,0 +1,291 @@
+package failover
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+)
+
+// Kind is which of the promotions it would be.
+type Kind string
+
+// The kinds of promotions.
+const (
+	// Switchover is planned: the primary answers, and nothing is lost.
+	Switchover Kind = "switchover"
+	// Evacuation is a failover whose primary answers, but cannot observe its
+	// store: what its journal holds is fetched first.
+	Evacuation Kind = "evacuation"
+	// Failover is unplanned: no primary answers.
+	Failover Kind = "failover"
+	// Takeback makes a primary that sealed its journal for another go on.
+	Takeback Kind = "takeback"
+	// Finish does what is left of a promotion that this node has survived.
+	Finish Kind = "finish"
+)
+
+// Planned reports whether nothing can be lost.
+func (k Kind) Planned() bool { return k == Switchover || k == Finish }
+
+// Plan is what a promotion would do now.
+type Plan struct {
+	Kind  Kind          `json:"kind"`
+	Epoch journal.Epoch `json:"epoch"` // that the node would be the primary of
+	// Primary is who is to be replaced; "" is not known. Answers says that it
+	// answered as a primary.
+	Primary string `json:"primary"`
+	Address string `json:"address"`
+	Answers bool   `json:"answers"`
+	// Position is the place that this node would go on from; zero if that is
+	// where its own journal ends.
+	Position Place       `json:"position"`
+	Loss     Loss        `json:"loss"`
+	Peers    []PeerState `json:"peers"`
+	// Warnings are what a person should have read before confirming.
+	Warnings []string `json:"warnings,omitempty"`
+	// Refusals are why it would not be done without force.
+	Refusals []string `json:"refusals,omitempty"`
+	// Checks are those of a dry run.
+	Checks []Check `json:"checks,omitempty"`
+}
+
+// Place is a journal.Position, for people and programs.
+type Place struct {
+	Epoch    journal.Epoch    `json:"epoch"`
+	Sequence journal.Sequence `json:"sequence"`
+	Digest   string           `json:"digest"` // hexadecimal
+}
+
+func placeOf(p journal.Position) Place {
+	return Place{Epoch: p.Epoch, Sequence: p.Sequence, Digest: p.Digest.String()}
+}
+
+// PeerState is what a peer answered.
+type PeerState struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// Answers says that it did; else Error says why not, and the rest is empty.
+	Answers bool          `json:"answers"`
+	Error   string        `json:"error,omitempty"`
+	Role    identity.Role `json:"role,omitempty"`
+	Epoch   journal.Epoch `json:"epoch,omitempty"`
+	// Clock is how many seconds its clock is ahead of ours, as well as the
+	// time that the answer took lets us know.
+	Clock float64 `json:"clock_ahead_seconds"`
+
+	answer Inspection
+}
+
+// Confirmed is what a person agreed to.
+type Confirmed struct {
+	Kind     Kind
+	Primary  string
+	Position Place
+}
+
+// Confirm returns what a person agrees to who agrees to the plan.
+func (p *Plan) Confirm() Confirmed {
+	return Confirmed{Kind: p.Kind, Primary: p.Primary, Position: p.Position}
+}
+
+// holds reports whether a plan is still what was confirmed. Where a primary
+// answers, positions move on between the question and the answer, and what is
+// lost can only become less; where none does, they stand still, or what was
+// read before confirming was something else.
+func (c Confirmed) holds(p *Plan) error {
+	switch {
+	case c.Kind != p.Kind:
+		return fmt.Errorf("%w: it was to be a %s and would be a %s now", ErrStale, c.Kind, p.Kind)
+	case c.Primary != p.Primary:
+		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, c.Primary, p.Primary)
+	case p.Kind == Failover && c.Position != p.Position:
+		return fmt.Errorf("%w: this node was at %d and is at %d now", ErrStale, c.Position.Sequence, p.Position.Sequence)
+	}
+	return nil
+}
+
+// Plan looks at this node and its peers and says what a promotion would do.
+// It changes nothing. It fails if there is nothing to promote.
+func (p *Promoter) Plan(ctx context.Context) (Plan, error) {
+	own := p.cfg.Own.State()
+	unfinished, err := p.cfg.Own.Unfinished()
+	if err != nil {
+		return Plan{}, fmt.Errorf("read what was begun: %w", err)
+	}
+	plan := Plan{Peers: p.inspect(ctx), Primary: own.Leader}
+	plan.Epoch = nextEpoch(own, plan.Peers)
+	leader := plan.primary(p.cfg.Name)
+	switch own.Role {
+	case identity.Primary:
+		err = plan.ofPrimary(own, unfinished, leader)
+	case identity.Fenced:
+		plan.Kind = Takeback
+		if leader != nil {
+			err = fmt.Errorf("%w: %s answers as the primary of epoch %d", ErrFenced, leader.Name, leader.Epoch)
+		}
+		plan.refuse("this node is fenced: what was taken elsewhere since would be missing here; `mailtwin rejoin` is the way back")
+		err = hint.Add(err, "make it a mirror with `mailtwin rejoin` first")
+	default:
+		err = p.ofMirror(&plan, own, leader)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	p.findAddress(&plan)
+	plan.Loss.say(&plan)
+	return plan, nil
+}
+
+func (p *Plan) warn(format string, args ...any) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+}
+
+func (p *Plan) refuse(format string, args ...any) {
+	p.Refusals = append(p.Refusals, fmt.Sprintf(format, args...))
+}
+
+// ofPrimary plans for a node that is the primary already.
+func (p *Plan) ofPrimary(own State, unfinished journal.Epoch, leader *PeerState) error {
+	switch {
+	case leader != nil && leader.claim().Beats(identity.Claim{Epoch: own.Epoch, Name: own.Leader}):
+		return hint.Add(fmt.Errorf("%w: %s answers as the primary of epoch %d", ErrFenced, leader.Name, leader.Epoch),
+			"make this node a mirror with `mailtwin rejoin`")
+	case own.Sealed:
+		p.Kind, p.Primary = Takeback, own.To
+		if !p.answered(own.To) {
+			p.warn("%s, which this node handed over to, does not answer: if it has become the primary, there will be two until they meet, "+
+				"and the one of the higher epoch, this one, wins", own.To)
+		}
+	case unfinished == own.Epoch:
+		p.Kind, p.Epoch, p.Primary = Finish, own.Epoch, ""
+	default:
+		return fmt.Errorf("%w, of epoch %d", ErrPrimary, own.Epoch)
+	}
+	return nil
+}
+
+// ofMirror plans for a node that follows, or followed, a primary.
+func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
+	f := p.cfg.Follower.Following()
+	if plan.Primary == "" || own.Leader == "" {
+		plan.Primary = f.Primary
+	}
+	plan.Position = placeOf(f.Position)
+	plan.Kind = Failover
+	if leader != nil {
+		plan.Primary, plan.Answers = leader.Name, true
+		plan.Kind = Switchover
+		if why := leader.answer.Suspended; why != "" {
+			plan.Kind = Evacuation
+			plan.warn("%s answers, but cannot observe its store: %s", leader.Name, why)
+		}
+	}
+	plan.Loss = lossOf(&f, p.cfg.Clock.Now())
+	plan.judge(&f, own)
+	return nil
+}
+
+// judge finds what speaks against the promotion of a mirror.
+func (p *Plan) judge(f *Following, own State) {
+	switch {
+	case p.Kind == Switchover && !f.Whole:
+		p.refuse("the initial sync is not finished, and %s still has the rest: wait for it", p.Primary)
+	case p.Kind == Switchover && f.Missing > 0:
+		p.refuse("the content of %d files never came, and %s may still have it: see `mailtwin status`", f.Missing, p.Primary)
+	case p.Kind == Switchover && !f.Connected:
+		p.refuse("%s answers, but this node is not connected to follow it: see `mailtwin status`", p.Primary)
+	}
+	for i := range p.Peers {
+		peer := &p.Peers[i]
+		if !peer.Answers || peer.Name == p.Primary {
+			continue
+		}
+		at := &peer.answer
+		switch {
+		case at.Epoch > own.Epoch && at.Leader != "":
+			p.refuse("%s says that %s is the primary of epoch %d; this node took part in epoch %d only", peer.Name, at.Leader, at.Epoch, own.Epoch)
+		case p.Kind != Switchover && at.Role == identity.Mirror && at.Position.Epoch == f.Position.Epoch && at.Position.Sequence > f.Position.Sequence:
+			p.refuse("%s has %d changes more than this node: run the command there", peer.Name, at.Position.Sequence-f.Position.Sequence)
+		}
+	}
+}
+
+// inspect asks all peers at once.
+func (p *Promoter) inspect(ctx context.Context) []PeerState {
+	peers := p.cfg.Peers()
+	out := make([]PeerState, len(peers))
+	var all sync.WaitGroup
+	for i := range peers {
+		all.Go(func() { out[i] = p.ask(ctx, &peers[i]) })
+	}
+	all.Wait()
+	return out
+}
+
+func (p *Promoter) ask(ctx context.Context, peer *Peer) PeerState {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Limits.Answer)
+	defer cancel()
+	out := PeerState{Name: peer.Name, Address: peer.Address}
+	asked := p.cfg.Clock.Now()
+	answer, err := peer.Link.Inspect(ctx)
+	if err != nil {
+		out.Error = err.Error()
+		return out
+	}
+	answered := p.cfg.Clock.Now()
+	out.Answers, out.Role, out.Epoch, out.answer = true, answer.Role, answer.Epoch, answer
+	out.Clock = answer.Now.Sub(asked.Add(answered.Sub(asked) / 2)).Seconds()
+	return out
+}
+
+// primary returns the peer that answers as a primary and has the best claim,
+// or nil.
+func (p *Plan) primary(self string) *PeerState {
+	var best *PeerState
+	for i := range p.Peers {
+		peer := &p.Peers[i]
+		if peer.Role != identity.Primary || peer.Name == self {
+			continue
+		}
+		if best == nil || peer.claim().Beats(best.claim()) {
+			best = peer
+		}
+	}
+	return best
+}
+
+// claim is that of a peer that answers as a primary.
+func (s *PeerState) claim() identity.Claim { return identity.Claim{Epoch: s.Epoch, Name: s.Name} }
+
+func (p *Plan) answered(name string) bool {
+	for i := range p.Peers {
+		if p.Peers[i].Name == name {
+			return p.Peers[i].Answers
+		}
+	}
+	return false
+}
+
+func (p *Promoter) findAddress(plan *Plan) {
+	for i := range plan.Peers {
+		if plan.Peers[i].Name == plan.Primary {
+			plan.Address = plan.Peers[i].Address
+		}
+	}
+}
+
+// nextEpoch is above all that any node is known to have taken part in, or to
+// have promised. An epoch is never claimed twice, not by the same node either:
+// an order that belongs to an attempt which was given up, and comes late, must
+// not be taken for one of this attempt.
+func nextEpoch(own State, peers []PeerState) journal.Epoch {
+	top := max(own.Epoch, own.Promised)
+	for i := range peers {
+		top = max(top, peers[i].answer.Epoch, peers[i].answer.Promised)
+	}
+	return top + 1
+}

@@ -1,0 +1,51 @@
+package failover
+
+import "time"
+
+// Step is a named step of a promotion. The names are shown to people and are
+// part of the commands' output for programs.
+type Step string
+
+// The steps, in their order. What each does is in the package's
+// documentation.
+const (
+	StepPlan          Step = "plan"
+	StepClaim         Step = "claim"
+	StepFence         Step = "fence"
+	StepDrain         Step = "drain"
+	StepProve         Step = "prove"
+	StepPromoteBefore Step = "promote-before"
+	StepJournal       Step = "journal"
+	StepRaise         Step = "raise"
+	StepOpen          Step = "open"
+	StepPromoteAfter  Step = "promote-after"
+	StepCrown         Step = "crown"
+)
+
+// Phase is where a step is.
+type Phase string
+
+// The phases of a step.
+const (
+	Begun   Phase = "begun"
+	Note    Phase = "note"    // something to know, or a line that a hook wrote
+	Done    Phase = "done"    // with its duration
+	Skipped Phase = "skipped" // with why
+	Failed  Phase = "failed"  // with why, and its duration
+)
+
+// Event tells what a promotion does. The events of one step come together:
+// begun, any number of notes, and one of done, skipped and failed.
+type Event struct {
+	Step  Step
+	Phase Phase
+	Text  string
+	// Took is how long the step took, of a step that is done or failed.
+	Took time.Duration
+}
+
+// Timing is how long a step took.
+type Timing struct {
+	Step    Step    `json:"step"`
+	Seconds float64 `json:"seconds"`
+}

@@ -1,0 +1,112 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/vfs"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// fencedPart is a node that was primary and is so no longer: it journals nothing
+// and serves nobody until it has rejoined the pair. Its journal can be read.
+type fencedPart struct {
+	n  *node
+	st identity.State
+
+	mu      sync.Mutex
+	journal *journal.Log
+	err     error // why there is no journal
+	demote  error // why the hook failed
+}
+
+func newFenced(n *node, st identity.State) *fencedPart {
+	return &fencedPart{n: n, st: st, err: errors.New("the journal is being opened")}
+}
+
+// run sees to it that the mail server is stopped, and waits.
+func (p *fencedPart) run(ctx context.Context) error {
+	p.n.door.Shut(fmt.Sprintf("%s is fenced: %v leads", p.st.Name, p.st.Leads()))
+	p.n.opt.Log.Error("this node is fenced", "leads", p.st.Leads(), "hint", "stop the mail server here, if the hook demote has not; then run `mailtwin rejoin`")
+	p.open()
+	p.n.ready()
+	p.runHook(ctx)
+	<-ctx.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.journal == nil {
+		return nil
+	}
+	if err := p.journal.Close(); err != nil {
+		return fmt.Errorf("close the journal: %w", err)
+	}
+	return nil
+}
+
+// runHook runs demote, each time that the node begins to be fenced: it is made
+// for being run again.
+func (p *fencedPart) runHook(ctx context.Context) {
+	e := HookEvent{
+		Event: "demote", Peer: p.st.Leader, Epoch: p.st.Epoch,
+		Reason: fmt.Sprintf("this node is not primary any more: %v leads", p.st.Leads()),
+	}
+	for _, e.Phase = range []string{"before", "after"} {
+		err := p.n.hook(ctx, e)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		p.n.opt.Log.Error("the hook demote failed; is the mail server stopped?", "phase", e.Phase, "error", err)
+		p.mu.Lock()
+		p.demote = err
+		p.mu.Unlock()
+		p.n.server.Changed()
+	}
+}
+
+// open opens the journal for those who read it. Nothing is made where there is
+// none.
+func (p *fencedPart) open() {
+	dir := filepath.Join(p.n.cfg.StateDir, journalDir)
+	var log *journal.Log
+	_, err := os.Stat(dir)
+	if err == nil {
+		log, err = journal.Open(vfs.OS(), dir, p.n.journalOptions(p.st.Epoch))
+	}
+	if err == nil {
+		_, err = log.Seal()
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("there is no journal")
+	}
+	p.mu.Lock()
+	p.journal, p.err = log, err
+	p.mu.Unlock()
+}
+
+func (p *fencedPart) log() (*journal.Log, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.journal, p.err
+}
+
+// describe adds what is known of the journal.
+func (p *fencedPart) describe(d *status.Document) {
+	p.mu.Lock()
+	log, demote := p.journal, p.demote
+	p.mu.Unlock()
+	d.Store.State, d.Store.Detail = "fenced", ""
+	if demote != nil {
+		d.Store.Detail = "the hook demote failed: " + demote.Error()
+	}
+	if log != nil {
+		d.Journal = describeJournal(log)
+	}
+	d.Loss.Words = "unknown: what was delivered here after the other node was promoted"
+}

@@ -1,0 +1,361 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/failover"
+	"github.com/mailtwin/mailtwin/replicator/hook"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mirror"
+	"github.com/mailtwin/mailtwin/replicator/pairing"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// What follows makes the node and its peers what the package failover knows
+// them as.
+
+// drainPoll is how often a mirror that is drained is looked at, though it has not
+// told of anything new.
+const drainPoll = 100 * time.Millisecond
+
+// missingListed bounds the files without content that are named.
+const missingListed = 100
+
+// newPromoter returns what can make the node the primary.
+func newPromoter(n *node) *failover.Promoter {
+	return failover.New(failover.Config{
+		Name: n.id.Name(), Own: ownState{n}, Peers: n.links,
+		Follower: following{n}, Journals: ownJournal{n}, Stage: stage{n}, Hooks: operatorHooks{n}, Machine: machine{n},
+		Clock: n.opt.Clock, Limits: failover.DefaultLimits(),
+	})
+}
+
+// ownState is the node's state file, and what its catalog remembers of a
+// promotion.
+type ownState struct{ n *node }
+
+// State implements failover.Own.
+func (o ownState) State() failover.State { return stateOf(o.n.state()) }
+
+func stateOf(s identity.State) failover.State {
+	return failover.State{
+		Role: s.Role, Epoch: s.Epoch, Leader: s.Leader,
+		Promised: s.Promised.Epoch, To: s.Promised.Name, Sealed: s.Sealed,
+	}
+}
+
+// Claim implements failover.Own. A sealed primary promises nothing to itself:
+// while it is sealed it promises nothing to others either, and to take its mail
+// back takes the seal away and raises it in one.
+func (o ownState) Claim(e journal.Epoch) error {
+	if s := o.n.state(); s.Sealed && e > s.Promised.Epoch {
+		return nil
+	}
+	a, err := o.n.promise(identity.Claim{Epoch: e, Name: o.n.id.Name()})
+	if err == nil && !a.Granted {
+		err = &failover.RefusedError{Why: a.Why}
+	}
+	return err
+}
+
+// Raise implements failover.Own.
+func (o ownState) Raise(e journal.Epoch) error {
+	if o.n.state().Role == identity.Mirror {
+		return refusal(o.n.raise(e))
+	}
+	return refusal(o.n.takeBack(e))
+}
+
+// refusal makes a refusal of the node one that failover knows.
+func refusal(err error) error {
+	if errors.Is(err, pairing.ErrRefused) {
+		return &failover.RefusedError{Why: err.Error()}
+	}
+	return err
+}
+
+// metaUnfinished is the epoch of a promotion that was begun, in decimal.
+const metaUnfinished = "failover.unfinished"
+
+// Unfinished implements failover.Own.
+func (o ownState) Unfinished() (e journal.Epoch, err error) {
+	err = o.n.catalog.View(func(t *catalog.Tx) error {
+		v, err := t.Meta(metaUnfinished)
+		if errors.Is(err, catalog.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			var number uint64
+			number, err = strconv.ParseUint(string(v), 10, 64)
+			e = journal.Epoch(number)
+		}
+		return err
+	})
+	return e, err
+}
+
+// SetUnfinished implements failover.Own.
+func (o ownState) SetUnfinished(e journal.Epoch) error {
+	var v []byte
+	if e > 0 {
+		v = strconv.AppendUint(nil, uint64(e), 10)
+	}
+	defer o.n.server.Changed()
+	return o.n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaUnfinished, v) })
+}
+
+// describeUnfinished says in the status that a promotion has to be finished.
+func (n *node) describeUnfinished(d *status.Document, st identity.State) {
+	if st.Role != identity.Primary || n.promoter.Busy() {
+		return
+	}
+	if e, err := (ownState{n}).Unfinished(); err == nil && e == st.Epoch {
+		d.Fenced = "the promotion of this node is not finished: run `mailtwin failover` here again"
+	}
+}
+
+// takeBack makes a primary that sealed its journal, or was fenced, the primary
+// of a higher epoch. Its journal and its catalog go on as they are.
+func (n *node) takeBack(epoch journal.Epoch) error {
+	_, _, err := n.decide(func(s identity.State) (identity.State, error) {
+		own := identity.Claim{Epoch: epoch, Name: s.Name}
+		switch {
+		case s.Role == identity.Mirror || s.Role == identity.Primary && !s.Sealed:
+			return s, refuse("", "%s has nothing to take back", s.Name)
+		case !own.Beats(s.Leads()) || s.Promised != own && !own.Beats(s.Promised):
+			return s, refuse("run the command again: it makes a new claim", "epoch %d is not enough any more: %v leads, %v is promised",
+				epoch, s.Leads(), s.Promised)
+		}
+		s.Role, s.Epoch, s.Leader, s.Promised, s.Sealed = identity.Primary, epoch, s.Name, identity.Claim{}, false
+		return s, nil
+	})
+	return err
+}
+
+// following is the mirror that the node is.
+type following struct{ n *node }
+
+// Following implements failover.Follower.
+func (f following) Following() failover.Following {
+	s, err := f.n.standing()
+	if err != nil {
+		return failover.Following{} // of which nothing is known
+	}
+	out := failover.Following{
+		Primary: s.Primary, Connected: s.Connected, LastHeard: s.LastHeard,
+		Position: s.Position, Applied: s.Applied,
+		Head: s.Beat.Head, LagBytes: s.Beat.LagBytes, Lag: s.Beat.Lag,
+		Observed: s.Beat.State == string(watch.PhaseWatching), Whole: s.Whole, Missing: s.Totals.Missing,
+		FilesLeft: s.Beat.Files - min(s.Beat.Files, s.Totals.Files),
+		BytesLeft: s.Beat.Bytes - min(s.Beat.Bytes, uint64(s.Totals.Bytes)),
+	}
+	if out.Missing > 0 {
+		// The list is for people; the number stands without it.
+		_ = f.n.catalog.View(func(t *catalog.Tx) (err error) {
+			out.MissingFiles, err = t.Missing(missingListed)
+			return err
+		})
+	}
+	return out
+}
+
+// Drain implements failover.Follower.
+func (f following) Drain(ctx context.Context, to journal.Position, stalled time.Duration) error {
+	best, since := journal.Sequence(0), f.n.opt.Clock.Now()
+	for {
+		changed := f.n.server.Next()
+		s, err := f.n.standing()
+		if err != nil {
+			return err
+		}
+		if s.Position == to && s.Applied == to.Sequence {
+			return nil
+		}
+		switch {
+		case s.Applied > to.Sequence:
+			return fmt.Errorf("this node is at change %d, beyond %d", s.Applied, to.Sequence)
+		case s.Applied > best:
+			best, since = s.Applied, f.n.opt.Clock.Now()
+		case f.n.opt.Clock.Now().Sub(since) > stalled:
+			return fmt.Errorf("%w in %v: this node is at change %d of %d", failover.ErrStalled, stalled, s.Applied, to.Sequence)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		case <-f.n.opt.Clock.After(drainPoll):
+		}
+	}
+}
+
+// Catalog implements failover.Follower.
+func (f following) Catalog() (failover.Contents, error) {
+	s, err := f.n.standing()
+	return contentsOf(s), err
+}
+
+func contentsOf(s mirror.Standing) failover.Contents {
+	return failover.Contents{Position: s.Position, Digest: s.Digest, Missing: s.Totals.Missing}
+}
+
+// Stop implements failover.Follower.
+func (f following) Stop(ctx context.Context) (journal.Position, error) {
+	s, err := f.n.stopFollowing(ctx)
+	return s.Position, err
+}
+
+// Resume implements failover.Follower.
+func (f following) Resume() { f.n.resumeFollowing() }
+
+// ownJournal makes the node's journal.
+type ownJournal struct{ n *node }
+
+// Create implements failover.Journals. The place is that at which the mirror
+// has stopped, which the node knows.
+func (j ownJournal) Create(e journal.Epoch, _ journal.Position) error { return j.n.prepareJournal(e) }
+
+// stage is where the node plays its role.
+type stage struct{ n *node }
+
+// Open implements failover.Stage.
+func (s stage) Open(ctx context.Context) error {
+	for {
+		s.n.mu.Lock()
+		p, played, st := s.n.part, s.n.played, s.n.st
+		s.n.mu.Unlock()
+		if st.Role != identity.Primary {
+			return fmt.Errorf("this node is no primary any more: %v leads", st.Leads())
+		}
+		if primary, ok := p.(*primaryPart); ok && primary.st.Epoch == st.Epoch && primary.works() {
+			return nil
+		}
+		select {
+		case <-played:
+		case <-ctx.Done():
+			return fmt.Errorf("its work as primary has not begun: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// operatorHooks are the programs that the settings name.
+type operatorHooks struct{ n *node }
+
+// Set implements failover.Hooks.
+func (h operatorHooks) Set(e failover.HookEvent) bool { return h.n.hooks.Set(hook.Event(e)) }
+
+// Check implements failover.Hooks.
+func (h operatorHooks) Check(e failover.HookEvent) error { return h.n.hooks.Check(hook.Event(e)) }
+
+// Run implements failover.Hooks.
+func (h operatorHooks) Run(ctx context.Context, c failover.Call, note func(string)) error {
+	return h.n.hooks.Run(ctx, hook.Event(c.Event), hook.Phase(c.Phase), hook.Call{
+		Peer: c.Peer, PeerAddress: c.Address, Epoch: c.Epoch, Planned: c.Planned, Reason: c.Reason,
+	}, note)
+}
+
+// machine is what the node runs on.
+type machine struct{ n *node }
+
+// Space implements failover.Machine.
+func (m machine) Space() ([]failover.Space, error) {
+	store, err := spaceOf("the mail", m.n.cfg.Store.Path)
+	if err != nil {
+		return nil, err
+	}
+	state, err := spaceOf("the journal", m.n.cfg.StateDir)
+	return []failover.Space{store, state}, err
+}
+
+func spaceOf(what, path string) (failover.Space, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return failover.Space{}, fmt.Errorf("look at the file system of %q: %w", path, err)
+	}
+	unit := uint64(fs.Bsize)
+	return failover.Space{
+		What: what, Free: fs.Bavail * unit, Total: fs.Blocks * unit, FreeInodes: fs.Ffree, Inodes: fs.Files,
+	}, nil
+}
+
+// links returns the peers, and how they are reached.
+func (n *node) links() []failover.Peer {
+	var all []failover.Peer
+	for _, p := range n.peers.All() {
+		all = append(all, failover.Peer{Name: p.Name, Address: p.Address, Link: link{n, p.Address}})
+	}
+	return all
+}
+
+// link reaches the peer at an address.
+type link struct {
+	n       *node
+	address string
+}
+
+func claimOf(o failover.Order) identity.Claim { return identity.Claim{Epoch: o.Epoch, Name: o.By} }
+
+// Inspect implements failover.Link.
+func (l link) Inspect(ctx context.Context) (failover.Inspection, error) {
+	c, err := l.n.vigil.client(l.address)
+	if err != nil {
+		return failover.Inspection{}, err
+	}
+	r, err := c.Inspect(ctx, l.n.listen, l.n.peers.All())
+	return failover.Inspection{
+		State: failover.State{
+			Role: r.Role, Epoch: r.Leads.Epoch, Leader: r.Leads.Name,
+			Promised: r.Promised.Epoch, To: r.Promised.Name, Sealed: r.Sealed,
+		},
+		Position: r.Position, Suspended: r.Suspended, Now: r.Now,
+	}, err
+}
+
+// Claim implements failover.Link.
+func (l link) Claim(ctx context.Context, o failover.Order) error {
+	c, err := l.n.vigil.client(l.address)
+	if err != nil {
+		return err
+	}
+	a, err := c.Claim(ctx, claimOf(o))
+	if err == nil && !a.Granted {
+		return &failover.RefusedError{Why: a.Why}
+	}
+	return refusal(err)
+}
+
+// Seal implements failover.Link.
+func (l link) Seal(ctx context.Context, o failover.Order, note func(string)) (failover.Sealed, error) {
+	c, err := l.n.vigil.client(l.address)
+	if err != nil {
+		return failover.Sealed{}, err
+	}
+	s, err := c.Seal(ctx, pairing.SealOrder{Claim: claimOf(o), Blind: o.Blind}, note)
+	return failover.Sealed{Position: s.Position, Digest: s.Digest, Unread: s.Unread, Missing: s.Missing}, refusal(err)
+}
+
+// Unseal implements failover.Link.
+func (l link) Unseal(ctx context.Context, o failover.Order) error {
+	c, err := l.n.vigil.client(l.address)
+	if err != nil {
+		return err
+	}
+	return refusal(c.Unseal(ctx, claimOf(o)))
+}
+
+// Crown implements failover.Link.
+func (l link) Crown(ctx context.Context, _ failover.Order) error {
+	c, err := l.n.vigil.client(l.address)
+	if err != nil {
+		return err
+	}
+	return refusal(l.n.crown(ctx, c))
+}

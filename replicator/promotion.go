@@ -1,0 +1,250 @@
+package replicator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/vfs"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/atomicfile"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mirror"
+	"github.com/mailtwin/mailtwin/replicator/pairing"
+)
+
+// The names of journals in the state directory.
+const (
+	journalDir    = "journal"
+	newJournalDir = "journal.new" // is being made
+	oldJournalDir = "journal.old" // is being removed
+)
+
+// What follows is what a mirror is promoted with, step by step. Until raise
+// nothing of it binds the node: it can resume to follow, and after a crash it
+// does.
+
+// follower returns the part of a node that is a mirror.
+func (n *node) follower() (*mirrorPart, error) {
+	p, ok := n.current().(*mirrorPart)
+	if !ok {
+		return nil, refuse("", "%s is not a mirror now, but %s", n.id.Name(), n.state().Role)
+	}
+	return p, nil
+}
+
+// standing tells where the mirror stands, also while it follows.
+func (n *node) standing() (mirror.Standing, error) {
+	p, err := n.follower()
+	if err != nil {
+		return mirror.Standing{}, err
+	}
+	return p.mirror.Standing()
+}
+
+// stopFollowing ends the mirror's stream when all that has arrived is applied
+// and durable, and tells where it stands then. The node stays a mirror that
+// follows nobody, until it is raised or resumes.
+func (n *node) stopFollowing(ctx context.Context) (mirror.Standing, error) {
+	p, err := n.follower()
+	if err != nil {
+		return mirror.Standing{}, err
+	}
+	if err := p.pause(ctx); err != nil {
+		return mirror.Standing{}, err
+	}
+	return p.mirror.Standing()
+}
+
+// resumeFollowing lets a mirror that has stopped follow again.
+func (n *node) resumeFollowing() {
+	if p, err := n.follower(); err == nil {
+		p.resume()
+	}
+}
+
+// prepareJournal makes the journal that the node will write as primary of an
+// epoch, behind the place at which it has stopped to follow, durably. To do it
+// again makes it anew.
+func (n *node) prepareJournal(epoch journal.Epoch) error {
+	p, err := n.follower()
+	if err != nil {
+		return err
+	}
+	if !p.paused() {
+		return refuse("", "%s follows its primary still", n.id.Name())
+	}
+	s, err := p.mirror.Standing()
+	if err != nil {
+		return err
+	}
+	after, err := beginning(s)
+	if err != nil {
+		return err
+	}
+	fresh := filepath.Join(n.cfg.StateDir, newJournalDir)
+	if err := remake(fresh); err != nil {
+		return err
+	}
+	log, err := journal.Create(vfs.OS(), fresh, after, n.journalOptions(epoch))
+	if err != nil {
+		return err
+	}
+	if err := log.Close(); err != nil {
+		return fmt.Errorf("close the new journal: %w", err)
+	}
+	return n.installJournal(fresh)
+}
+
+// beginning returns the place that a new journal follows. What is not exactly
+// the state at a place of the former history is at none of it: others that are
+// there do not have the same, and have to compare.
+func beginning(s mirror.Standing) (journal.Position, error) {
+	after := s.Position
+	if s.Exact {
+		return after, nil
+	}
+	after.Sequence = s.Applied
+	if _, err := rand.Read(after.Digest[:]); err != nil {
+		return after, fmt.Errorf("begin another history: %w", err)
+	}
+	return after, nil
+}
+
+// remake makes a directory that is empty.
+func remake(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make room for a journal: %w", err)
+	}
+	return nil
+}
+
+// installJournal puts a journal in the place of the node's, which a mirror may
+// have from the time when it was primary and does not need any more: what was in
+// it and nowhere else was brought over before it became a mirror.
+func (n *node) installJournal(fresh string) error {
+	at, old := filepath.Join(n.cfg.StateDir, journalDir), filepath.Join(n.cfg.StateDir, oldJournalDir)
+	err := os.RemoveAll(old)
+	if err == nil {
+		if err = os.Rename(at, old); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err == nil {
+		err = os.Rename(fresh, at)
+	}
+	if err == nil {
+		err = atomicfile.SyncDir(n.cfg.StateDir)
+	}
+	if err == nil {
+		err = os.RemoveAll(old)
+	}
+	if err != nil {
+		return fmt.Errorf("put the new journal in its place: %w", err)
+	}
+	return nil
+}
+
+// raise makes the node the primary of an epoch that it has promised to itself:
+// that is durable, and not taken back, when the state is. The node goes on to
+// play the primary's part.
+func (n *node) raise(epoch journal.Epoch) error {
+	p, err := n.follower()
+	if err != nil {
+		return err
+	}
+	own := identity.Claim{Epoch: epoch, Name: n.id.Name()}
+	_, _, err = n.decide(func(s identity.State) (identity.State, error) {
+		switch {
+		case s.Role != identity.Mirror || !p.paused():
+			return s, refuse("", "%s has not stopped to follow", s.Name)
+		case s.Promised != own || epoch <= s.Epoch:
+			return s, refuse("run the command again: it makes a new claim", "the promise of epoch %d to %s does not hold any more: %v leads, %v is promised",
+				epoch, s.Name, s.Leads(), s.Promised)
+		}
+		s.Role, s.Epoch, s.Leader, s.Promised = identity.Primary, epoch, s.Name, identity.Claim{}
+		return s, nil
+	})
+	if err != nil {
+		return err
+	}
+	n.opt.Log.Warn("this node is primary now", "epoch", epoch)
+	return nil
+}
+
+// inherit makes the catalog of a node that was a mirror a primary's: what
+// differs from it is journaled, and it begins where the journal does. That of a
+// node that was primary before stays as it is.
+func (n *node) inherit(log *journal.Log) error {
+	var was bool
+	if err := n.catalog.View(func(t *catalog.Tx) (err error) {
+		was, err = mirror.Kept(t)
+		return err
+	}); err != nil || !was {
+		return err
+	}
+	return n.catalog.UpdateDurably(func(t *catalog.Tx) error {
+		store, _, err := mirror.Leave(t)
+		if err != nil {
+			return err
+		}
+		t.SetPosition(log.Head())
+		return watch.Inherit(t, store)
+	})
+}
+
+// bequeath makes the catalog of a node that was primary a mirror's. Whoever made
+// it a mirror knows that the catalog knows all that is in the store.
+func (n *node) bequeath(st identity.State) error {
+	var was bool
+	if err := n.catalog.View(func(t *catalog.Tx) (err error) {
+		was, err = watch.Kept(t)
+		return err
+	}); err != nil || !was {
+		return err
+	}
+	return n.catalog.UpdateDurably(func(t *catalog.Tx) error {
+		store, complete, err := watch.Leave(t)
+		if err != nil || !complete {
+			return err
+		}
+		return mirror.Enter(t, store, st.Epoch, true)
+	})
+}
+
+// crown tells one node who is primary.
+func (n *node) crown(ctx context.Context, c *pairing.Client) error {
+	p, ok := n.current().(*primaryPart)
+	if !ok {
+		return refuse("", "%s is not primary now", n.id.Name())
+	}
+	_, err := c.Crown(ctx, pairing.Crown{Claim: p.st.Leads(), Start: p.journal.Start()}, n.listen)
+	return err
+}
+
+// crownAll tells all nodes that are known who is primary, and returns who was
+// told, and why others were not. The vigil goes on telling those.
+func (n *node) crownAll(ctx context.Context) (told []string, untold map[string]error) {
+	untold = make(map[string]error)
+	for _, p := range n.peers.All() {
+		c, err := n.vigil.client(p.Address)
+		if err == nil {
+			err = n.crown(ctx, c)
+		}
+		if err != nil {
+			untold[p.Name] = err
+			continue
+		}
+		told = append(told, p.Name)
+	}
+	return told, untold
+}

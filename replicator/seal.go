@@ -1,0 +1,154 @@
+package replicator
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/pairing"
+)
+
+// Seal implements pairing.Node: the primary's side of a switchover. Nothing is
+// sealed after an error, but the mail server may have been stopped: whoever
+// asked says so to the operator.
+func (n *node) Seal(ctx context.Context, o pairing.SealOrder, step func(words string)) (pairing.Sealed, error) {
+	p, ok := n.current().(*primaryPart)
+	if !ok {
+		return pairing.Sealed{}, refuse("", "%s is not primary now, but %s", n.id.Name(), n.state().Role)
+	}
+	if st := n.state(); st.Promised != o.Claim {
+		return pairing.Sealed{}, refuse("", "%v was not agreed to by %s", o.Claim, st.Name)
+	}
+	if n.promoter.Busy() {
+		return pairing.Sealed{}, refuse("", "%s is being promoted itself", n.id.Name())
+	}
+	return p.seal(ctx, o, step)
+}
+
+// Unseal implements pairing.Node: the switchover will not be completed by the
+// attempt that claimed this. Nothing may be sealed yet, when the attempt ended
+// in the midst of it; the mail server may have been stopped all the same. Whoever
+// was promised the epoch may still claim it.
+func (n *node) Unseal(ctx context.Context, c identity.Claim) error {
+	_, is, err := n.decide(func(s identity.State) (identity.State, error) {
+		if s.Role != identity.Primary || s.Promised != c {
+			return s, refuse("", "%s has promised %v, and this is about %v", s.Name, s.Promised, c)
+		}
+		s.Sealed = false
+		return s, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := (stage{n}).Open(ctx); err != nil {
+		return err
+	}
+	n.opt.Log.Warn("the switchover was called off; this node goes on as primary", "epoch", is.Epoch)
+	for _, phase := range []string{"before", "after"} {
+		if err := n.hook(ctx, HookEvent{
+			Event: "promote", Phase: phase, Peer: c.Name, Epoch: is.Epoch, Planned: true,
+			Reason: "the switchover was called off",
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// works reports whether what is in the store is journaled: false when the
+// journal is sealed, or about to be.
+func (p *primaryPart) works() bool {
+	if !p.sealing.TryLock() {
+		return false
+	}
+	defer p.sealing.Unlock()
+	return p.unsealed
+}
+
+// seal stops the mail server, waits until everything that it left is journaled,
+// and ends the journal, durably. What is sealed already is answered at once.
+func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(string)) (pairing.Sealed, error) {
+	c := o.Claim
+	p.sealing.Lock()
+	defer p.sealing.Unlock()
+	if !p.unsealed {
+		return p.sealed()
+	}
+	say := func(words string) {
+		p.n.opt.Log.Info("switchover", "step", words)
+		step(words)
+	}
+	e := HookEvent{
+		Event: "fence", Phase: "before", Peer: c.Name, Epoch: c.Epoch, Planned: true,
+		Reason: fmt.Sprintf("switchover to %v", c), Line: step,
+	}
+	say("the mail server is stopped (hook fence)")
+	if err := p.n.hook(ctx, e); err != nil {
+		return pairing.Sealed{}, fmt.Errorf("the hook fence: %w", err)
+	}
+	if o.Blind {
+		say("the store is not looked at again")
+	} else {
+		say("what the mail server has left is journaled")
+		if _, err := p.watcher.Quiesce(ctx, say); err != nil {
+			return pairing.Sealed{}, err
+		}
+	}
+	if err := p.end(ctx, c); err != nil {
+		return pairing.Sealed{}, err
+	}
+	out, err := p.sealed()
+	if err != nil {
+		return out, err
+	}
+	say(fmt.Sprintf("the journal is sealed at %v", out.Position))
+	e.Phase = "after"
+	if err := p.n.hook(ctx, e); err != nil {
+		// It is sealed all the same: there is no way back from here.
+		say("the hook fence failed afterwards: " + err.Error())
+	}
+	return out, nil
+}
+
+// end seals the journal and stops the observer, and makes that durable. After an
+// error the node goes on with a journal that is opened anew.
+func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
+	if _, err := p.journal.Seal(); err != nil {
+		return err
+	}
+	p.stopObserving()
+	select {
+	case <-p.observed:
+	case <-ctx.Done():
+		p.n.endPart()
+		return context.Cause(ctx)
+	}
+	_, _, err := p.n.decide(func(s identity.State) (identity.State, error) {
+		if s.Promised != c {
+			return s, refuse("", "%v does not hold any more: %v is promised", c, s.Promised)
+		}
+		s.Sealed = true
+		return s, nil
+	})
+	if err != nil {
+		p.n.endPart()
+		return err
+	}
+	p.unsealed = false
+	return nil
+}
+
+// sealed tells what a sealed primary has.
+func (p *primaryPart) sealed() (pairing.Sealed, error) {
+	var out pairing.Sealed
+	err := p.n.catalog.View(func(t *catalog.Tx) error {
+		totals := t.Totals()
+		out = pairing.Sealed{Position: t.Position(), Digest: t.Digest(), Unread: totals.Unread, Missing: totals.Missing}
+		return nil
+	})
+	if err == nil && out.Position != p.journal.Head() {
+		err = fmt.Errorf("the catalog is at %v, and the journal ends with %v", out.Position, p.journal.Head())
+	}
+	return out, err
+}

@@ -1,0 +1,247 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/pairing"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// The rhythm of the vigil.
+const (
+	vigilInterval = 3 * time.Second // between two rounds, on average
+	vigilPatience = 5 * time.Second // for one round, and for the first one of a primary
+)
+
+// vigil asks the other nodes of the pair who is primary, now and then, so that
+// a node which must not be primary any more learns it from any of them, and so
+// that each knows where the others are.
+type vigil struct {
+	n *node
+
+	mu      sync.Mutex
+	clients map[string]*pairing.Client // by address; at most one for each peer, and one for node.peer
+	heard   map[string]heard           // by address
+	unasked string                     // the node began as primary though nobody answered
+}
+
+// heard is what a peer said last.
+type heard struct {
+	at     time.Time // zero: never
+	report pairing.Report
+	err    error // of the last attempt; nil: it answered
+}
+
+func newVigil(n *node) *vigil {
+	return &vigil{n: n, clients: make(map[string]*pairing.Client), heard: make(map[string]heard)}
+}
+
+// close hangs up.
+func (v *vigil) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.clients {
+		_ = c.Close() // nothing was said that is not known
+	}
+	clear(v.clients)
+}
+
+// client returns a client of the node at an address, which stays connected. It
+// is not to be closed.
+func (v *vigil) client(address string) (*pairing.Client, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if c := v.clients[address]; c != nil {
+		return c, nil
+	}
+	c, err := pairing.Dial(address, v.n.id.ClientCredentials)
+	if err != nil {
+		return nil, err
+	}
+	v.clients[address] = c
+	return c, nil
+}
+
+// first asks all nodes that are known before a primary begins its work. Nobody
+// may answer, for the whole rest of the pair can be down: then the node goes on,
+// and says so.
+func (v *vigil) first(ctx context.Context) {
+	if v.n.state().Role != identity.Primary || len(v.addresses()) == 0 {
+		return
+	}
+	v.n.mu.Lock()
+	v.n.waiting = "the other nodes are asked who is primary"
+	v.n.mu.Unlock()
+	if v.round(ctx) > 0 || ctx.Err() != nil {
+		return
+	}
+	text := fmt.Sprintf("no other node answered when this one began as primary of epoch %d: whether another one was promoted is not known", v.n.state().Epoch)
+	v.n.opt.Log.Warn(text)
+	v.mu.Lock()
+	v.unasked = text
+	v.mu.Unlock()
+}
+
+// run asks until ctx ends.
+func (v *vigil) run(ctx context.Context) error {
+	for {
+		// Jitter keeps the nodes from asking each other at the same moment.
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-v.n.opt.Clock.After(vigilInterval/2 + rand.N(vigilInterval)):
+		}
+		v.round(ctx)
+	}
+}
+
+// addresses returns where the others are: those known by name, and node.peer as
+// long as it is not known who is there.
+func (v *vigil) addresses() []string {
+	var all []string
+	for _, p := range v.n.peers.All() {
+		all = append(all, p.Address)
+	}
+	if peer := v.n.cfg.Node.Peer; peer != "" && !slices.Contains(all, peer) {
+		all = append(all, peer)
+	}
+	return all
+}
+
+// round asks all of them once, and returns how many answered.
+func (v *vigil) round(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, vigilPatience)
+	defer cancel()
+	addresses := v.addresses()
+	v.forget(addresses)
+	answered := make([]bool, len(addresses))
+	var group errgroup.Group
+	for i, address := range addresses {
+		group.Go(func() error {
+			answered[i] = v.ask(ctx, address)
+			return nil
+		})
+	}
+	_ = group.Wait() // it has no error
+	count := 0
+	for _, ok := range answered {
+		if ok {
+			count++
+		}
+	}
+	if count > 0 {
+		v.mu.Lock()
+		v.unasked = ""
+		v.mu.Unlock()
+	}
+	return count
+}
+
+// forget hangs up on those who are not known at these addresses any more.
+func (v *vigil) forget(known []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for address, c := range v.clients {
+		if !slices.Contains(known, address) {
+			_ = c.Close()
+			delete(v.clients, address)
+			delete(v.heard, address)
+		}
+	}
+}
+
+// ask asks the node at one address, and reports whether it answered.
+func (v *vigil) ask(ctx context.Context, address string) bool {
+	var r pairing.Report
+	c, err := v.client(address)
+	if err == nil {
+		r, err = c.Inspect(ctx, v.n.listen, v.n.peers.All())
+	}
+	v.note(address, r, err)
+	if err != nil || r.Name == v.n.id.Name() {
+		return false
+	}
+	if address == v.n.cfg.Node.Peer {
+		// The operator says where that node is, and it has answered there.
+		if err := v.n.peers.Set(identity.Peer{Name: r.Name, Address: address}); err != nil {
+			v.n.problem(err.Error())
+		}
+	}
+	v.n.meet(r.Peers...)
+	v.met(ctx, c, r, address)
+	return true
+}
+
+// note remembers what a node said, and logs when it falls silent or speaks again.
+func (v *vigil) note(address string, r pairing.Report, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	v.mu.Lock()
+	h, known := v.heard[address]
+	changed := !known || (h.err == nil) != (err == nil)
+	if h.err = err; err == nil {
+		h.at, h.report = v.n.opt.Clock.Now(), r
+	}
+	v.heard[address] = h
+	v.mu.Unlock()
+	switch {
+	case !changed:
+	case err != nil:
+		v.n.opt.Log.Info("a node of the pair does not answer", "address", address, "error", err, "hint", hint.Of(err))
+	default:
+		v.n.opt.Log.Info("a node of the pair answers", "name", r.Name, "address", address, "role", r.Role, "leads", r.Leads)
+	}
+}
+
+// met acts on what a node said: whoever knows of a primary that beats ours has
+// followed it or was told by itself; and one that does not know ours is told.
+func (v *vigil) met(ctx context.Context, c *pairing.Client, r pairing.Report, address string) {
+	st := v.n.state()
+	if r.Leads.Beats(st.Leads()) {
+		crown := pairing.Crown{Claim: r.Leads}
+		if r.Role == identity.Primary {
+			crown.Address, crown.Start = address, r.Start
+		}
+		if _, err := v.n.learn(crown, r.Name); err != nil {
+			v.n.opt.Log.Error("that another node is primary cannot be noted", "error", err)
+		}
+		return
+	}
+	if st.Role == identity.Primary && st.Leads().Beats(r.Leads) {
+		if err := v.n.crown(ctx, c); err != nil && ctx.Err() == nil {
+			v.n.opt.Log.Warn("a node cannot be told who is primary", "name", r.Name, "error", err)
+		}
+	}
+}
+
+// describe adds the other nodes to the status.
+func (v *vigil) describe(d *status.Document) {
+	peers := v.n.peers.All()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	d.Unasked = v.unasked
+	for _, p := range peers {
+		h := v.heard[p.Address]
+		out := status.Peer{Name: p.Name, Address: p.Address, Answers: h.err == nil && !h.at.IsZero()}
+		if !h.at.IsZero() {
+			out.LastHeard, out.Role, out.Epoch = &h.at, string(h.report.Role), uint64(h.report.Leads.Epoch)
+		}
+		if h.err != nil {
+			out.Problem = h.err.Error()
+		}
+		d.Peers = append(d.Peers, out)
+	}
+	slices.SortFunc(d.Peers, func(a, b status.Peer) int { return strings.Compare(a.Name, b.Name) })
+}
