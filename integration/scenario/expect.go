@@ -54,15 +54,20 @@ func inSync(ctx context.Context, r *run, args []string) error {
 	return r.WaitInSync(ctx, r.Machines[args[1]], r.Machines[args[0]])
 }
 
-// servesNoMail looks for a mail server at the host's own address.
+// servesNoMail waits until no mail server answers at the host's own address.
 func servesNoMail(ctx context.Context, r *run, args []string) error {
 	for _, port := range []string{dovecot.IMAPPort, dovecot.LMTPPort} {
-		short, cancel := context.WithTimeout(ctx, time.Second)
-		c, err := r.Client.Dial(short, net.JoinHostPort(r.Machines[args[0]].Address, port))
-		cancel()
-		if err == nil {
-			_ = c.Close() // it should not be there at all
-			return fmt.Errorf("its port %s answers", port)
+		address := net.JoinHostPort(r.Machines[args[0]].Address, port)
+		if err := site.WaitFor(ctx, "nobody answers on "+address, func() bool {
+			short, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			c, err := r.Client.Dial(short, address)
+			if err == nil {
+				_ = c.Close() // it should not be there at all
+			}
+			return err != nil
+		}); err != nil {
+			return err
 		}
 	}
 	return nil

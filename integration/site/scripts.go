@@ -33,7 +33,8 @@ pid=$(cat {{.Base}}/master.pid 2>/dev/null) && kill -0 "$pid" 2>/dev/null ||
 	exit 1
 }
 ip address replace {{.Service}}/24 dev eth0
-arping -q -A -c 1 -I eth0 {{.Service}}
+# It says so at once and then listens for a second, which nobody waits for.
+arping -q -A -c 1 -I eth0 {{.Service}} >/dev/null 2>&1 </dev/null &
 `
 	stopProgram = `#!/bin/sh
 # Gives the service address up and stops the mail server.
