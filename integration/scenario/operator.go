@@ -94,8 +94,11 @@ func (r *run) crashes(ctx context.Context, m *site.Machine) error {
 
 func failOverRefused(ctx context.Context, r *run, args []string) error {
 	err := r.failover(ctx, r.Machines[args[0]])
-	if err == nil || !strings.Contains(err.Error(), args[1]) {
-		return fmt.Errorf("it was to be refused, but: %w", err)
+	switch {
+	case err == nil:
+		return errors.New("it was to be refused, and was not")
+	case !strings.Contains(err.Error(), args[1]):
+		return fmt.Errorf("it was to be refused for another reason: %w", err)
 	}
 	return nil
 }
