@@ -19,6 +19,9 @@ ENGINE = ./journal/... ./replicator/... ./cmd/...
 # Given by whoever wants more of go test, as in make test TESTFLAGS=-v.
 TESTFLAGS ?=
 
+# How often make soak runs each story.
+ROUNDS ?= 50
+
 # How the wire contract becomes Go, and where that goes.
 OUT     ?= proto
 TEMPLATE = {"version": "v2", "plugins": [ \
@@ -31,7 +34,7 @@ RELEASE ?= $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build demo test bench lint generate
+.PHONY: help build demo test soak bench lint generate
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +49,10 @@ test: ## run every test with the race detector, against real Dovecot too
 	integration/setup.sh
 	go test -race -timeout 10m $(TESTFLAGS) $(ENGINE)
 	go test -race -timeout 40m -p 1 $(TESTFLAGS) ./integration/...
+
+soak: ## run each story of hosts that fail ROUNDS times, with other timing each time
+	integration/setup.sh
+	MAILTWIN_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h $(TESTFLAGS) ./integration/scenario
 
 bench: build ## measure, beside rsync and a floor on the same machine
 	integration/setup.sh

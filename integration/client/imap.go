@@ -3,6 +3,8 @@ package client
 import (
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
@@ -18,16 +20,35 @@ func DialIMAP(addr, user, password string) (*IMAP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting for IMAP: %w", err)
 	}
+	return login(c, user, password)
+}
+
+// NewIMAP logs in on a connection that is there already, and owns it then.
+func NewIMAP(conn net.Conn, user, password string) (*IMAP, error) {
+	return login(imapclient.New(conn, nil), user, password)
+}
+
+func login(c *imapclient.Client, user, password string) (*IMAP, error) {
 	if err := c.Login(user, password).Wait(); err != nil {
 		return nil, errors.Join(fmt.Errorf("logging in as %q: %w", user, err), c.Close())
 	}
 	return &IMAP{c: c}, nil
 }
 
+// Refused reports whether an error is the server's answer that it did not do
+// what it was asked. After any other error nobody knows.
+func Refused(err error) bool {
+	var answer *imap.Error
+	return errors.As(err, &answer)
+}
+
 // Close logs out.
 func (i *IMAP) Close() error {
 	return errors.Join(i.c.Logout().Wait(), i.c.Close())
 }
+
+// Hangup ends the session without a word.
+func (i *IMAP) Hangup() error { return i.c.Close() }
 
 // Select opens a mailbox; the commands on messages are about it.
 func (i *IMAP) Select(mailbox string) (*imap.SelectData, error) {
@@ -36,6 +57,21 @@ func (i *IMAP) Select(mailbox string) (*imap.SelectData, error) {
 		return nil, fmt.Errorf("selecting %q: %w", mailbox, err)
 	}
 	return data, nil
+}
+
+// Mailboxes returns the names of the user's mailboxes that can be opened.
+func (i *IMAP) Mailboxes() ([]string, error) {
+	list, err := i.c.List("", "*", nil).Collect()
+	if err != nil {
+		return nil, fmt.Errorf("listing the mailboxes: %w", err)
+	}
+	var names []string
+	for _, entry := range list {
+		if !slices.Contains(entry.Attrs, imap.MailboxAttrNoSelect) && !slices.Contains(entry.Attrs, imap.MailboxAttrNonExistent) {
+			names = append(names, entry.Mailbox)
+		}
+	}
+	return names, nil
 }
 
 // UIDs returns the messages of the selected mailbox.

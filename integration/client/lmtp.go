@@ -20,6 +20,12 @@ func DialLMTP(ctx context.Context, addr string) (*LMTP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting for LMTP: %w", err)
 	}
+	return NewLMTP(conn)
+}
+
+// NewLMTP greets the server of a connection that is there already, and owns
+// it then.
+func NewLMTP(conn net.Conn) (*LMTP, error) {
 	c := smtp.NewClientLMTP(conn)
 	if err := c.Hello("test.example"); err != nil {
 		return nil, errors.Join(fmt.Errorf("greeting the LMTP server: %w", err), c.Close())
@@ -52,3 +58,13 @@ func (l *LMTP) Deliver(message io.Reader, recipients ...string) error {
 
 // Close ends the connection.
 func (l *LMTP) Close() error { return l.c.Quit() }
+
+// Hangup ends the connection without a word.
+func (l *LMTP) Hangup() error { return l.c.Close() }
+
+// NotDelivered reports whether an error of Deliver is the server's answer that
+// it has not taken the message. After any other error nobody knows.
+func NotDelivered(err error) bool {
+	var answer *smtp.SMTPError
+	return errors.As(err, &answer)
+}

@@ -16,7 +16,21 @@ type Options struct {
 	Layout string
 	// MailOptions are settings to add, as in dovecot.conf.
 	MailOptions string
+	// Everywhere lets it listen on every address of the machine, at the ports
+	// IMAPPort and LMTPPort, and not on 127.0.0.1 at ports that are free: on a
+	// host of its own, whose addresses come and go.
+	Everywhere bool
+	// Name is the host name, which it greets with; mx1.example.org if empty.
+	Name string
+	// Wrap is a command line that runs doveadm, like one that enters a host.
+	Wrap []string
 }
+
+// The ports of a Dovecot that listens everywhere.
+const (
+	IMAPPort = "143"
+	LMTPPort = "24"
+)
 
 // layout returns what mail_location says of the layout.
 func (o Options) layout() string {
@@ -32,6 +46,7 @@ type settings struct {
 	Layout             string
 	Run                string // base_dir: its path is short, for it has sockets in it
 	UID, GID           int
+	Listen             string
 	IMAPPort, LMTPPort string
 	Password           string
 }
@@ -42,7 +57,7 @@ state_dir = {{.Run}}/state
 log_path = {{.Run}}/dovecot.log
 instance_name = mailtwin-test
 protocols = imap lmtp
-listen = 127.0.0.1
+listen = {{.Listen}}
 ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain
@@ -54,7 +69,8 @@ mail_home = {{.Store}}/%d/%n
 mail_location = maildir:~/Maildir{{.Layout}}
 maildir_stat_dirs = no
 postmaster_address = postmaster@example.org
-hostname = mx1.example.org
+hostname = {{.Name}}
+login_greeting = {{.Name}} is ready
 lda_mailbox_autocreate = yes
 submission_host = 127.0.0.1:9
 passdb {
@@ -85,7 +101,7 @@ service imap-login {
 }
 service lmtp {
   inet_listener lmtp {
-    address = 127.0.0.1
+    address = {{.Listen}}
     port = {{.LMTPPort}}
   }
 }

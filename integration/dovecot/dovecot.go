@@ -62,6 +62,7 @@ type Server struct {
 	LMTP string // host:port
 
 	run    string // directory of everything that is not mail
+	wrap   []string
 	cmd    *exec.Cmd
 	output bytes.Buffer // of the master process; read it only after exited
 	exited chan struct{}
@@ -74,47 +75,57 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err := Available(); err != nil {
 		return nil, err
 	}
-	uid, gid, err := Owner()
+	run, err := os.MkdirTemp("", "dv")
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(opt.Store, 0o755); err != nil {
-		return nil, fmt.Errorf("making the store for dovecot: %w", err)
+	s, err := Prepare(run, opt)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(run))
 	}
-	if err := os.Chown(opt.Store, uid, gid); err != nil {
-		return nil, fmt.Errorf("giving the store to the mail's owner: %w", err)
+	if err := s.launch(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
 	}
-	run, err := os.MkdirTemp("", "dv")
+	return s, nil
+}
+
+// Prepare writes the configuration of a Dovecot into the directory run, which
+// must exist and becomes the place of everything that is not mail. Somebody
+// else starts it, with Config, and ends it. The store's root is given to the
+// owner of the mail if it is there.
+func Prepare(run string, opt Options) (*Server, error) {
+	uid, gid, err := Owner()
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(run, 0o755); err != nil {
 		return nil, err
 	}
-	addrs, err := port.Free(2)
-	if err != nil {
-		return nil, err
+	if opt.Name == "" {
+		opt.Name = "mx1.example.org"
 	}
-	s := &Server{
-		run:    run,
-		IMAP:   addrs[0],
-		LMTP:   addrs[1],
-		exited: make(chan struct{}),
+	listen, addrs := "*", []string{net.JoinHostPort("", IMAPPort), net.JoinHostPort("", LMTPPort)}
+	if !opt.Everywhere {
+		if err := os.MkdirAll(opt.Store, 0o755); err != nil {
+			return nil, fmt.Errorf("making the store for dovecot: %w", err)
+		}
+		listen = "127.0.0.1"
+		if addrs, err = port.Free(2); err != nil {
+			return nil, err
+		}
 	}
+	if err := os.Chown(opt.Store, uid, gid); err != nil && !(opt.Everywhere && os.IsNotExist(err)) {
+		return nil, fmt.Errorf("giving the store to the mail's owner: %w", err)
+	}
+	s := &Server{IMAP: addrs[0], LMTP: addrs[1], run: run, wrap: opt.Wrap, exited: make(chan struct{})}
 	config, err := settings{
-		Options: opt, Layout: opt.layout(), Run: run, UID: uid, GID: gid,
+		Options: opt, Layout: opt.layout(), Run: run, UID: uid, GID: gid, Listen: listen,
 		IMAPPort: portOf(addrs[0]), LMTPPort: portOf(addrs[1]), Password: Password,
 	}.render()
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(s.Config(), config, 0o644); err != nil {
-		return nil, err
-	}
-	if err := s.launch(ctx); err != nil {
-		return nil, errors.Join(err, s.Stop())
-	}
-	return s, nil
+	return s, os.WriteFile(s.Config(), config, 0o644)
 }
 
 // launch starts the master process and waits until it serves.
@@ -200,7 +211,8 @@ func (s *Server) Complaints() []string {
 // Doveadm runs doveadm with this server's configuration and returns what it
 // printed.
 func (s *Server) Doveadm(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "doveadm", append([]string{"-c", s.Config()}, args...)...)
+	line := append(append(append([]string{}, s.wrap...), "doveadm", "-c", s.Config()), args...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

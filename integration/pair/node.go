@@ -31,6 +31,9 @@ type Node struct {
 	Wrap []string
 	// Env is added to the daemon's environment.
 	Env []string
+	// Enter is a command line that runs the daemon and every command of the
+	// node, like one that enters a host; none where they run here.
+	Enter []string
 
 	binary string
 	config string
@@ -41,7 +44,10 @@ type Node struct {
 	exited chan struct{} // closed when cmd has ended
 }
 
-func newNode(binary, dir, name, store, listen string) *Node {
+// NewNode describes a node that is to be made with the mailtwin command
+// binary: its settings, its state and its log are in the directory dir, under
+// its name.
+func NewNode(binary, dir, name, store, listen string) *Node {
 	return &Node{
 		Name: name, Store: store, Listen: listen, binary: binary,
 		State:  filepath.Join(dir, name),
@@ -50,11 +56,21 @@ func newNode(binary, dir, name, store, listen string) *Node {
 	}
 }
 
+// Command returns one of the commands for this node, to be run.
+func (n *Node) Command(ctx context.Context, args ...string) *exec.Cmd {
+	line := append(append([]string{}, n.Enter...), n.binary)
+	line = append(append(line, args...), "--config", n.config)
+	return exec.CommandContext(ctx, line[0], line[1:]...)
+}
+
+// Config returns the path of the node's settings.
+func (n *Node) Config() string { return n.config }
+
 // Run runs one of the commands for this node and returns what it printed. A
 // command that ends with another code than 0 is an *exec.ExitError beside
 // what it printed.
 func (n *Node) Run(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, n.binary, append(args, "--config", n.config)...)
+	cmd := n.Command(ctx, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -90,7 +106,8 @@ func (n *Node) Start() error {
 		return err
 	}
 	defer log.Close()
-	args := append(append([]string{}, n.Wrap...), n.binary, "daemon", "--config", n.config)
+	args := append(append([]string{}, n.Enter...), n.Wrap...)
+	args = append(args, n.binary, "daemon", "--config", n.config)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), n.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -163,7 +180,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 func (n *Node) Watch(ctx context.Context, f func(Status) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, n.binary, "status", "--json", "--watch", "--config", n.config)
+	cmd := n.Command(ctx, "status", "--json", "--watch")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -75,8 +75,8 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 	}
 	p := &Pair{
 		unseen:  max(opt.Unseen, 2*time.Second),
-		Primary: newNode(opt.Binary, opt.Dir, "primary", opt.PrimaryStore, addrs[0]),
-		Mirror:  newNode(opt.Binary, opt.Dir, "mirror", opt.MirrorStore, addrs[1]),
+		Primary: NewNode(opt.Binary, opt.Dir, "primary", opt.PrimaryStore, addrs[0]),
+		Mirror:  NewNode(opt.Binary, opt.Dir, "mirror", opt.MirrorStore, addrs[1]),
 	}
 	for _, n := range []*Node{p.Primary, p.Mirror} {
 		n.Wrap, n.Env = opt.Wrap, opt.Env

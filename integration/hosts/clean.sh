@@ -1,0 +1,33 @@
+# Removes everything of a network of hosts: clean.sh PREFIX DIRECTORY [wait]
+# The processes in its namespaces, the namespaces, the mounts beneath its
+# directory, and the directory. With "wait" it does so when its standard input
+# ends, which is when the process that holds the other end is gone.
+prefix=$1 directory=$2
+
+if [ "${3-}" = wait ]; then
+	trap '' INT TERM HUP
+	cat >/dev/null
+fi
+
+namespaces() {
+	ls /run/netns 2>/dev/null | grep "^$prefix-"
+}
+
+# A process may start another one while it is being killed.
+for try in 1 2 3 4 5 6 7 8 9 10; do
+	pids=$(for ns in $(namespaces); do ip netns pids "$ns"; done)
+	[ -z "$pids" ] && break
+	kill -9 $pids 2>/dev/null
+	sleep 0.05
+done
+for ns in $(namespaces); do
+	ip netns delete "$ns"
+done
+while read -r _ mount _; do
+	case $mount in
+	"$directory"/*) echo "$mount" ;;
+	esac
+done </proc/mounts | sort -r | while read -r mount; do
+	umount "$mount" 2>/dev/null || umount -l "$mount"
+done
+rm -rf --one-file-system "$directory"

@@ -1,0 +1,280 @@
+package ledger
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Header is the name of the header field that has the token.
+const Header = "X-Mailtwin-Token"
+
+// Token is the name of one attempt to deliver a message. It is unique within
+// a ledger.
+type Token string
+
+// answer is what is known of the outcome of what was asked.
+type answer int
+
+const (
+	doubt   answer = iota // none came, or not yet: it was done or not
+	done                  // it was done
+	refused               // it was not done
+)
+
+// promise is one thing that was asked.
+type promise struct {
+	answer answer
+	loose  bool      // if done: a failover may have lost it
+	safe   bool      // if done: it was replicated
+	at     time.Time // if done: when it was acknowledged
+}
+
+// binds reports whether what was asked must be so now.
+func (p promise) binds() bool { return p.answer == done && !p.loose }
+
+// flagChange is one change of one flag.
+type flagChange struct {
+	promise
+	set bool
+}
+
+// message is one attempt to deliver a message, and what became of it.
+type message struct {
+	user     string
+	delivery promise
+	expunges []*promise
+	flags    map[string][]*flagChange
+}
+
+// Entry is a message as a client sees it.
+type Entry struct {
+	UID      uint32
+	Token    Token
+	Received time.Time // INTERNALDATE
+	Flags    []string
+}
+
+// Box is a mailbox as a client sees it.
+type Box struct {
+	User     string
+	Name     string
+	Validity uint32 // UIDVALIDITY
+	Entries  []Entry
+}
+
+// place is a UID as a client knows it.
+type place struct {
+	user, box string
+	validity  uint32
+	uid       uint32
+}
+
+// sight is what a client was shown at a place.
+type sight struct {
+	token    Token
+	received time.Time
+	loose    bool
+	safe     bool
+}
+
+// Ledger is safe for concurrent use.
+type Ledger struct {
+	mu       sync.Mutex
+	name     string
+	messages map[Token]*message
+	order    []Token // as they were attempted
+	sights   map[place]*sight
+}
+
+// New makes an empty ledger; its name is the beginning of its tokens.
+func New(name string) *Ledger {
+	return &Ledger{name: name, messages: map[Token]*message{}, sights: map[place]*sight{}}
+}
+
+// Asked is something that was asked and whose answer is to come. If none is
+// written down, it stays in doubt.
+type Asked struct {
+	ledger *Ledger
+	here   *promise
+	loose  bool
+}
+
+// Done writes down that it was acknowledged.
+func (a Asked) Done() {
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	a.here.answer, a.here.loose, a.here.at = done, a.loose, time.Now()
+}
+
+// Refused writes down that the server said that it did not do it.
+func (a Asked) Refused() {
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	a.here.answer = refused
+}
+
+// Loosely returns a for something that is asked of a server which is known to
+// be replicated no more: what it acknowledges is loose.
+func (a Asked) Loosely(loose bool) Asked {
+	a.loose = loose
+	return a
+}
+
+// Deliver writes down an attempt to deliver a message to a user.
+func (l *Ledger) Deliver(user string) (Token, Asked) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	token := Token(fmt.Sprintf("%s-%d", l.name, len(l.order)+1))
+	m := &message{user: user, flags: map[string][]*flagChange{}}
+	l.messages[token] = m
+	l.order = append(l.order, token)
+	return token, Asked{ledger: l, here: &m.delivery}
+}
+
+// Expunge writes down that a message is to be expunged.
+func (l *Ledger) Expunge(token Token) Asked {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := &promise{}
+	if m := l.messages[token]; m != nil {
+		m.expunges = append(m.expunges, p)
+	}
+	return Asked{ledger: l, here: p}
+}
+
+// Flag writes down that a flag of a message is to be set or taken away.
+func (l *Ledger) Flag(token Token, flag string, set bool) Asked {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &flagChange{set: set}
+	if m := l.messages[token]; m != nil {
+		m.flags[flag] = append(m.flags[flag], c)
+	}
+	return Asked{ledger: l, here: &c.promise}
+}
+
+// Seen writes down what a client was shown; loose, if the server is known to
+// be replicated no more. It returns what cannot be in a healthy service, in
+// words: a UID that stands for another message than before.
+func (l *Ledger) Seen(box Box, loose bool) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var wrong []string
+	for _, e := range box.Entries {
+		p := place{box.User, box.Name, box.Validity, e.UID}
+		before := l.sights[p]
+		switch {
+		case before == nil:
+			l.sights[p] = &sight{token: e.Token, received: e.Received, loose: loose}
+		case before.token != e.Token:
+			wrong = append(wrong, reused(p, before.token, e.Token))
+		default:
+			// What was loose and is shown again by a server that is replicated
+			// is firm from now on.
+			before.loose = before.loose && loose
+		}
+	}
+	return wrong
+}
+
+func reused(p place, before, now Token) string {
+	return fmt.Sprintf("%s: UID %d of %s was message %s, and is %s now", p.user, p.uid, p.box, before, now)
+}
+
+// Replicated writes down that all that was acknowledged and seen up to now has
+// reached the other node.
+func (l *Ledger) Replicated() {
+	l.each(func(p *promise) { p.safe = p.safe || p.answer == done && !p.loose })
+	l.eachSight(func(s *sight) { s.safe = s.safe || !s.loose })
+}
+
+// Unplanned writes down a failover that nobody planned: what was acknowledged
+// and not replicated before is loose from now on.
+func (l *Ledger) Unplanned() {
+	l.each(func(p *promise) { p.loose = p.loose || p.answer == done && !p.safe })
+	l.eachSight(func(s *sight) { s.loose = s.loose || !s.safe })
+}
+
+// each calls f with every promise.
+func (l *Ledger) each(f func(*promise)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.messages {
+		f(&m.delivery)
+		for _, p := range m.expunges {
+			f(p)
+		}
+		for _, changes := range m.flags {
+			for _, c := range changes {
+				f(&c.promise)
+			}
+		}
+	}
+}
+
+func (l *Ledger) eachSight(f func(*sight)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.sights {
+		f(s)
+	}
+}
+
+// Counts tell what is written down.
+type Counts struct {
+	Delivered int // acknowledged
+	Doubtful  int // deliveries without an answer
+	Expunged  int // acknowledged
+	Flagged   int // acknowledged changes
+	Loose     int // deliveries among the acknowledged ones
+}
+
+// String says it for people.
+func (c Counts) String() string {
+	return fmt.Sprintf("%d delivered (%d more in doubt, %d loose), %d expunged, %d flag changes",
+		c.Delivered, c.Doubtful, c.Loose, c.Expunged, c.Flagged)
+}
+
+// Counts returns how much is written down.
+func (l *Ledger) Counts() Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var c Counts
+	for _, m := range l.messages {
+		switch m.delivery.answer {
+		case done:
+			c.Delivered++
+			if m.delivery.loose {
+				c.Loose++
+			}
+		case doubt:
+			c.Doubtful++
+		case refused:
+		}
+		if slices.ContainsFunc(m.expunges, func(p *promise) bool { return p.answer == done }) {
+			c.Expunged++
+		}
+		for _, changes := range m.flags {
+			for _, f := range changes {
+				if f.answer == done {
+					c.Flagged++
+				}
+			}
+		}
+	}
+	return c
+}
+
+// Users returns who has mail.
+func (l *Ledger) Users() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	users := map[string]bool{}
+	for _, m := range l.messages {
+		users[m.user] = true
+	}
+	return slices.Sorted(maps.Keys(users))
+}

@@ -1,0 +1,111 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/mailtwin/mailtwin/integration/dovecot"
+	"github.com/mailtwin/mailtwin/integration/site"
+)
+
+// untilRole waits until a node has a role.
+func (r *run) untilRole(ctx context.Context, m *site.Machine, role string) error {
+	last := ""
+	if err := site.WaitFor(ctx, fmt.Sprintf("%s is %s", m.Name, role), func() bool {
+		status, err := m.Node.Status(ctx)
+		if last = status.Role; err != nil {
+			last = err.Error()
+		}
+		return err == nil && status.Role == role
+	}); err != nil {
+		return fmt.Errorf("%w; it is %s", err, last)
+	}
+	return nil
+}
+
+func onlyPrimary(ctx context.Context, r *run, args []string) error {
+	if err := r.untilRole(ctx, r.Machines[args[0]], "primary"); err != nil {
+		return err
+	}
+	for name, m := range r.Machines {
+		if name == args[0] {
+			continue
+		}
+		if status, err := m.Node.Status(ctx); err == nil && status.Role == "primary" {
+			return fmt.Errorf("%s is a primary too", name)
+		}
+	}
+	return nil
+}
+
+func isMirror(ctx context.Context, r *run, args []string) error {
+	return r.untilRole(ctx, r.Machines[args[0]], "mirror")
+}
+
+func isFenced(ctx context.Context, r *run, args []string) error {
+	return r.untilRole(ctx, r.Machines[args[0]], "fenced")
+}
+
+func inSync(ctx context.Context, r *run, args []string) error {
+	r.rest()
+	return r.WaitInSync(ctx, r.Machines[args[1]], r.Machines[args[0]])
+}
+
+// servesNoMail waits until no mail server answers at the host's own address.
+func servesNoMail(ctx context.Context, r *run, args []string) error {
+	for _, port := range []string{dovecot.IMAPPort, dovecot.LMTPPort} {
+		address := net.JoinHostPort(r.Machines[args[0]].Address, port)
+		if err := site.WaitFor(ctx, "nobody answers on "+address, func() bool {
+			short, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			c, err := r.Client.Dial(short, address)
+			if err == nil {
+				_ = c.Close() // it should not be there at all
+			}
+			return err != nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func nothingLost(ctx context.Context, r *run, _ []string) error {
+	_, err := r.check(ctx, true)
+	return err
+}
+
+func onlyUnreplicatedLost(ctx context.Context, r *run, _ []string) error {
+	v, err := r.check(ctx, false)
+	if err != nil {
+		return err
+	}
+	r.opt.Say("%d messages are lost that were not replicated", len(v.Lost))
+	return told("the loss report is wrong", r.loss.Accounts(v.Lost))
+}
+
+// told makes an error of what was found, if anything was.
+func told(what string, found []string) error {
+	if len(found) == 0 {
+		return nil
+	}
+	const most = 10
+	return fmt.Errorf("%s, %d times:\n  %s", what, len(found), strings.Join(found[:min(most, len(found))], "\n  "))
+}
+
+func copiesFetched(ctx context.Context, r *run, _ []string) error {
+	r.rest()
+	return r.FetchCopies(ctx)
+}
+
+func copiesCatchUp(ctx context.Context, r *run, _ []string) error {
+	r.rest()
+	wrong, err := r.CatchUp(ctx)
+	if err != nil {
+		return err
+	}
+	return told("the copies of a client are wrong", wrong)
+}

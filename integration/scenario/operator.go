@@ -1,0 +1,128 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/mailtwin/mailtwin/integration/site"
+)
+
+// crashVariable makes a daemon kill itself at a step of a promotion.
+const crashVariable = "MAILTWIN_CRASH_AT="
+
+func willCrash(ctx context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	if err := m.Node.Stop(); err != nil {
+		return err
+	}
+	m.Node.Env = []string{crashVariable + args[1]}
+	return m.Boot(ctx)
+}
+
+// failover runs the command, and says what it says.
+func (r *run) failover(ctx context.Context, m *site.Machine, args ...string) error {
+	report, err := m.Failover(ctx, args...)
+	if err == nil {
+		r.loss = report.Loss
+		r.opt.Say("%s on %s in %.2f s: %v %q", report.Kind, m.Name, report.Seconds, report.Steps, report.Loss.Words)
+	}
+	return err
+}
+
+func switchOver(ctx context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	if err := r.failover(ctx, m); err != nil {
+		return err
+	}
+	// Both have all there is, and whichever is promoted next has it too.
+	r.Returned(m)
+	r.primary = m
+	return nil
+}
+
+func failOver(ctx context.Context, r *run, args []string) error {
+	return r.failOver(ctx, r.Machines[args[0]])
+}
+
+func failOverByForce(ctx context.Context, r *run, args []string) error {
+	return r.failOver(ctx, r.Machines[args[0]], "--force")
+}
+
+// failOver is a failover that nobody planned.
+func (r *run) failOver(ctx context.Context, m *site.Machine, args ...string) error {
+	r.abandon(m)
+	if err := r.failover(ctx, m, args...); err != nil {
+		return err
+	}
+	r.primary = m
+	return nil
+}
+
+// abandon writes down, once, that the primary is to be replaced by m.
+func (r *run) abandon(m *site.Machine) {
+	if r.primary != m && !r.primary.Abandoned() {
+		r.Unplanned(r.primary)
+	}
+}
+
+func failOverCrashes(ctx context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	r.abandon(m)
+	return r.crashes(ctx, m)
+}
+
+func switchOverCrashes(ctx context.Context, r *run, args []string) error {
+	return r.crashes(ctx, r.Machines[args[0]])
+}
+
+// crashes runs a failover in which the daemon is to crash, and starts the
+// daemon again.
+func (r *run) crashes(ctx context.Context, m *site.Machine) error {
+	if err := r.failover(ctx, m); err == nil {
+		return errors.New("it succeeded")
+	}
+	select {
+	case <-m.Node.Exited():
+	case <-ctx.Done():
+		return fmt.Errorf("the daemon was to crash: %w", ctx.Err())
+	}
+	m.Node.Env = nil
+	return errors.Join(m.Node.Kill(), m.Boot(ctx))
+}
+
+func failOverRefused(ctx context.Context, r *run, args []string) error {
+	err := r.failover(ctx, r.Machines[args[0]])
+	switch {
+	case err == nil:
+		return errors.New("it was to be refused, and was not")
+	case !strings.Contains(err.Error(), args[1]):
+		return fmt.Errorf("it was to be refused for another reason: %w", err)
+	}
+	return nil
+}
+
+// byHand does what can be done without the command.
+func byHand(ctx context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	r.abandon(m)
+	r.primary = m
+	// Of what may be lost nobody tells.
+	r.loss = site.Loss{}
+	return errors.Join(m.Node.Kill(), m.StartMail(ctx))
+}
+
+func rejoins(ctx context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	out, err := m.Node.Run(ctx, "rejoin", "--yes")
+	r.opt.Say("rejoin on %s says:\n%s", m.Name, out)
+	if err != nil {
+		return err
+	}
+	if err := r.untilRole(ctx, m, "mirror"); err != nil {
+		return err
+	}
+	r.Returned(m)
+	return nil
+}

@@ -1,0 +1,87 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+// patience is how long a program of the client waits for the next bytes.
+const patience = 3 * time.Second
+
+// conn is a connection of somebody with little patience: when nothing comes,
+// or nothing can be sent, it breaks. It knows the first line that it has
+// heard, which has the name of who is at the other end.
+type conn struct {
+	net.Conn
+	mu    sync.Mutex
+	first []byte
+}
+
+// dial connects from the client.
+func (s *Site) dial(ctx context.Context, address string) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := s.Client.Dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
+}
+
+// Read reads, if something comes in time.
+func (c *conn) Read(b []byte) (int, error) {
+	if err := c.Conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n > 0 && !bytes.Contains(c.first, []byte("\n")) {
+		c.first = append(c.first, b[:n]...)
+	}
+	return n, err
+}
+
+// Write writes, if it can be done in time.
+func (c *conn) Write(b []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// The deadlines of others are longer, and not for this place.
+
+// SetDeadline does nothing.
+func (c *conn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing.
+func (c *conn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+// server returns which of the hosts greeted; nil before it did.
+func (s *Site) server(c *conn) *Machine {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	line, _, _ := strings.Cut(string(c.first), "\n")
+	for name, m := range s.Machines {
+		for word := range strings.FieldsSeq(line) {
+			if word == name {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// abandoned reports whether what is acknowledged on a connection is loose.
+func (s *Site) abandoned(c *conn) bool {
+	m := s.server(c)
+	return m != nil && m.Abandoned()
+}

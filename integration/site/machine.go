@@ -1,0 +1,192 @@
+package site
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mailtwin/mailtwin/integration/dovecot"
+	"github.com/mailtwin/mailtwin/integration/hosts"
+	"github.com/mailtwin/mailtwin/integration/pair"
+)
+
+const (
+	port         = "7420" // of the nodes
+	pollInterval = 25 * time.Millisecond
+)
+
+// Machine is a mail host.
+type Machine struct {
+	*hosts.Host
+	Node    *pair.Node
+	Dovecot *dovecot.Server
+	Array   *hosts.Disk // has the store
+	System  *hosts.Disk // has the node's state
+
+	hooks     map[string]string
+	power     string // the file with the state of its socket
+	base      string // Dovecot's base directory
+	mu        sync.Mutex
+	abandoned bool // what it acknowledges is replicated no more
+}
+
+// machine makes a mail host that runs nothing yet.
+func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
+	h, err := s.Network.Host(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{Host: h, power: filepath.Join(s.powerDir(), name)}
+	if m.Array, err = h.Disk(ctx, "array", s.opt.ArraySize); err != nil {
+		return nil, err
+	}
+	if m.System, err = h.Disk(ctx, "system", 512<<20); err != nil {
+		return nil, err
+	}
+	store := filepath.Join(m.Array.Path, "vmail")
+	run := filepath.Join(h.Dir, "dovecot")
+	for _, dir := range []string{store, run} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if m.Dovecot, err = dovecot.Prepare(run, dovecot.Options{
+		Store: store, Everywhere: true, Wrap: h.Wrap(), Name: name,
+		MailOptions: "mail_fsync = always\n",
+	}); err != nil {
+		return nil, err
+	}
+	m.base = filepath.Join(run, "base")
+	m.hooks, err = writePrograms(h.Dir, paths{
+		Dovecot: m.Dovecot.Config(), Base: m.base, Service: hosts.ServiceAddress, Power: s.powerDir(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.Node = pair.NewNode(s.opt.Binary, h.Dir, name, store, net.JoinHostPort(h.Address, port))
+	m.Node.State = filepath.Join(m.System.Path, "state")
+	m.Node.Enter = h.Wrap()
+	return m, os.WriteFile(m.power, []byte("on\n"), 0o644)
+}
+
+// AddHooks writes the hooks into the node's settings.
+func (m *Machine) AddHooks() error {
+	settings, err := os.ReadFile(m.Node.Config())
+	if err != nil {
+		return err
+	}
+	// The table may be there, with nothing but comments in it.
+	const table = "\n[hooks]\n"
+	before, after, _ := strings.Cut(string(settings), table)
+	hooks := fmt.Sprintf("fence = %q\npromote = %q\ndemote = %q\n", m.hooks["fence"], m.hooks["promote"], m.hooks["demote"])
+	return os.WriteFile(m.Node.Config(), []byte(before+table+hooks+after), 0o600)
+}
+
+// StartMail starts the mail server and gives this host the service address.
+func (m *Machine) StartMail(ctx context.Context) error {
+	return m.Run(ctx, filepath.Join(m.Dir, "mail-start"))
+}
+
+// StopMail ends both.
+func (m *Machine) StopMail(ctx context.Context) error {
+	return m.Run(ctx, filepath.Join(m.Dir, "mail-stop"))
+}
+
+// PowerCut cuts the power of the host.
+func (m *Machine) PowerCut(ctx context.Context) error {
+	if err := m.Host.PowerCut(ctx); err != nil {
+		return err
+	}
+	// The node's process was killed with all others; here it is noted.
+	if err := m.Node.Kill(); err != nil {
+		return err
+	}
+	return os.WriteFile(m.power, []byte("off\n"), 0o644)
+}
+
+// PowerOn boots the host.
+func (m *Machine) PowerOn(ctx context.Context) error {
+	if err := os.WriteFile(m.power, []byte("on\n"), 0o644); err != nil {
+		return err
+	}
+	if err := m.Host.PowerOn(ctx); err != nil {
+		return err
+	}
+	// Booting empties the directories of what runs.
+	if err := os.RemoveAll(m.base); err != nil {
+		return err
+	}
+	if err := removeLocks(m.Node.Store); err != nil {
+		return err
+	}
+	return m.Boot(ctx)
+}
+
+// removeLocks removes the locks of a Dovecot that is no more. After a power
+// cut they are empty, and the next Dovecot waits two minutes before it takes
+// a lock for stale of which it does not know whose it was.
+func removeLocks(store string) error {
+	return filepath.WalkDir(store, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".lock" {
+			return err
+		}
+		return os.Remove(path)
+	})
+}
+
+// RepairArray brings the array back after it failed: everything on the host
+// is ended for that, as a reboot would, and started again.
+func (m *Machine) RepairArray(ctx context.Context) error {
+	if err := m.PowerCut(ctx); err != nil {
+		return err
+	}
+	return m.PowerOn(ctx)
+}
+
+// Boot starts the node, and the mail server if the node is the primary.
+func (m *Machine) Boot(ctx context.Context) error {
+	if err := m.Node.Start(); err != nil {
+		return err
+	}
+	if err := m.Node.WaitUntilAnswers(ctx); err != nil {
+		return err
+	}
+	status, err := m.Node.Status(ctx)
+	if err != nil || status.Role != "primary" {
+		return err
+	}
+	return m.StartMail(ctx)
+}
+
+// Abandoned reports whether what the host acknowledges is replicated no more,
+// because another one was promoted.
+func (m *Machine) Abandoned() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.abandoned
+}
+
+func (m *Machine) setAbandoned(is bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.abandoned = is
+}
+
+// WaitFor polls until f is true or the context ends.
+func WaitFor(ctx context.Context, what string, f func() bool) error {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}

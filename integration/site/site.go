@@ -1,0 +1,227 @@
+package site
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mailtwin/mailtwin/integration/hosts"
+	"github.com/mailtwin/mailtwin/integration/ledger"
+	"github.com/mailtwin/mailtwin/integration/pair"
+)
+
+// Options say what site to make.
+type Options struct {
+	Binary string // the mailtwin command
+	// Names are the mail hosts.
+	Names []string
+	// ArraySize is the size of the disk that a store is on, in bytes; 0 is
+	// 1 GiB.
+	ArraySize int64
+	// Hooks gives the nodes hooks; a mailtwin without failover has none.
+	Hooks bool
+}
+
+// Site is a mail service. Its methods are for one script; the traffic that
+// they start goes on beside it.
+type Site struct {
+	Network  *hosts.Network
+	Machines map[string]*Machine
+	Client   *hosts.Host
+	Ledger   *ledger.Ledger
+
+	opt     Options
+	traffic *traffic
+	copies  copies
+}
+
+// New makes the hosts of a site. Who calls it ends the site with Close, also
+// after an error.
+func New(ctx context.Context, opt Options) (*Site, error) {
+	if opt.ArraySize == 0 {
+		opt.ArraySize = 1 << 30
+	}
+	s := &Site{Machines: map[string]*Machine{}, Ledger: ledger.New("m"), opt: opt}
+	var err error
+	if s.Network, err = hosts.New(ctx); err != nil {
+		return s, err
+	}
+	if err := os.Mkdir(s.powerDir(), 0o755); err != nil {
+		return s, err
+	}
+	if s.Client, err = s.Network.Host(ctx, "client"); err != nil {
+		return s, err
+	}
+	for _, name := range opt.Names {
+		if s.Machines[name], err = s.machine(ctx, name); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// Close ends everything, and removes it.
+func (s *Site) Close() error {
+	if s.traffic != nil {
+		s.traffic.end()
+	}
+	var err error
+	for _, m := range s.Machines {
+		if m.Node != nil {
+			err = errors.Join(err, m.Node.Kill())
+		}
+	}
+	if s.Network != nil {
+		err = errors.Join(err, s.Network.Close())
+	}
+	return err
+}
+
+func (s *Site) powerDir() string { return filepath.Join(s.Network.Dir, "power") }
+
+// StartPrimary makes the first node and starts it, with its mail server.
+func (s *Site) StartPrimary(ctx context.Context, m *Machine) error {
+	if _, err := m.Node.Run(ctx, "init", "--json", "--store", m.Node.Store, "--name", m.Name,
+		"--listen", m.Node.Listen, "--state", m.Node.State); err != nil {
+		return err
+	}
+	if s.opt.Hooks {
+		if err := m.AddHooks(); err != nil {
+			return err
+		}
+	}
+	return m.Boot(ctx)
+}
+
+// Join makes a mirror of a host and starts it.
+func (s *Site) Join(ctx context.Context, m, p *Machine) error {
+	if err := s.waitUntilListens(ctx, p); err != nil {
+		return err
+	}
+	out, err := p.Node.Run(ctx, "invite", "--json")
+	if err != nil {
+		return err
+	}
+	var invitation struct{ Token string }
+	if err := json.Unmarshal(out, &invitation); err != nil || invitation.Token == "" {
+		return fmt.Errorf("invite told no token but %q: %w", out, err)
+	}
+	if _, err := m.Node.Run(ctx, "join", p.Node.Listen, "--token", invitation.Token, "--store", m.Node.Store,
+		"--name", m.Name, "--listen", m.Node.Listen, "--state", m.Node.State); err != nil {
+		return err
+	}
+	if s.opt.Hooks {
+		if err := m.AddHooks(); err != nil {
+			return err
+		}
+	}
+	return m.Boot(ctx)
+}
+
+func (s *Site) waitUntilListens(ctx context.Context, m *Machine) error {
+	return WaitFor(ctx, m.Name+" can be dialled", func() bool {
+		conn, err := s.Client.Dial(ctx, m.Node.Listen)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+}
+
+// WaitInSync returns when a mirror has what is in the store of the primary
+// now. There must be no traffic.
+func (s *Site) WaitInSync(ctx context.Context, primary, mirror *Machine) error {
+	// Only a change of one's own tells that the last one was seen.
+	probe := fmt.Appendf(nil, "%d\n", time.Now().UnixNano())
+	if err := os.WriteFile(filepath.Join(primary.Node.Store, ".probe.tmp"), probe, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(primary.Node.Store, ".probe.tmp"), filepath.Join(primary.Node.Store, ".probe")); err != nil {
+		return err
+	}
+	err := WaitFor(ctx, mirror.Name+" is in sync with "+primary.Name, func() bool {
+		got, err := os.ReadFile(filepath.Join(mirror.Node.Store, ".probe"))
+		if err != nil || string(got) != string(probe) {
+			return false
+		}
+		p, err := primary.Node.Status(ctx)
+		if err != nil {
+			return false
+		}
+		for _, its := range p.Mirrors {
+			if its.Name == mirror.Name && its.State == pair.InSync && its.LagEntries == 0 {
+				m, err := mirror.Node.Status(ctx)
+				return err == nil && m.State == pair.InSync
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, s.Describe())
+	}
+	return nil
+}
+
+// Replicated waits until a mirror has everything and writes down in the
+// ledger that it does. Traffic pauses meanwhile.
+func (s *Site) Replicated(ctx context.Context, primary, mirror *Machine) error {
+	resume := s.pause()
+	if err := s.WaitInSync(ctx, primary, mirror); err != nil {
+		return err
+	}
+	// It must also survive at home: Dovecot does not sync what it removes.
+	for _, m := range []*Machine{primary, mirror} {
+		if err := m.Run(ctx, "sync", "-f", m.Array.Path); err != nil {
+			return err
+		}
+	}
+	s.Ledger.Replicated()
+	resume()
+	return nil
+}
+
+// Unplanned writes down that what a host acknowledges from now on is not
+// replicated, nor is what it has acknowledged since the last time that all
+// was. It is to be called before another host is promoted.
+func (s *Site) Unplanned(old *Machine) {
+	old.setAbandoned(true)
+	s.Ledger.Unplanned()
+}
+
+// Returned writes down that a host is a mirror again, so that a later
+// promotion of it is like any other.
+func (s *Site) Returned(m *Machine) { m.setAbandoned(false) }
+
+// Describe tells how all nodes are, for errors.
+func (s *Site) Describe() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	text := ""
+	for _, name := range s.opt.Names {
+		status, err := s.Machines[name].Node.Status(ctx)
+		if err != nil {
+			text += fmt.Sprintf("%s: %v\n", name, err)
+			continue
+		}
+		text += fmt.Sprintf("%s: %s\n", name, status.Document)
+	}
+	return text
+}
+
+// Logs returns the ends of all logs, for a test that has failed.
+func (s *Site) Logs() string {
+	text := ""
+	for _, name := range s.opt.Names {
+		m := s.Machines[name]
+		if m == nil || m.Node == nil {
+			continue
+		}
+		log := m.Dovecot.Log()
+		text += fmt.Sprintf("== mailtwin on %s\n%s\n== dovecot on %s\n%s\n", name, m.Node.Log(), name, log[max(0, len(log)-3000):])
+	}
+	return text
+}

@@ -1,0 +1,130 @@
+package site
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"github.com/mailtwin/mailtwin/integration/dovecot"
+	"github.com/mailtwin/mailtwin/integration/hosts"
+	"github.com/mailtwin/mailtwin/integration/ledger"
+	"github.com/mailtwin/mailtwin/integration/tree"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wrong checks that the check finds one thing, with these words; nothing
+// without words.
+func wrong(t *testing.T, s *Site, words string) {
+	t.Helper()
+	v, err := s.Check(t.Context(), true)
+	must(t, err)
+	if words == "" && len(v.Wrong) != 0 || words != "" && (len(v.Wrong) != 1 || !strings.Contains(v.Wrong[0], words)) {
+		t.Errorf("%q, want one with %q", v.Wrong, words)
+	}
+}
+
+// fileOf returns the message with a token in a directory, and what is in it.
+func fileOf(t *testing.T, dir string, token ledger.Token) (path string, data []byte) {
+	t.Helper()
+	must(t, filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Base(filepath.Dir(p)) != "cur" {
+			return err
+		}
+		content, err := os.ReadFile(p)
+		if bytes.Contains(content, []byte(ledger.Header+": "+string(token)+"\n")) {
+			path, data = p, content
+		}
+		return err
+	}))
+	if path == "" {
+		t.Fatalf("message %s is not in %q", token, dir)
+	}
+	return path, data
+}
+
+// TestDoctoredMail lets a real mail server lose, double and resurrect a
+// message, and give one another UID: each is found.
+func TestDoctoredMail(t *testing.T) {
+	hosts.Need(t)
+	dovecot.Need(t)
+	s, err := New(t.Context(), Options{Names: []string{"mx1"}})
+	t.Cleanup(func() { must(t, s.Close()) })
+	must(t, err)
+	m := s.Machines["mx1"]
+	must(t, m.StartMail(t.Context()))
+	user, mail := User(0), tree.NewWriter(1)
+	for range 5 {
+		must(t, s.Deliver(t.Context(), service(dovecot.LMTPPort), user, mail, 1000))
+	}
+	must(t, s.FetchCopies(t.Context()))
+	boxes, err := s.Look(t.Context(), service(dovecot.IMAPPort), user)
+	must(t, err)
+	if shown := s.Ledger.Seen(boxes[0], false); len(boxes) != 1 || len(boxes[0].Entries) != 5 || len(shown) != 0 {
+		t.Fatalf("%+v, %q", boxes, shown)
+	}
+	wrong(t, s, "")
+
+	entries := boxes[0].Entries
+	owner := func(path string) {
+		uid, gid, err := dovecot.Owner()
+		must(t, err)
+		must(t, os.Chown(path, uid, gid))
+	}
+	// A message is lost, and comes back.
+	path, data := fileOf(t, m.Node.Store, entries[1].Token)
+	info, err := os.Stat(path)
+	must(t, err)
+	must(t, os.Rename(path, filepath.Join(m.Array.Path, "lost")))
+	wrong(t, s, "is lost")
+	must(t, os.Rename(filepath.Join(m.Array.Path, "lost"), path))
+	// Dovecot has forgotten it meanwhile, so it has another UID now.
+	wrong(t, s, "had UID 2 in INBOX, and has 6 now")
+	// A message is there twice.
+	twin := filepath.Join(filepath.Dir(path), "1.twin")
+	must(t, os.WriteFile(twin, data, 0o600))
+	must(t, os.Chtimes(twin, info.ModTime(), info.ModTime()))
+	owner(twin)
+	v, err := s.Check(t.Context(), true)
+	must(t, err)
+	if !strings.Contains(strings.Join(v.Wrong, "\n"), "is there 2 times") {
+		t.Errorf("%q, want a doubled message", v.Wrong)
+	}
+	must(t, os.Remove(twin))
+	// A message is expunged, and comes back.
+	path, data = fileOf(t, m.Node.Store, entries[4].Token)
+	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), user)
+	must(t, err)
+	_, err = i.Select("INBOX")
+	must(t, err)
+	asked := s.Ledger.Expunge(entries[4].Token)
+	must(t, i.Expunge([]imap.UID{imap.UID(entries[4].UID)}))
+	asked.Done()
+	must(t, i.Close())
+	wrong(t, s, "had UID 2")
+	must(t, os.WriteFile(path, data, 0o600))
+	must(t, os.Chtimes(path, time.Time{}, entries[4].Received))
+	owner(path)
+	v, err = s.Check(t.Context(), true)
+	must(t, err)
+	if !strings.Contains(strings.Join(v.Wrong, "\n"), "was expunged and is back") {
+		t.Errorf("%q, want a message that is back", v.Wrong)
+	}
+	must(t, os.Remove(path))
+	// The client that keeps copies is told of all that.
+	found, err := s.CatchUp(t.Context())
+	must(t, err)
+	if len(found) != 0 {
+		t.Errorf("%q", found)
+	}
+}

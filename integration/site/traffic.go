@@ -1,0 +1,207 @@
+package site
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"github.com/mailtwin/mailtwin/integration/client"
+	"github.com/mailtwin/mailtwin/integration/dovecot"
+	"github.com/mailtwin/mailtwin/integration/ledger"
+	"github.com/mailtwin/mailtwin/integration/tree"
+)
+
+// Who has mail, and how much happens.
+const (
+	// Users is how many users a site has.
+	Users = 4
+
+	pauseMean = 40 * time.Millisecond // between two things that one does
+	sent      = "Sent"
+)
+
+// User is the name of a user of the site.
+func User(i int) string { return fmt.Sprintf("user%d@example.org", i) }
+
+// traffic is mail that comes and users who read it, until it is ended.
+type traffic struct {
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	mu      sync.Mutex
+	wrong   []string // what users were shown that cannot be
+}
+
+// StartTraffic lets mail come and users read it, at the service address, until
+// it is stopped. It is no error if it runs already.
+func (s *Site) StartTraffic(seed uint64) {
+	if s.traffic != nil {
+		return
+	}
+	rng := rand.New(rand.NewPCG(seed, 0))
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &traffic{stop: cancel}
+	s.traffic = t
+	for i := range Users {
+		deliver := rand.New(rand.NewPCG(rng.Uint64(), 1))
+		read := rand.New(rand.NewPCG(rng.Uint64(), 2))
+		t.running.Go(func() { s.deliverTo(ctx, User(i), deliver) })
+		t.running.Go(func() {
+			r := &reader{site: s, traffic: t, user: User(i), rng: read, mail: tree.NewWriter(read.Uint64())}
+			r.run(ctx)
+		})
+	}
+}
+
+// StopTraffic ends the traffic, once what is being done has its answer. It
+// returns what users were shown meanwhile and cannot be.
+func (s *Site) StopTraffic() []string {
+	if s.traffic == nil {
+		return nil
+	}
+	t := s.traffic
+	t.end()
+	s.traffic = nil
+	return t.wrong
+}
+
+// pause ends the traffic, and returns what lets it go on.
+func (s *Site) pause() (resume func()) {
+	if s.traffic == nil {
+		return func() {}
+	}
+	wrong := s.StopTraffic()
+	return func() {
+		s.StartTraffic(rand.Uint64())
+		s.traffic.say(wrong)
+	}
+}
+
+func (t *traffic) end() {
+	t.stop()
+	t.running.Wait()
+}
+
+func (t *traffic) say(wrong []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wrong = append(t.wrong, wrong...)
+}
+
+// rest waits a little, and reports whether to go on.
+func rest(ctx context.Context, rng *rand.Rand) bool {
+	timer := time.NewTimer(time.Duration(rng.Int64N(int64(2 * pauseMean))))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// deliverTo delivers to a user until the context ends. What is under way then
+// gets its answer first.
+func (s *Site) deliverTo(ctx context.Context, user string, rng *rand.Rand) {
+	mail := tree.NewWriter(rng.Uint64())
+	for rest(ctx, rng) {
+		body := mail.Message(user, 500+rng.IntN(8000))
+		for ctx.Err() == nil {
+			if s.attempt(context.WithoutCancel(ctx), service(dovecot.LMTPPort), user, body) == nil || !rest(ctx, rng) {
+				break
+			}
+		}
+	}
+}
+
+// reader is a user at work.
+type reader struct {
+	site    *Site
+	traffic *traffic
+	user    string
+	rng     *rand.Rand
+	mail    *tree.Writer
+	imap    *client.IMAP // nil: no session
+	conn    *conn
+}
+
+// run works until the context ends.
+func (r *reader) run(ctx context.Context) {
+	for rest(ctx, r.rng) {
+		if err := r.step(context.WithoutCancel(ctx)); err != nil && !client.Refused(err) {
+			r.hangUp()
+		}
+	}
+	r.hangUp()
+}
+
+func (r *reader) hangUp() {
+	if r.imap != nil {
+		_ = r.imap.Hangup() // whether it hears it or not
+		r.imap = nil
+	}
+}
+
+// step does one thing of a user's day.
+func (r *reader) step(ctx context.Context) (err error) {
+	if r.imap == nil {
+		if r.imap, r.conn, err = r.site.session(ctx, service(dovecot.IMAPPort), r.user); err != nil {
+			return err
+		}
+	}
+	if r.rng.IntN(8) == 0 {
+		return r.keep()
+	}
+	box, err := look(r.imap, r.user, []string{"INBOX", "INBOX", sent}[r.rng.IntN(3)])
+	if err != nil {
+		return err
+	}
+	loose := r.site.abandoned(r.conn)
+	r.traffic.say(r.site.Ledger.Seen(box, loose))
+	if len(box.Entries) == 0 {
+		return nil
+	}
+	e := box.Entries[r.rng.IntN(len(box.Entries))]
+	uids := []imap.UID{imap.UID(e.UID)}
+	switch r.rng.IntN(4) {
+	case 0:
+		return r.ask(r.site.Ledger.Expunge(e.Token), func() error { return r.imap.Expunge(uids) })
+	case 1:
+		return r.ask(r.site.Ledger.Flag(e.Token, `\Flagged`, false), func() error { return r.imap.RemoveFlags(uids, imap.FlagFlagged) })
+	case 2:
+		return r.ask(r.site.Ledger.Flag(e.Token, "Project", true), func() error { return r.imap.AddFlags(uids, "Project") })
+	default:
+		return r.ask(r.site.Ledger.Flag(e.Token, `\Flagged`, true), func() error { return r.imap.AddFlags(uids, imap.FlagFlagged) })
+	}
+}
+
+// ask asks for something that is written down already, and writes down the
+// answer.
+func (r *reader) ask(asked ledger.Asked, do func() error) error {
+	err := do()
+	switch {
+	case err == nil:
+		asked.Loosely(r.site.abandoned(r.conn)).Done()
+	case client.Refused(err):
+		asked.Refused()
+	}
+	return err
+}
+
+// keep keeps a copy of a message that the user has sent.
+func (r *reader) keep() error {
+	if err := r.imap.Create(sent); err != nil && !client.Refused(err) {
+		return err // refused is: it is there already
+	}
+	token, asked := r.site.Ledger.Deliver(r.user)
+	data := bytes.ReplaceAll(stamp(token, r.mail.Message(r.user, 3000)), []byte("\n"), []byte("\r\n"))
+	at := time.Unix(1_600_000_000+int64(r.rng.IntN(100_000_000)), 0)
+	return r.ask(asked, func() error {
+		_, err := r.imap.Append(sent, data, at, imap.FlagSeen)
+		return err
+	})
+}
