@@ -12,8 +12,8 @@ const (
 	measureTime  = 350 * time.Millisecond // at the limit, to know the capacity
 	measureLimit = 900 * time.Millisecond // and no longer than this
 	probeTime    = 250 * time.Millisecond
-	probeMore    = 1.25                   // of the capacity
-	firstHold    = 20 * time.Second       // before a probe
+	probeMore    = 1.25             // of the capacity
+	firstHold    = 20 * time.Second // before a probe
 	lastHold     = 10 * time.Minute
 	nextHold     = time.Second // after a probe that found more
 	blindHold    = 2 * time.Second
