@@ -41,6 +41,7 @@ type primaryPart struct {
 	journal *journal.Log
 	watcher *watch.Watcher
 	server  *primary.Server
+	pace    *pacing
 
 	mu    sync.Mutex
 	rates map[string]rate
@@ -67,19 +68,21 @@ func newPrimary(n *node, root *beneath.Root) (*primaryPart, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
+	pace := newPacing(n)
 	watcher, err := watch.New(watch.Config{
-		Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
+		Pace: pace, Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},
 		Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"),
 	})
 	if err != nil {
 		_ = log.Close()
 		return nil, fmt.Errorf("watch the store: %w", err)
 	}
-	p := &primaryPart{n: n, journal: log, watcher: watcher, rates: make(map[string]rate)}
+	p := &primaryPart{n: n, journal: log, watcher: watcher, pace: pace, rates: make(map[string]rate)}
 	p.server = primary.New(primary.Config{
 		Name: n.id.Name(), Epoch: n.state.Epoch, Root: root, Catalog: n.catalog, Journal: log,
 		Log: n.opt.Log.Named("primary"), Now: now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Changed: n.server.Changed,
+		Pace: pace, Idle: pace.set.HonoursPriority(),
 	})
 	return p, nil
 }
@@ -108,6 +111,8 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.watcher.Run(ctx) })
 	group.Go(func() error { return p.server.Run(ctx) })
+	group.Go(func() error { p.pace.Run(ctx); return nil })
+	group.Go(func() error { return p.pace.watchHealth(ctx) })
 	group.Go(func() error { return p.serve(ctx, listener) })
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
@@ -171,6 +176,8 @@ func (p *primaryPart) tell(ctx context.Context) error {
 	}
 }
 
+func (p *primaryPart) pacing() *pacing { return p.pace }
+
 func (p *primaryPart) log() (*journal.Log, error) { return p.journal, nil }
 
 // describe adds the store, the journal and the mirrors to the status.
@@ -200,6 +207,7 @@ func (p *primaryPart) describe(d *status.Document) {
 	for _, m := range p.server.Mirrors() {
 		d.Mirrors = append(d.Mirrors, p.mirror(d, m))
 	}
+	d.Pace = p.pace.document()
 	d.Loss = lossOf(d)
 }
 

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -90,6 +91,12 @@ func (w *Watcher) visit(p journal.Path) error {
 		return err
 	}
 	w.progressed()
+	done, err := w.leave(1)
+	if err != nil {
+		return err
+	}
+	ended := sync.OnceFunc(done)
+	defer ended()
 	opaque := w.opaque(p)
 	if !opaque {
 		w.watch(p)
@@ -105,6 +112,7 @@ func (w *Watcher) visit(p journal.Path) error {
 	if opaque {
 		return nil // that it is the directory which the catalog knows is all
 	}
+	ended()
 	if it.Observed == 0 || it.Observed != info.DirMTime {
 		return w.list(p, true)
 	}

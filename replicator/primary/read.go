@@ -29,8 +29,9 @@ type source struct {
 	file    *os.File
 	item    catalog.Item
 	path    journal.Path
-	settled bool // the file was looked at behind the last read, and closed:
-	steady  bool // it was as the catalog says
+	bulk    *bulkReader // nil: it is live mail, which waits for nothing
+	settled bool        // the file was looked at behind the last read, and closed:
+	steady  bool        // it was as the catalog says
 	err     error
 }
 
@@ -72,13 +73,21 @@ func matches(info beneath.Info, item catalog.Item) bool {
 }
 
 // reader reads the content, once.
-func (s *source) reader() io.Reader { return io.LimitReader(s.file, s.item.Facts.Size) }
+func (s *source) reader() io.Reader {
+	if s.bulk != nil {
+		return io.LimitReader(s.bulk, s.item.Facts.Size)
+	}
+	return io.LimitReader(s.file, s.item.Facts.Size)
+}
 
 // settle looks at the file once more after it was read, and closes it. To do
 // so again does nothing.
 func (s *source) settle() {
 	if s.settled {
 		return
+	}
+	if s.bulk != nil {
+		s.bulk.end(false)
 	}
 	var info beneath.Info
 	info, s.err = beneath.FileInfo(s.file)

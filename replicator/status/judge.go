@@ -26,6 +26,9 @@ func Judge(d *Document) {
 	if d.Store.Missing > 0 {
 		worse(Attention, fmt.Sprintf("%d files are known, but their content never came", d.Store.Missing))
 	}
+	if p := d.Pace; p != nil && (p.Health == "degraded" || p.Health == "failing") {
+		worse(Attention, "the array is "+p.Health+": "+p.HealthWords)
+	}
 	if d.Role == "primary" && len(d.Mirrors) == 0 {
 		worse(Alone, "no mirror has joined: nothing is protected")
 	}

@@ -383,6 +383,133 @@ func (x *InviteResponse) GetExpires() int64 {
 	return 0
 }
 
+// PaceRequest says what to change; what is not set stays as it is.
+type PaceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// gentle, normal or evacuate.
+	Profile *string `protobuf:"bytes,1,opt,name=profile,proto3,oneof" json:"profile,omitempty"`
+	// The caps; 0 takes one away.
+	BytesPerSecond *uint64 `protobuf:"varint,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3,oneof" json:"bytes_per_second,omitempty"`
+	ReadsPerSecond *uint64 `protobuf:"varint,3,opt,name=reads_per_second,json=readsPerSecond,proto3,oneof" json:"reads_per_second,omitempty"`
+	// Hours of the day, as in the settings.
+	Hours *string `protobuf:"bytes,4,opt,name=hours,proto3,oneof" json:"hours,omitempty"`
+	// Whether nothing but live mail may be read.
+	Paused        *bool `protobuf:"varint,5,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaceRequest) Reset() {
+	*x = PaceRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaceRequest) ProtoMessage() {}
+
+func (x *PaceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaceRequest.ProtoReflect.Descriptor instead.
+func (*PaceRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PaceRequest) GetProfile() string {
+	if x != nil && x.Profile != nil {
+		return *x.Profile
+	}
+	return ""
+}
+
+func (x *PaceRequest) GetBytesPerSecond() uint64 {
+	if x != nil && x.BytesPerSecond != nil {
+		return *x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *PaceRequest) GetReadsPerSecond() uint64 {
+	if x != nil && x.ReadsPerSecond != nil {
+		return *x.ReadsPerSecond
+	}
+	return 0
+}
+
+func (x *PaceRequest) GetHours() string {
+	if x != nil && x.Hours != nil {
+		return *x.Hours
+	}
+	return ""
+}
+
+func (x *PaceRequest) GetPaused() bool {
+	if x != nil && x.Paused != nil {
+		return *x.Paused
+	}
+	return false
+}
+
+// PaceResponse is the pace after the change.
+type PaceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON, the member "pace" of the status document.
+	Document      []byte `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaceResponse) Reset() {
+	*x = PaceResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaceResponse) ProtoMessage() {}
+
+func (x *PaceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaceResponse.ProtoReflect.Descriptor instead.
+func (*PaceResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PaceResponse) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
 var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
@@ -409,11 +536,26 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x11valid_nanoseconds\x18\x01 \x01(\x04R\x10validNanoseconds\"@\n" +
 	"\x0eInviteResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x10R\aexpires2\xed\x01\n" +
+	"\aexpires\x18\x02 \x01(\x10R\aexpires\"\x8d\x02\n" +
+	"\vPaceRequest\x12\x1d\n" +
+	"\aprofile\x18\x01 \x01(\tH\x00R\aprofile\x88\x01\x01\x12-\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x04H\x01R\x0ebytesPerSecond\x88\x01\x01\x12-\n" +
+	"\x10reads_per_second\x18\x03 \x01(\x04H\x02R\x0ereadsPerSecond\x88\x01\x01\x12\x19\n" +
+	"\x05hours\x18\x04 \x01(\tH\x03R\x05hours\x88\x01\x01\x12\x1b\n" +
+	"\x06paused\x18\x05 \x01(\bH\x04R\x06paused\x88\x01\x01B\n" +
+	"\n" +
+	"\b_profileB\x13\n" +
+	"\x11_bytes_per_secondB\x13\n" +
+	"\x11_reads_per_secondB\b\n" +
+	"\x06_hoursB\t\n" +
+	"\a_paused\"*\n" +
+	"\fPaceResponse\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument2\xaa\x02\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
-	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponse\x12;\n" +
+	"\x04Pace\x12\x18.mailtwin.v1.PaceRequest\x1a\x19.mailtwin.v1.PaceResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -427,7 +569,7 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),       // 0: mailtwin.v1.StatusRequest
 	(*StatusResponse)(nil),      // 1: mailtwin.v1.StatusResponse
@@ -435,20 +577,24 @@ var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*ShowJournalResponse)(nil), // 3: mailtwin.v1.ShowJournalResponse
 	(*InviteRequest)(nil),       // 4: mailtwin.v1.InviteRequest
 	(*InviteResponse)(nil),      // 5: mailtwin.v1.InviteResponse
-	(*Position)(nil),            // 6: mailtwin.v1.Position
-	(*Facts)(nil),               // 7: mailtwin.v1.Facts
+	(*PaceRequest)(nil),         // 6: mailtwin.v1.PaceRequest
+	(*PaceResponse)(nil),        // 7: mailtwin.v1.PaceResponse
+	(*Position)(nil),            // 8: mailtwin.v1.Position
+	(*Facts)(nil),               // 9: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	6, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	7, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	8, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	9, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
 	0, // 2: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
 	2, // 3: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
 	4, // 4: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
-	1, // 5: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3, // 6: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5, // 7: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
+	6, // 5: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
+	1, // 6: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3, // 7: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	5, // 8: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	7, // 9: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name
@@ -460,13 +606,14 @@ func file_mailtwin_v1_operator_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
+	file_mailtwin_v1_operator_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	OperatorService_Status_FullMethodName      = "/mailtwin.v1.OperatorService/Status"
 	OperatorService_ShowJournal_FullMethodName = "/mailtwin.v1.OperatorService/ShowJournal"
 	OperatorService_Invite_FullMethodName      = "/mailtwin.v1.OperatorService/Invite"
+	OperatorService_Pace_FullMethodName        = "/mailtwin.v1.OperatorService/Pace"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -40,6 +41,9 @@ type OperatorServiceClient interface {
 	ShowJournal(ctx context.Context, in *ShowJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ShowJournalResponse], error)
 	// Invite makes a token for one more mirror.
 	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
+	// Pace changes how much the array is asked for beside live mail, as far as
+	// fields are set, and tells how much that is.
+	Pace(ctx context.Context, in *PaceRequest, opts ...grpc.CallOption) (*PaceResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -98,6 +102,16 @@ func (c *operatorServiceClient) Invite(ctx context.Context, in *InviteRequest, o
 	return out, nil
 }
 
+func (c *operatorServiceClient) Pace(ctx context.Context, in *PaceRequest, opts ...grpc.CallOption) (*PaceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PaceResponse)
+	err := c.cc.Invoke(ctx, OperatorService_Pace_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -111,6 +125,9 @@ type OperatorServiceServer interface {
 	ShowJournal(*ShowJournalRequest, grpc.ServerStreamingServer[ShowJournalResponse]) error
 	// Invite makes a token for one more mirror.
 	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
+	// Pace changes how much the array is asked for beside live mail, as far as
+	// fields are set, and tells how much that is.
+	Pace(context.Context, *PaceRequest) (*PaceResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -129,6 +146,9 @@ func (UnimplementedOperatorServiceServer) ShowJournal(*ShowJournalRequest, grpc.
 }
 func (UnimplementedOperatorServiceServer) Invite(context.Context, *InviteRequest) (*InviteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Invite not implemented")
+}
+func (UnimplementedOperatorServiceServer) Pace(context.Context, *PaceRequest) (*PaceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pace not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -191,6 +211,24 @@ func _OperatorService_Invite_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_Pace_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PaceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).Pace(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_Pace_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).Pace(ctx, req.(*PaceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -201,6 +239,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Invite",
 			Handler:    _OperatorService_Invite_Handler,
+		},
+		{
+			MethodName: "Pace",
+			Handler:    _OperatorService_Pace_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
