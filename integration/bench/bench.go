@@ -59,6 +59,7 @@ func (s settings) measure(ctx context.Context) (err error) {
 		{"bc", b.changesOfAPair},
 		{"f", b.oneBody},
 		{"e", b.memory},
+		{"h", b.foreground},
 	}
 	for _, c := range cases {
 		if !strings.ContainsAny(b.only, c.letters) {

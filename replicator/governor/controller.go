@@ -14,7 +14,8 @@ const (
 	probeTime    = 250 * time.Millisecond
 	probeMore    = 1.25             // of the capacity
 	firstHold    = 20 * time.Second // before a probe
-	lastHold     = 10 * time.Minute
+	lastHold     = 2 * time.Minute
+	probeCalm    = 2 * time.Second // without strain, before a probe
 	nextHold     = time.Second // after a probe that found more
 	blindHold    = 2 * time.Second
 	slowReads    = 10 * time.Millisecond // above the baseline: a read that had to wait
@@ -74,7 +75,9 @@ type controller struct {
 	phase   phase
 	inPhase time.Duration
 	calm    time.Duration // since the last strain
-	hold    time.Duration // calm that a probe needs
+	strains int           // windows in a row with strain
+	probed  time.Duration // since the last probe
+	hold    time.Duration // between two probes
 	before  float64       // the rate before a probe
 	found   int           // probes in a row that found more
 	busyOps float64       // operations in windows that began and ended with a wait
@@ -105,6 +108,7 @@ func (c *controller) decide(w window) {
 	c.strain = c.strained(w)
 	c.inPhase += w.passed
 	c.calm += w.passed
+	c.probed += w.passed
 	if c.manner.unbound {
 		c.inFlight = c.manner.inFlight
 		return
@@ -214,7 +218,7 @@ func (c *controller) measure(w window, bad bool) {
 func (c *controller) settle() {
 	c.rate = max(c.manner.floor, min(c.rate, c.used-(c.total-c.target())/c.perUnit))
 	c.enter(cruising)
-	c.calm, c.recent = 0, c.recent[:0]
+	c.calm, c.probed, c.strains, c.recent = 0, 0, 0, c.recent[:0]
 }
 
 // target is how many operations a second all together may use.
@@ -223,9 +227,11 @@ func (c *controller) target() float64 { return c.capacity * c.manner.headroom }
 // cruise holds the operations of all at the target.
 func (c *controller) cruise(w window, bad bool) {
 	if bad {
+		c.strains++
 		c.yield()
 		return
 	}
+	c.strains = 0
 	spare := (c.target() - c.total) / c.perUnit
 	step := min(1, w.passed.Seconds()/lookInterval.Seconds())
 	switch {
@@ -234,7 +240,7 @@ func (c *controller) cruise(w window, bad bool) {
 	case w.limited:
 		c.rate += 0.25 * min(spare, max(c.rate, c.manner.floor)) * step
 	}
-	if c.calm >= c.hold && w.limited && spare < c.rate/4 {
+	if c.probed >= c.hold && c.calm >= min(c.hold, probeCalm) && w.limited && spare < c.rate/4 {
 		c.before = c.rate
 		c.rate = min(c.rate, c.used) + (probeMore*c.capacity-c.total)/c.perUnit
 		c.enter(probing)
@@ -242,10 +248,12 @@ func (c *controller) cruise(w window, bad bool) {
 	}
 }
 
-// yield lets others go first.
+// yield lets others go first. What was taken for the capacity is lowered only
+// when the strain does not end at once, though all do about as much as they
+// may: else it has another reason.
 func (c *controller) yield() {
-	if c.calm > 2*time.Second { // once for each time of trouble
-		c.capacity *= 0.98
+	if c.strains >= 2 && c.total > 0.9*c.target() {
+		c.capacity *= 0.97
 	}
 	if c.busy >= measureTime {
 		measured := c.busyOps / c.busy.Seconds()
@@ -271,7 +279,7 @@ func (c *controller) probe(bad bool) {
 		c.found++
 	}
 	c.rate = c.before
-	c.calm = 0
+	c.calm, c.probed = 0, 0
 	c.enter(cruising)
 	if c.found >= 3 {
 		c.found = 0

@@ -34,7 +34,7 @@
 //   - probing: now and then, when all was quiet, for a quarter of a second a
 //     little more than the capacity is asked for, to learn of a larger one.
 //     The first read that has to wait ends it. The pauses between probes that
-//     find nothing double, up to ten minutes, because whoever reads in that
+//     find nothing double, up to two minutes, because whoever reads in that
 //     moment waits too.
 //
 // Signs of strain are: our own reads take longer than an idle array takes (the

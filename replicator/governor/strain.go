@@ -26,7 +26,10 @@ type strain struct {
 
 // othersMatter is the share of time from which on it counts that others wait
 // for some disk, not known which: then half of an excess is enough.
-const othersMatter = 0.3
+const (
+	othersMatter = 0.3
+	othersExcess = 1.5 // and if a member answers somewhat later, too
+)
 
 // memberExcess is from how many baselines on a member of the array is slow,
 // if its reads take memberSlack longer as well.
@@ -41,8 +44,8 @@ func (c *controller) strained(w window) strain {
 		return strain{}
 	}
 	base := c.own.value
-	limit := c.manner.strained(base)
-	if w.others > othersMatter {
+	limit := max(c.manner.strained(base), base+2*c.own.spread)
+	if w.others > othersMatter && w.member.excess > othersExcess {
 		limit = (limit + base) / 2
 	}
 	switch {
