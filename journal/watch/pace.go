@@ -1,8 +1,8 @@
 package watch
 
 // leave waits until that many names may be looked at, and returns what to call
-// when they have been. Meanwhile hints are served: live mail never waits for
-// what can wait.
+// when they have been. Meanwhile hints are served, and directories that have
+// just appeared are listed: live mail never waits for what can wait.
 func (w *Watcher) leave(names int) (done func(), err error) {
 	for {
 		done, wait := w.cfg.Pace.Look(names)
@@ -17,6 +17,11 @@ func (w *Watcher) leave(names int) (done func(), err error) {
 		}
 		if err := w.serve(); err != nil {
 			return nil, err
+		}
+		if p, ok := w.dirty.takeDir(); ok {
+			if err := w.list(p, false); err != nil {
+				return nil, err
+			}
 		}
 	}
 }

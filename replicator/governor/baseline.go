@@ -19,7 +19,6 @@ type baseline struct {
 	sum     time.Duration
 	reads   int
 	value   time.Duration
-	spread  time.Duration // how far above it nine of ten batches are
 }
 
 // add notes reads which took sum together. quiet says that nobody else used
@@ -45,7 +44,6 @@ func (b *baseline) add(sum time.Duration, reads int, quiet bool) {
 	}
 	sorted := slices.Sorted(slices.Values(b.batches))
 	b.value = sorted[len(sorted)/5]
-	b.spread = sorted[len(sorted)*9/10] - b.value
 }
 
 // known reports whether there is a baseline.

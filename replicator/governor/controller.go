@@ -16,7 +16,7 @@ const (
 	firstHold    = 20 * time.Second // before a probe
 	lastHold     = 2 * time.Minute
 	probeCalm    = 2 * time.Second // without strain, before a probe
-	nextHold     = time.Second // after a probe that found more
+	nextHold     = time.Second     // after a probe that found more
 	blindHold    = 2 * time.Second
 	slowReads    = 10 * time.Millisecond // above the baseline: a read that had to wait
 	headLatency  = time.Millisecond      // from here on a disk is taken to have heads

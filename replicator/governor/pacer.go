@@ -128,7 +128,7 @@ func (p *pacer) limit(now time.Duration) {
 	c, s := p.law, p.around.settings
 	l := limits{units: c.rate, bytes: float64(s.BytesPerSecond), inFlight: c.inFlight}
 	if c.manner.unbound {
-		l.units = 0
+		l.units, l.inFlight = 0, c.manner.inFlight
 	}
 	if floor := p.around.floored(); floor != "" {
 		l.units, l.inFlight, p.why = c.manner.floor, 1, floor

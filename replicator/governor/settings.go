@@ -51,8 +51,8 @@ func ParseHours(s string) (Hours, error) {
 		return Hours{}, wrong
 	}
 	var h Hours
-	for text, minutes := range map[string]*int{from: &h.from, to: &h.to} {
-		t, err := time.Parse("15:04", strings.TrimSpace(text))
+	for i, minutes := range []*int{&h.from, &h.to} {
+		t, err := time.Parse("15:04", []string{from, to}[i])
 		if err != nil {
 			return Hours{}, wrong
 		}

@@ -44,7 +44,7 @@ func (c *controller) strained(w window) strain {
 		return strain{}
 	}
 	base := c.own.value
-	limit := max(c.manner.strained(base), base+2*c.own.spread)
+	limit := c.manner.strained(base)
 	if w.others > othersMatter && w.member.excess > othersExcess {
 		limit = (limit + base) / 2
 	}

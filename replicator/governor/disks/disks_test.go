@@ -132,6 +132,7 @@ func TestTheDevicesOfABtrfs(t *testing.T) {
 	if err := s.btrfs("/dev/sdd"); err != nil || s.Btrfs != uuid || !reflect.DeepEqual(s.Members, []string{"sdc", "sdd"}) {
 		t.Errorf("%+v, %v", s, err)
 	}
+	s = Set{roots: m.roots}
 	if err := s.btrfs("/dev/sdx"); !errors.Is(err, ErrNoDevice) {
 		t.Errorf("a device of no btrfs: %v", err)
 	}
