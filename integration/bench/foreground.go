@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/mailtwin/mailtwin/integration/pair"
 	"github.com/mailtwin/mailtwin/integration/tree"
 )
 
@@ -73,7 +72,7 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 			return err
 		}
 		defer p.Close()
-		if taken, back, err = b.absent(ctx, array, r, p); err != nil {
+		if taken, back, err = b.absent(ctx, array, r); err != nil {
 			return err
 		}
 		return p.WaitInSync(ctx)
@@ -87,7 +86,13 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 	if err := equal(ctx, store, mirror); err != nil {
 		return err
 	}
-	rows := []row{
+	b.rows = append(b.rows, governed(idle, ours, used, taken, back)...)
+	return b.peersBeside(ctx, array, store, others, ours)
+}
+
+// governed is the bars of a governed sync.
+func governed(idle, ours felt, used, taken, back float64) []row {
+	return []row{
 		{
 			what: "the foreground's p99 beside an initial sync, gentle", ours: milliseconds(ours.p99),
 			peers: "idle: " + milliseconds(idle.p99), ratio: fmt.Sprintf("%.2f", ours.p99.Seconds()/idle.p99.Seconds()),
@@ -107,13 +112,11 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 			met: back/1000 <= 1.25*idle.p99.Seconds(),
 		},
 	}
-	b.rows = append(b.rows, rows...)
-	return b.peersBeside(ctx, array, store, others, idle, ours)
 }
 
 // peersBeside measures what rsync does to the foreground, at full speed and at
 // our average one.
-func (b *bench) peersBeside(ctx context.Context, array *throttled, store, others string, idle, ours felt) error {
+func (b *bench) peersBeside(ctx context.Context, array *throttled, store, others string, ours felt) error {
 	size, err := sizeOf(store)
 	if err != nil {
 		return err
@@ -189,7 +192,7 @@ func (b *bench) beside(ctx context.Context, array *throttled, others string, wor
 // absent lets the foreground be away in the middle of a sync. It returns which
 // share of the device is used 10 s after it has stopped, and the p90 of the
 // foreground, in milliseconds, from 2 s after it is back.
-func (b *bench) absent(ctx context.Context, array *throttled, r *reader, _ *pair.Pair) (taken, back float64, err error) {
+func (b *bench) absent(ctx context.Context, array *throttled, r *reader) (taken, back float64, err error) {
 	pause := func(d time.Duration) {
 		timer := time.NewTimer(d)
 		defer timer.Stop()

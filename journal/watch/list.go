@@ -258,7 +258,7 @@ func anyName(d *beneath.Dir) (bool, error) {
 
 // namesAtOnce is how many names a scan looks at with one leave: their inodes
 // lie in a few blocks.
-const namesAtOnce = 128
+const namesAtOnce = 32
 
 // putAll puts names into the catalog as a baseline, a batch at a time.
 func (l *listing) putAll(names []journal.Path) error {

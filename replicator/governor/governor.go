@@ -22,6 +22,8 @@ type Sensors interface {
 	Counters() Counters
 	// Stalls reads how long processes have waited for disks.
 	Stalls() Stalls
+	// Asked counts what this process has had read from disks, in any unit.
+	Asked() int64
 }
 
 // HealthState is how an array is.
@@ -179,7 +181,7 @@ func (g *Governor) Read(ctx context.Context, bytes int64) (done func(fromDevice 
 	for {
 		started, wait, changed := g.ask(units(bytes), bytes)
 		if wait == 0 {
-			return func(fromDevice bool) { g.done(started, fromDevice) }, nil
+			return func(fromDevice bool) { g.done(started, units(bytes), fromDevice) }, nil
 		}
 		var after <-chan time.Time
 		if wait != never {
@@ -201,10 +203,10 @@ func (g *Governor) ask(n float64, bytes int64) (started, wait time.Duration, cha
 	return started, g.pacer.ask(started, n, bytes), g.changed
 }
 
-func (g *Governor) done(started time.Duration, fromDevice bool) {
+func (g *Governor) done(started time.Duration, n float64, fromDevice bool) {
 	g.mu.Lock()
 	full := len(g.pacer.out) >= g.pacer.limits.inFlight
-	due := g.pacer.done(g.now(), started, fromDevice)
+	due := g.pacer.done(g.now(), started, n, fromDevice)
 	if full {
 		g.wakeLocked()
 	}
@@ -221,22 +223,20 @@ func (g *Governor) done(started time.Duration, fromDevice bool) {
 // in the order of their inodes.
 const namesPerUnit = 16
 
-// askAgain is how long to wait for what is not a matter of time.
+// askAgain is the longest to wait before asking again: the rate may have changed.
 const askAgain = 100 * time.Millisecond
 
 // Look asks for leave to look at so many names of the store. It never blocks:
 // it returns what to call when that is done, or how long to wait before asking
 // again.
 func (g *Governor) Look(names int) (done func(), wait time.Duration) {
-	started, wait, _ := g.ask(max(1, float64(names)/namesPerUnit), 0)
-	switch wait {
-	case 0:
-		// Most of it is answered from memory, so it says nothing of the devices.
-		return func() { g.done(started, false) }, 0
-	case never:
-		wait = askAgain
+	n := max(1, float64(names)/namesPerUnit)
+	started, wait, _ := g.ask(n, 0)
+	if wait > 0 {
+		return nil, min(wait, askAgain)
 	}
-	return nil, wait
+	asked := g.cfg.Sensors.Asked()
+	return func() { g.done(started, n, g.cfg.Sensors.Asked() != asked) }, 0
 }
 
 // Live counts live mail that is read. It never waits.

@@ -55,6 +55,7 @@ type blindSensors struct{}
 
 func (blindSensors) Counters() Counters { return Counters{Ops: -1} }
 func (blindSensors) Stalls() Stalls     { return Stalls{Mail: -1, All: -1} }
+func (blindSensors) Asked() int64       { return 0 }
 
 func newGovernor(change func(*Settings)) (*Governor, *handClock) {
 	clock := &handClock{now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.Local)}
@@ -133,7 +134,7 @@ func TestTheCapsHold(t *testing.T) {
 			if p.ask(now, 1, 4096) == 0 {
 				passed++
 				now += 100 * time.Microsecond
-				p.done(now, started, true)
+				p.done(now, started, 1, true)
 			} else {
 				now += 500 * time.Microsecond
 			}
@@ -161,8 +162,8 @@ func TestNoMoreAreOutThanMayBe(t *testing.T) {
 	third := waiting(t.Context(), g, 10)
 	clock.pass(time.Hour)
 	select {
-	case <-third:
-		t.Fatal("a third leave was given")
+	case err := <-third:
+		t.Fatal("a third leave was given", err)
 	default:
 	}
 	done[0](true)

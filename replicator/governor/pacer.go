@@ -183,16 +183,16 @@ func (p *pacer) occupy(now time.Duration) {
 	p.busyAt = now
 }
 
-// done ends the leave that was given at started. measured says that a device
-// was asked, so that it counts how long it took. It reports whether a look is
-// due that should not wait.
-func (p *pacer) done(now, started time.Duration, measured bool) bool {
+// done ends the leave for n units that was given at started. measured says that
+// a device was asked, so that it counts how long a unit took. It reports whether
+// a look is due that should not wait.
+func (p *pacer) done(now, started time.Duration, n float64, measured bool) bool {
 	p.occupy(now)
 	if i := slices.Index(p.out, started); i >= 0 {
 		p.out = slices.Delete(p.out, i, i+1)
 	}
 	if measured {
-		took := now - started
+		took := time.Duration(float64(now-started) / max(n, 1))
 		p.window.reads++
 		p.window.took += took
 		p.window.slow = p.window.slow || p.law.waited(took)

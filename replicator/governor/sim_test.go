@@ -272,7 +272,7 @@ func (b *bulk) leave(bytes int64, ops int, then func()) {
 				b.d.submit(step)
 				return
 			}
-			if b.p.done(b.w.now, started, true) {
+			if b.p.done(b.w.now, started, 1, true) {
 				b.look()
 			}
 			then()

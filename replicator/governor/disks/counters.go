@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mailtwin/mailtwin/replicator/governor"
 )
 
@@ -63,6 +65,15 @@ func (s *Sensors) Stalls() governor.Stalls {
 		}
 	}
 	return out
+}
+
+// Asked implements governor.Sensors.
+func (s *Sensors) Asked() int64 {
+	var usage unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
+		return 0
+	}
+	return usage.Inblock
 }
 
 func readPressure(path string) (time.Duration, error) {
