@@ -11,6 +11,7 @@ const (
 	lookInterval = 200 * time.Millisecond // between two decisions otherwise
 	measureTime  = 350 * time.Millisecond // at the limit, to know the capacity
 	measureLimit = 900 * time.Millisecond // and no longer than this
+	restTime     = 200 * time.Millisecond // at the floor, for others to be done
 	probeTime    = 250 * time.Millisecond
 	probeMore    = 1.25             // of the capacity
 	firstHold    = 20 * time.Second // before a probe
@@ -76,6 +77,7 @@ type controller struct {
 	inPhase time.Duration
 	calm    time.Duration // since the last strain
 	strains int           // windows in a row with strain
+	rest    time.Duration // that is left of a rest at the floor
 	probed  time.Duration // since the last probe
 	hold    time.Duration // between two probes
 	before  float64       // the rate before a probe
@@ -232,13 +234,19 @@ func (c *controller) cruise(w window, bad bool) {
 		return
 	}
 	c.strains = 0
+	if c.rest > 0 {
+		if c.rest -= w.passed; c.rest <= 0 {
+			c.recent = c.recent[:0] // it was no measure of what is asked for
+		}
+		return
+	}
 	spare := (c.target() - c.total) / c.perUnit
 	step := min(1, w.passed.Seconds()/lookInterval.Seconds())
 	switch {
 	case spare < 0:
 		c.rate += 0.4 * spare * step
 	case w.limited:
-		c.rate += 0.25 * min(spare, max(c.rate, c.manner.floor)) * step
+		c.rate += 0.35 * min(spare, max(c.rate, c.manner.floor)) * step
 	}
 	if c.probed >= c.hold && c.calm >= min(c.hold, probeCalm) && w.limited && spare < c.rate/4 {
 		c.before = c.rate
@@ -248,7 +256,8 @@ func (c *controller) cruise(w window, bad bool) {
 	}
 }
 
-// yield lets others go first. What was taken for the capacity is lowered only
+// yield lets others go first: they mostly want much for a moment, so we stop
+// for one, and go on a little slower. What was taken for the capacity is lowered only
 // when the strain does not end at once, though all do about as much as they
 // may: else it has another reason.
 func (c *controller) yield() {
@@ -260,8 +269,19 @@ func (c *controller) yield() {
 		c.capacity = min(max((c.capacity+measured)/2, 0.7*c.capacity), 1.05*c.capacity)
 		c.busyOps, c.busy = 0, 0
 	}
-	c.rate = min(c.rate, max(c.used, c.manner.floor)) * c.manner.decrease
 	c.calm = 0
+	if c.rest <= 0 {
+		c.rate = min(c.rate, max(c.used, c.manner.floor)) * c.manner.decrease
+	}
+	c.rest = restTime
+}
+
+// allowed returns the rate that holds now.
+func (c *controller) allowed() float64 {
+	if c.rest > 0 {
+		return c.manner.floor
+	}
+	return c.rate
 }
 
 // probe looks whether the capacity is larger by now.

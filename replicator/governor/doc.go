@@ -30,7 +30,8 @@
 //     a share of the capacity (headroom). Others' reads show in the devices'
 //     counters as soon as they are made, so they are given way to before
 //     anyone has to wait, and when they end, what they leave is taken. A sign
-//     of strain all the same halves the rate at once.
+//     of strain all the same stops us for some tenths of a second, but for the
+//     floor, and lowers the rate.
 //   - probing: now and then, when all was quiet, for a quarter of a second a
 //     little more than the capacity is asked for, to learn of a larger one.
 //     The first read that has to wait ends it. The pauses between probes that

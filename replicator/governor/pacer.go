@@ -126,7 +126,7 @@ func (a circumstances) floored() string {
 // limit finds the limits that hold now.
 func (p *pacer) limit(now time.Duration) {
 	c, s := p.law, p.around.settings
-	l := limits{units: c.rate, bytes: float64(s.BytesPerSecond), inFlight: c.inFlight}
+	l := limits{units: c.allowed(), bytes: float64(s.BytesPerSecond), inFlight: c.inFlight}
 	if c.manner.unbound {
 		l.units, l.inFlight = 0, c.manner.inFlight
 	}

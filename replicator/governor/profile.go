@@ -31,12 +31,12 @@ type manner struct {
 func (p Profile) manner() manner {
 	switch p {
 	case Normal:
-		return manner{headroom: 0.9, factor: 2.5, slack: 5 * time.Millisecond, decrease: 0.7, pressure: 0.2, duty: 0.8, inFlight: 8, floor: 10}
+		return manner{headroom: 0.9, factor: 2.5, slack: 5 * time.Millisecond, decrease: 0.9, pressure: 0.2, duty: 0.8, inFlight: 8, floor: 10}
 	case Evacuate:
 		return manner{unbound: true, inFlight: 16, floor: 10}
 	case Gentle:
 	}
-	return manner{headroom: 0.82, factor: 1.6, slack: 2 * time.Millisecond, decrease: 0.5, pressure: 0.05, duty: 0.5, inFlight: 4, floor: 2}
+	return manner{headroom: 0.82, factor: 1.6, slack: 2 * time.Millisecond, decrease: 0.85, pressure: 0.05, duty: 0.5, inFlight: 4, floor: 2}
 }
 
 // strained returns the latency from which on there is strain, where an idle

@@ -40,10 +40,10 @@ const (
 
 // strained looks for a sign of strain in a window, the clearest first.
 func (c *controller) strained(w window) strain {
-	if c.manner.unbound || !c.own.known() {
+	if c.manner.unbound {
 		return strain{}
 	}
-	base := c.own.value
+	base := c.base()
 	limit := c.manner.strained(base)
 	if w.others > othersMatter && w.member.excess > othersExcess {
 		limit = (limit + base) / 2
@@ -63,7 +63,19 @@ func (c *controller) strained(w window) strain {
 
 // waited reports whether a read that took so long had to wait for others.
 func (c *controller) waited(took time.Duration) bool {
-	return c.own.known() && took > c.own.value+max(slowReads, 4*c.own.value)
+	return took > c.base()+max(slowReads, 4*c.base())
+}
+
+// slowest is more than any idle array takes for a read: what is measured in
+// the first moments may be of a busy one.
+const slowest = 20 * time.Millisecond
+
+// base is the latency that is taken for that of the idle array.
+func (c *controller) base() time.Duration {
+	if !c.own.known() {
+		return slowest
+	}
+	return min(c.own.value, slowest)
 }
 
 // words puts the state of the law into words.

@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -75,7 +76,10 @@ func matches(info beneath.Info, item catalog.Item) bool {
 // reader reads the content, once.
 func (s *source) reader() io.Reader {
 	if s.bulk != nil {
-		return io.LimitReader(s.bulk, s.item.Facts.Size)
+		// Whoever reads in smaller steps must not make each of them one of the
+		// disk: nothing is read ahead.
+		size := min(max(s.item.Facts.Size, 1), pieceOfBulk)
+		return io.LimitReader(bufio.NewReaderSize(s.bulk, int(size)), s.item.Facts.Size)
 	}
 	return io.LimitReader(s.file, s.item.Facts.Size)
 }
