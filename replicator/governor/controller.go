@@ -9,12 +9,12 @@ const (
 	startRate    = 500.0                  // units a second that a search begins with
 	searchUnits  = 16                     // after which it doubles
 	lookInterval = 200 * time.Millisecond // between two decisions otherwise
-	measureTime  = 350 * time.Millisecond // at the limit, to know the capacity
-	measureLimit = 900 * time.Millisecond // and no longer than this
+	measureTime  = 250 * time.Millisecond // at the limit, to know the capacity
+	measureLimit = 500 * time.Millisecond // and no longer than this
 	restTime     = 200 * time.Millisecond // at the floor, for others to be done
 	probeTime    = 250 * time.Millisecond
-	probeMore    = 1.25             // of the capacity
-	firstHold    = 20 * time.Second // before a probe
+	probeMore    = 1.25            // of the capacity
+	firstHold    = 5 * time.Second // before a probe
 	lastHold     = 2 * time.Minute
 	probeCalm    = 2 * time.Second // without strain, before a probe
 	nextHold     = time.Second     // after a probe that found more
@@ -194,7 +194,7 @@ func (c *controller) search(w window, bad bool) {
 		c.enter(measuring)
 		c.busyOps, c.busy = 0, 0
 		c.recent = c.recent[:0]
-	case w.limited && w.units >= searchUnits/2:
+	case w.limited && w.units >= c.rate*w.passed.Seconds()/2:
 		c.rate *= 2
 	}
 }
@@ -218,7 +218,7 @@ func (c *controller) measure(w window, bad bool) {
 
 // settle begins to cruise with a capacity that was just measured.
 func (c *controller) settle() {
-	c.rate = max(c.manner.floor, min(c.rate, c.used-(c.total-c.target())/c.perUnit))
+	c.rate = max(c.manner.floor, min(c.rate, c.used-(c.total-c.target())/c.perUnit, c.target()))
 	c.enter(cruising)
 	c.calm, c.probed, c.strains, c.recent = 0, 0, 0, c.recent[:0]
 }
@@ -271,7 +271,9 @@ func (c *controller) yield() {
 	}
 	c.calm = 0
 	if c.rest <= 0 {
-		c.rate = min(c.rate, max(c.used, c.manner.floor)) * c.manner.decrease
+		// What was answered from memory is no measure: a unit may cost an
+		// operation from now on.
+		c.rate = min(c.rate, max(c.used, c.manner.floor), max(c.target(), c.manner.floor)) * c.manner.decrease
 	}
 	c.rest = restTime
 }
