@@ -101,7 +101,7 @@ func TestTakenAndGivenBack(t *testing.T) {
 				w.run(5 * time.Second)
 				got := float64(b.ops-ops) / 5
 				taken += got / 4
-				if got < 0.6*200 {
+				if got < 0.5*200 {
 					t.Errorf("10 s after the foreground has stopped, %.0f of 200 operations/s are used; %s", got, b.p.reason())
 				}
 				f.on = true
