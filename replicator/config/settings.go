@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -35,6 +36,11 @@ func (s setting) sample() string {
 }
 
 func settings() []setting {
+	return slices.Concat(settingsOfNode(), settingsOfRoles(), settingsOfPace(), settingsOfLog())
+}
+
+// settingsOfNode say what the node is and where it keeps what.
+func settingsOfNode() []setting {
 	return []setting{
 		{key: "state_dir", value: func(c *Config) string { return c.StateDir }, comment: `
 			Where the node keeps its journal, its catalog and its keys. If you can,
@@ -64,6 +70,12 @@ func settings() []setting {
 		{table: "journal", key: "segment_size", value: func(c *Config) string { return c.Journal.SegmentSize.String() }, comment: `
 			The size of one of its files, and so of the steps in which it is
 			shortened. Default: 16MiB`},
+	}
+}
+
+// settingsOfRoles say what happens when the node gets another role.
+func settingsOfRoles() []setting {
+	return []setting{
 		{table: "hooks", key: "fence", value: func(c *Config) string { return c.Hooks.Fence }, optional: true,
 			example: "/etc/mailtwin/fence", comment: `
 			A program that makes sure that the old primary takes no more mail. Where
@@ -91,6 +103,11 @@ func settings() []setting {
 			Whose mail lies where in the store, with %u, %n and %d as in Dovecot's
 			mail_location and * for any name. It is needed where "doveadm user"
 			cannot list the users. Default: none`},
+	}
+}
+
+func settingsOfPace() []setting {
+	return []setting{
 		{table: "pace", key: "profile", value: func(c *Config) string { return string(c.Pace.Profile) }, comment: `
 			How considerate everything but live mail is: gentle (nobody notices),
 			normal (faster) or evacuate (as fast as can be). Default: gentle`},
@@ -123,6 +140,11 @@ func settings() []setting {
 			optional: true, example: "/sys/fs/cgroup/system.slice/dovecot.service", comment: `
 			The cgroup of the mail server: how long it waits for the disk is the
 			best sign of strain. Default: none`},
+	}
+}
+
+func settingsOfLog() []setting {
+	return []setting{
 		{table: "log", key: "level", value: func(c *Config) string { return string(c.Log.Level) }, comment: `
 			The least important that is logged: debug, info, warn or error.
 			Default: info`},
