@@ -36,9 +36,11 @@ func (p *program) failoverCommand() *cobra.Command {
 		Short: "Make this mirror the primary",
 		Long: "Makes this mirror the primary. When the primary answers, it stops its mail server, the\n" +
 			"rest of its changes is fetched, both are proven to be equal, and nothing is lost. When\n" +
-			"it does not, the command says what is known to be lost and what is not known, and asks.\n" +
-			"A second run completes what the first one could not. On a primary that was sealed for\n" +
-			"a node which never took over, it takes the mail back.\n\n" + exitCodes,
+			"it does not, the command says what is known to be lost and what is not known, and asks.\n\n" +
+			"The hooks fence and promote of the settings stop the mail server there and start it here.\n" +
+			"A dry run runs the hook promote too, as \"promote before\", which only tests.\n\n" +
+			"When the command was interrupted or failed, run it again: it goes on where it was. On\n" +
+			"a primary that was sealed for a node which never took over, it takes the mail back.\n\n" + exitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := p.daemon()

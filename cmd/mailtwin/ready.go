@@ -20,7 +20,8 @@ func (p *program) readyCommand() *cobra.Command {
 		Long: "After a promotion, waits until the HIGHESTMODSEQ of the user's mailboxes is raised,\n" +
 			"so that IMAP clients see exactly what changed, and puts that user first. Without a\n" +
 			"user it waits for all. Where there is nothing to wait for it returns at once.\n\n" +
-			"It is meant for the post-login script of Dovecot.",
+			"It ends with 1 when the time is over and when the daemon does not answer. It is meant\n" +
+			"for the post-login script of Dovecot, which lets the client in all the same.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			user := ""

@@ -36,7 +36,8 @@ func (p *program) rejoinCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rejoin",
 		Short: "On the former primary: hand over what was never replicated, then be a mirror",
-		Long: `rejoin is for a former primary that is fenced: another node was promoted.
+		Long: `Makes a former primary a mirror of the one that was promoted in its place. It is
+for a node whose status says "fenced".
 
 Mail that this node took and never replicated is delivered to the new primary,
 with its flags and date, and nothing twice. Flags that were changed here are set
@@ -44,6 +45,18 @@ there, unless they were changed there too. Removals and moves are told, and not
 made there. What was expunged there does not come back. What cannot be delivered
 is kept on this node, beneath ..mailtwin/history at the store's root. Then this
 node becomes a mirror, which moves only the difference.
+
+Each message is a line: what happened to it here (new, flags, moved, removed,
+present: not known what; control: no message), and what becomes of it:
+
+  wanted, delivered  it goes to the new primary
+  to-set, set        its flags do
+  there              the new primary has it already
+  not-moved, stays   it was moved or removed here, and is left as it is there
+  conflict           its flags were changed on both sides; those there stay
+  expunged           it was removed there; kept here, in the history
+  doubt              it may have been removed there; kept here, in the history
+  kept               it could not be delivered; kept here, in the history
 
 The mail server must not run here. The command can be given again at any time.`,
 		Args: cobra.NoArgs,
