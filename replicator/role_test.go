@@ -1,14 +1,19 @@
 package replicator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/status"
@@ -201,6 +206,41 @@ func TestUnseal(t *testing.T) {
 	mx1.inSync()
 	mx1.equal(mx2)
 }
+
+// TestSealThatFails: a primary that could not be sealed lets a fenced node in
+// again.
+func TestSealThatFails(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	claim := identity.Claim{Epoch: 2, Name: "mx2"}
+	_, err := mx1.n.Claim(t.Context(), claim)
+	c.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err = mx1.n.Seal(ctx, pairing.SealOrder{Claim: claim}, func(words string) {
+		if strings.Contains(words, "is journaled") {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || mx1.n.state().Sealed {
+		t.Fatalf("sealed: %v", err)
+	}
+	c.must(mx1.n.Unseal(t.Context(), claim))
+	mx1.until("open to fenced nodes", func(status.Document) bool {
+		return grpcstatus.Code(mx1.n.salvageDoor.Salvage(stranger{ctx: t.Context()})) != codes.Unavailable
+	})
+	mx1.write("u/Maildir/new/on.M1P1.host", "Subject: on\n\nbody\n")
+	mx1.inSync()
+	mx1.equal(mx2)
+}
+
+// stranger is the stream of somebody who has not said who it is.
+type stranger struct {
+	pb.SalvageService_SalvageServer
+	ctx context.Context //nolint:containedctx // a stream has one
+}
+
+func (s stranger) Context() context.Context { return s.ctx }
 
 // TestPromotionIsResumed: until it is raised a mirror can go on as one, also
 // after a crash, and be promoted later.

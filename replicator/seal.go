@@ -68,6 +68,7 @@ func (p *primaryPart) works() bool {
 
 // seal stops the mail server, waits until everything that it left is journaled,
 // and ends the journal, durably. What is sealed already is answered at once.
+// After an error the part may end, and the node goes on as primary with another.
 func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(string)) (pairing.Sealed, error) {
 	c := o.Claim
 	p.sealing.Lock()
@@ -94,6 +95,7 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 	} else {
 		say("what the mail server has left is journaled")
 		if _, err := p.watcher.Quiesce(ctx, say); err != nil {
+			p.n.endPart() // the next part lets fenced nodes in again
 			return pairing.Sealed{}, err
 		}
 	}
