@@ -242,6 +242,28 @@ type stranger struct {
 
 func (s stranger) Context() context.Context { return s.ctx }
 
+// TestSealedBlind: a primary that has not looked at its store at the end may have
+// mail that nobody knows of, so it is fenced and can be salvaged.
+func TestSealedBlind(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	mx2.until("following", func(d status.Document) bool { return d.Epoch == 1 })
+	claim := identity.Claim{Epoch: 2, Name: "mx2"}
+	_, err := mx1.n.Claim(t.Context(), claim)
+	c.must(err)
+	sealed, err := mx1.n.Seal(t.Context(), pairing.SealOrder{Claim: claim, Blind: true}, func(string) {})
+	c.must(err)
+	mx1.stop()
+	mx1.start() // it remembers
+	mx2.until("drained", func(status.Document) bool {
+		s, err := mx2.n.standing()
+		return err == nil && s.Position == sealed.Position && s.Exact
+	})
+	mx2.promote()
+	mx2.n.crownAll(t.Context())
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == "fenced" })
+}
+
 // TestPromotionIsResumed: until it is raised a mirror can go on as one, also
 // after a crash, and be promoted later.
 func TestPromotionIsResumed(t *testing.T) {
