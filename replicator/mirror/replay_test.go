@@ -11,6 +11,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -19,6 +20,11 @@ type bench struct {
 	*fixture
 	k *committer
 }
+
+// deaf is a stream that takes everything and says nothing.
+type deaf struct{ fakeStream }
+
+func (deaf) Send(*pb.ReplicateRequest) error { return nil }
 
 func newBench(t *testing.T) *bench {
 	f := newFixture(t)
