@@ -139,8 +139,13 @@ type Stamp struct {
 }
 
 // SameFile reports whether both stamps are of one file.
-func (s Stamp) SameFile(o Stamp) bool {
-	return s.Inode == o.Inode && s.Device == o.Device && s.Birth == o.Birth && s.Inode != 0
+func (s Stamp) SameFile(o Stamp) bool { return s.Device == o.Device && s.SameInode(o) }
+
+// SameInode reports whether both stamps are of one file, if they are of one file
+// system: that can have another device number after each start of the machine,
+// so a stamp that was kept over a start may name a device that is no more.
+func (s Stamp) SameInode(o Stamp) bool {
+	return s.Inode == o.Inode && s.Birth == o.Birth && s.Inode != 0
 }
 
 // Kind is what an entry does.

@@ -31,6 +31,7 @@ const trimInterval = 10 * time.Second
 type primaryPart struct {
 	n       *node
 	st      identity.State
+	root    *beneath.Root
 	journal *journal.Log
 	watcher *watch.Watcher
 	server  *primary.Server
@@ -72,7 +73,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	p := &primaryPart{n: n, st: st, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
+	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
 	p.enough, p.observed = make(chan struct{}), make(chan struct{})
 	p.pace = newPacing(n)
 	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })

@@ -137,15 +137,20 @@ func (n *node) loseAuthority() {
 }
 
 // endsAt reports whether this node is a primary whose journal is sealed and ends
-// at a place, all of which its catalog has, durably.
+// at a place, all of which its catalog has, durably, and nothing else is in its
+// store.
 func (n *node) endsAt(start journal.Position) bool {
 	p, ok := n.current().(*primaryPart)
 	if !ok || start == (journal.Position{}) || p.journal.Head() != start {
 		return false
 	}
 	var at journal.Position
-	err := n.catalog.View(func(t *catalog.Tx) error { at = t.Position(); return nil })
-	return err == nil && at == start && n.catalog.Sync() == nil
+	err := n.catalog.View(func(t *catalog.Tx) error {
+		at = t.Position()
+		_, err := t.Meta(metaBlind)
+		return err
+	})
+	return errors.Is(err, catalog.ErrNotFound) && at == start && n.catalog.Sync() == nil
 }
 
 // promise decides on a claim to a coming epoch: what is granted is durable. It

@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -200,6 +201,57 @@ func TestUnseal(t *testing.T) {
 	mx1.until("watching", func(d status.Document) bool { return d.Store.State == "watching" })
 	mx1.inSync()
 	mx1.equal(mx2)
+}
+
+// TestSealThatFails: a primary that could not be sealed lets a fenced node in
+// again.
+func TestSealThatFails(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	claim := identity.Claim{Epoch: 2, Name: "mx2"}
+	_, err := mx1.n.Claim(t.Context(), claim)
+	c.must(err)
+	before := mx1.n.current()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err = mx1.n.Seal(ctx, pairing.SealOrder{Claim: claim}, func(words string) {
+		if strings.Contains(words, "is journaled") {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || mx1.n.state().Sealed {
+		t.Fatalf("sealed: %v", err)
+	}
+	c.must(mx1.n.Unseal(t.Context(), claim))
+	// The door to the salvage is shut for the part that was to be sealed.
+	mx1.until("open to fenced nodes", func(d status.Document) bool {
+		return mx1.n.current() != before && d.Store.State == "watching"
+	})
+	mx1.write("u/Maildir/new/on.M1P1.host", "Subject: on\n\nbody\n")
+	mx1.inSync()
+	mx1.equal(mx2)
+}
+
+// TestSealedBlind: a primary that has not looked at its store at the end may have
+// mail that nobody knows of, so it is fenced and can be salvaged.
+func TestSealedBlind(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	mx2.until("following", func(d status.Document) bool { return d.Epoch == 1 })
+	claim := identity.Claim{Epoch: 2, Name: "mx2"}
+	_, err := mx1.n.Claim(t.Context(), claim)
+	c.must(err)
+	sealed, err := mx1.n.Seal(t.Context(), pairing.SealOrder{Claim: claim, Blind: true}, func(string) {})
+	c.must(err)
+	mx1.stop()
+	mx1.start() // it remembers
+	mx2.until("drained", func(status.Document) bool {
+		s, err := mx2.n.standing()
+		return err == nil && s.Position == sealed.Position && s.Exact
+	})
+	mx2.promote()
+	mx2.n.crownAll(t.Context())
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == "fenced" })
 }
 
 // TestPromotionIsResumed: until it is raised a mirror can go on as one, also

@@ -68,6 +68,7 @@ func (p *primaryPart) works() bool {
 
 // seal stops the mail server, waits until everything that it left is journaled,
 // and ends the journal, durably. What is sealed already is answered at once.
+// After an error the part may end, and the node goes on as primary with another.
 func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(string)) (pairing.Sealed, error) {
 	c := o.Claim
 	p.sealing.Lock()
@@ -93,11 +94,12 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		say("the store is not looked at again")
 	} else {
 		say("what the mail server has left is journaled")
-		if _, err := p.watcher.Quiesce(ctx, say); err != nil {
+		if err := p.lookOnce(ctx, say); err != nil {
+			p.n.endPart() // the next part lets fenced nodes in again
 			return pairing.Sealed{}, err
 		}
 	}
-	if err := p.end(ctx, c); err != nil {
+	if err := p.end(ctx, o); err != nil {
 		return pairing.Sealed{}, err
 	}
 	out, err := p.sealed()
@@ -113,9 +115,31 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 	return out, nil
 }
 
+// lookOnce waits until everything that the mail server has left is journaled, and
+// makes it durable in the store: the node will be a mirror of which the catalog
+// says what it has, and a power cut must not take anything of that back.
+func (p *primaryPart) lookOnce(ctx context.Context, say func(string)) error {
+	if _, err := p.watcher.Quiesce(ctx, say); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- p.root.SyncFS() }() // it hangs if the array does
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("make the store durable: %w", context.Cause(ctx))
+	}
+}
+
+// metaBlind is set in the catalog of a node that has sealed its journal without
+// a last look at the store: there may be mail in the store that nobody knows of.
+const metaBlind = "seal.blind"
+
 // end seals the journal and stops the observer, and makes that durable. After an
 // error the node goes on with a journal that is opened anew.
-func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
+func (p *primaryPart) end(ctx context.Context, o pairing.SealOrder) error {
+	c := o.Claim
 	if _, err := p.journal.Seal(); err != nil {
 		return err
 	}
@@ -126,7 +150,16 @@ func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 		p.n.endPart()
 		return context.Cause(ctx)
 	}
-	_, _, err := p.n.decide(func(s identity.State) (identity.State, error) {
+	var blind []byte
+	if o.Blind {
+		blind = []byte{1}
+	}
+	err := p.n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaBlind, blind) })
+	if err != nil {
+		p.n.endPart()
+		return err
+	}
+	_, _, err = p.n.decide(func(s identity.State) (identity.State, error) {
 		if s.Promised != c {
 			return s, refuse("", "%v does not hold any more: %v is promised", c, s.Promised)
 		}

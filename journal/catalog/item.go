@@ -19,7 +19,9 @@ type Item struct {
 	// Digest, of a directory, covers all beneath it; the catalog keeps it.
 	Digest Digest
 	// Observed, of a directory, is its mtime (nanoseconds since 1970) at its
-	// last complete observation; 0 means that it must be listed.
+	// last complete observation; 0 means that it must be listed. Each change of
+	// a name in it makes it 0: a power cut can take the change back, and the
+	// mtime with it, which would then say that nothing has happened.
 	Observed int64
 	// Link, unless 0, names the group of hard links that a file or symbolic
 	// link belongs to.

@@ -299,9 +299,11 @@ func (t *Tx) makeDir(up dirID, p journal.Path, it Item) (dirID, error) {
 	if err := t.clear(up, p.Name()); err != nil {
 		return 0, err
 	}
-	if _, err := t.touch(up); err != nil {
+	into, err := t.touch(up)
+	if err != nil {
 		return 0, err
 	}
+	into.Observed = 0
 	r := newRecord(it)
 	r.Dir = t.state.next
 	t.state.next++

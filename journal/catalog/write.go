@@ -61,6 +61,9 @@ func (t *Tx) replace(dir dirID, name string, old, r *record) error {
 		return err
 	}
 	t.changes++
+	if old == nil || r == nil || old.Stamp.Inode != r.Stamp.Inode {
+		n.Observed = 0
+	}
 	if old != nil {
 		t.unaccount(n, name, old)
 	}
@@ -157,6 +160,7 @@ func (t *Tx) detach(dir dirID) error {
 		return err
 	}
 	t.changes++
+	t.nodes[n.up].Observed = 0 // it was touched with what is in it
 	t.relocated()
 	if err := t.index(n.up, n.name, n.marks(), marks{}); err != nil {
 		return err
@@ -178,9 +182,11 @@ func (t *Tx) moveDir(dir dirID, to journal.Path, change func(r *record)) error {
 	if err := t.clear(up, to.Name()); err != nil {
 		return err
 	}
-	if _, err := t.touch(up); err != nil {
+	into, err := t.touch(up)
+	if err != nil {
 		return err
 	}
+	into.Observed = 0
 	n.up, n.name = up, to.Name()
 	change(&n.record)
 	t.relocated()

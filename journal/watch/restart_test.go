@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/watch"
@@ -96,6 +97,52 @@ func TestRestartChanged(t *testing.T) {
 		"rmdir u2/.Z",
 	}
 	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+// TestRolledBack takes back a rename and a removal that were journaled already,
+// as a power cut does: the directories have the time again that they had when
+// they were listed last.
+func TestRolledBack(t *testing.T) {
+	f := newFixture(t)
+	f.write("u1/new/1.h", "one")
+	f.write("u1/cur/2.h:2,S", "two")
+	f.start()
+	f.settled()
+	f.restart() // from here on all directories are known
+	f.settled()
+	before := make(map[string]time.Time)
+	for _, d := range []string{"u1/new", "u1/cur"} {
+		info, err := os.Stat(f.path(d))
+		f.must(err)
+		before[d] = info.ModTime()
+	}
+	aside := filepath.Join(t.TempDir(), "2.h")
+	f.close()
+	settle := f.cfg.Timing.Settle
+	f.cfg.Timing.Settle = time.Hour
+	f.start()
+	f.wait("watching", f.idle)
+	f.rename("u1/new/1.h", "u1/cur/1.h:2,")
+	f.must(os.Rename(f.path("u1/cur/2.h:2,S"), aside))
+	f.wait("journaled", func() bool { return len(f.differences()) == 0 })
+	f.close()
+
+	f.rename("u1/cur/1.h:2,", "u1/new/1.h")
+	f.must(os.Rename(aside, f.path("u1/cur/2.h:2,S")))
+	for d, at := range before {
+		f.must(os.Chtimes(f.path(d), at, at))
+	}
+	f.cfg.Timing.Settle = settle
+	f.start()
+	f.settled()
+	var got []string
+	for _, e := range f.rest() {
+		got = append(got, show(e))
+	}
+	slices.Sort(got)
+	if want := []string{"move u1/cur/1.h:2, > u1/new/1.h", "put u1/cur/2.h:2,S"}; !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 }

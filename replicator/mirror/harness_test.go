@@ -482,8 +482,3 @@ func (p *fakePrimary) again() *fakePrimary {
 	q.welcome(q.hello.Position, "")
 	return q
 }
-
-// deaf is a stream that takes everything and says nothing.
-type deaf struct{ fakeStream }
-
-func (deaf) Send(*pb.ReplicateRequest) error { return nil }

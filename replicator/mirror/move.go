@@ -63,7 +63,7 @@ func (a *applier) done(c *change, d *beneath.Dir) error {
 	if errors.Is(err, catalog.ErrNotFound) {
 		err = nil
 	}
-	c.stamp, c.missing = info.Stamp, !known.Stamp.SameFile(info.Stamp)
+	c.stamp, c.missing = info.Stamp, !known.Stamp.SameInode(info.Stamp)
 	return inCatalog(err)
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -18,6 +20,11 @@ type bench struct {
 	*fixture
 	k *committer
 }
+
+// deaf is a stream that takes everything and says nothing.
+type deaf struct{ fakeStream }
+
+func (deaf) Send(*pb.ReplicateRequest) error { return nil }
 
 func newBench(t *testing.T) *bench {
 	f := newFixture(t)
@@ -293,4 +300,26 @@ func TestApplyTwiceAtRandom(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A move that was made before a crash is recognized though the file system has
+// another device number since.
+func TestMovedBeforeAStart(t *testing.T) {
+	b := newBench(t)
+	b.applyTwice([]entry{put("d/a", text("message a"))}, func(int) int { return 0 })
+	err := b.m.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
+		it, err := tx.Lookup("d/a")
+		if err != nil {
+			return err
+		}
+		it.Stamp.Device++
+		return tx.Put("d/a", it)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.k.applied, b.k.received = 0, 0
+	b.applyTwice([]entry{named(journal.KindMove, "d/a", "d/a:2,S")}, func(n int) int { return n })
+	b.complete()
+	b.holds(map[string]file{"d/a:2,S": text("message a")})
 }

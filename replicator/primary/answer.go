@@ -383,7 +383,7 @@ func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
 // still reports whether the catalog knows the file as it was when it was read
 // with the content id.
 func still(now, then catalog.Item, id journal.ContentID) bool {
-	return now.Stamp.SameFile(then.Stamp) && now.Facts.Size == then.Facts.Size &&
+	return now.Stamp.SameInode(then.Stamp) && now.Facts.Size == then.Facts.Size &&
 		now.Facts.Attr.MTime == then.Facts.Attr.MTime &&
 		(!now.Facts.Content.Known() || now.Facts.Content == id)
 }

@@ -164,6 +164,7 @@ func TestReading(t *testing.T) {
 			if c.known {
 				item.Facts.Content = contentID(data)
 			}
+			item.Stamp.Device++ // the machine was started since
 			c.change(p, p.full("m"))
 			src, err := p.server.openItem("m", item)
 			if err == nil {

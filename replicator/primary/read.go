@@ -65,9 +65,10 @@ func (s *Server) openItem(path journal.Path, item catalog.Item) (*source, error)
 	return &source{file: file, item: item, path: path}, nil
 }
 
-// matches reports whether an open file is the one that the catalog knows.
+// matches reports whether an open file is the one that the catalog knows, maybe
+// since before the machine was started.
 func matches(info beneath.Info, item catalog.Item) bool {
-	if item.Stamp.Inode != 0 && !info.Stamp.SameFile(item.Stamp) {
+	if item.Stamp.Inode != 0 && !info.Stamp.SameInode(item.Stamp) {
 		return false
 	}
 	if info.Facts.Size == item.Facts.Size && info.Facts.Attr.MTime == item.Facts.Attr.MTime {

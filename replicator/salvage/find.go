@@ -106,7 +106,7 @@ func (f *finder) open(p journal.Path) (*beneath.Dir, dirState, error) {
 		_ = d.Close()
 		return nil, 0, err
 	}
-	if known != nil && known.Observed != 0 && known.Observed == info.DirMTime && known.Stamp.SameFile(info.Stamp) {
+	if known != nil && known.Observed != 0 && known.Observed == info.DirMTime && known.Stamp.SameInode(info.Stamp) {
 		return d, dirSame, nil
 	}
 	return d, dirDiffers, nil

@@ -305,7 +305,7 @@ func (s *salvager) contentOf(p journal.Path, info beneath.Info) (id journal.Cont
 		if errors.Is(err, catalog.ErrNotFound) {
 			return nil
 		}
-		if err == nil && it.Stamp.SameFile(info.Stamp) && it.Facts.Size == info.Facts.Size && it.Facts.Attr.MTime == info.Facts.Attr.MTime {
+		if err == nil && it.Stamp.SameInode(info.Stamp) && it.Facts.Size == info.Facts.Size && it.Facts.Attr.MTime == info.Facts.Attr.MTime {
 			id = it.Facts.Content
 		}
 		return err

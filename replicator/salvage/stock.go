@@ -92,7 +92,7 @@ func (s *stock) check(d *beneath.Dir, n named) error {
 	}
 	was := &n.item.Facts
 	if !n.item.Missing && info.Facts.Type == was.Type && info.Facts.Size == was.Size && info.Facts.Attr.MTime == was.Attr.MTime &&
-		(n.item.Stamp.Inode == 0 || info.Stamp.SameFile(n.item.Stamp)) {
+		(n.item.Stamp.Inode == 0 || info.Stamp.SameInode(n.item.Stamp)) {
 		return nil
 	}
 	return s.put(d, n.path, info)
