@@ -104,7 +104,7 @@ func (m *Machine) AddHooks() error {
 	settings := string(data)
 	for table, lines := range map[string]string{
 		"hooks": fmt.Sprintf("fence = %q\npromote = %q\ndemote = %q\n", m.hooks["fence"], m.hooks["promote"], m.hooks["demote"]),
-		"imap":  fmt.Sprintf("doveadm = %q\n", "doveadm -c "+m.Dovecot.Config()),
+		"imap":  fmt.Sprintf("doveadm = %q\nusers = \"%%d/%%n/Maildir\"\n", "doveadm -c "+m.Dovecot.Config()),
 	} {
 		// The table may be there, with nothing but comments in it.
 		head := "\n[" + table + "]\n"
