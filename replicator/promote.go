@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -169,23 +170,26 @@ func (f following) Following() failover.Following {
 }
 
 // Drain implements failover.Follower.
-func (f following) Drain(ctx context.Context, to journal.Position, stalled time.Duration) error {
-	best, since := journal.Sequence(0), f.n.opt.Clock.Now()
+func (f following) Drain(ctx context.Context, to journal.Position, lacking uint64, stalled time.Duration) error {
+	best, least, since := journal.Sequence(0), uint64(math.MaxUint64), f.n.opt.Clock.Now()
 	for {
 		changed := f.n.server.Next()
 		s, err := f.n.standing()
 		if err != nil {
 			return err
 		}
-		if s.Position == to && s.Applied == to.Sequence {
-			return nil
-		}
+		there := s.Position == to && s.Applied == to.Sequence
 		switch {
 		case s.Applied > to.Sequence:
 			return fmt.Errorf("this node is at change %d, beyond %d", s.Applied, to.Sequence)
-		case s.Applied > best:
-			best, since = s.Applied, f.n.opt.Clock.Now()
-		case f.n.opt.Clock.Now().Sub(since) > stalled:
+		case there && s.Totals.Missing <= lacking:
+			return nil
+		case s.Applied > best || s.Totals.Missing < least:
+			best, least, since = s.Applied, s.Totals.Missing, f.n.opt.Clock.Now()
+		case f.n.opt.Clock.Now().Sub(since) <= stalled:
+		case there:
+			return nil // nothing but contents lacks
+		default:
 			return fmt.Errorf("%w in %v: this node is at change %d of %d", failover.ErrStalled, stalled, s.Applied, to.Sequence)
 		}
 		select {

@@ -57,34 +57,61 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 	}
 	if m.Dovecot, err = dovecot.Prepare(run, dovecot.Options{
 		Store: store, Everywhere: true, Wrap: h.Wrap(), Name: name,
-		MailOptions: "mail_fsync = always\n",
+		MailOptions: "mail_fsync = always\n" + s.postLogin(h.Dir),
 	}); err != nil {
 		return nil, err
 	}
 	m.base = filepath.Join(run, "base")
+	m.Node = pair.NewNode(s.opt.Binary, h.Dir, name, store, net.JoinHostPort(h.Address, port))
 	m.hooks, err = writePrograms(h.Dir, paths{
 		Dovecot: m.Dovecot.Config(), Base: m.base, Service: hosts.ServiceAddress, Power: s.powerDir(),
+		Mailtwin: s.opt.Binary, Settings: m.Node.Config(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	m.Node = pair.NewNode(s.opt.Binary, h.Dir, name, store, net.JoinHostPort(h.Address, port))
 	m.Node.State = filepath.Join(m.System.Path, "state")
 	m.Node.Enter = h.Wrap()
 	return m, os.WriteFile(m.power, []byte("on\n"), 0o644)
 }
 
-// AddHooks writes the hooks into the node's settings.
+// postLogin returns the settings of a Dovecot that lets clients wait until
+// their mailboxes are ready.
+func (s *Site) postLogin(dir string) string {
+	if !s.opt.Hooks {
+		return ""
+	}
+	return fmt.Sprintf(`service imap {
+  executable = imap imap-postlogin
+}
+service imap-postlogin {
+  executable = script-login %s
+  user = root
+  vsz_limit = 4G
+  unix_listener imap-postlogin {
+  }
+}
+`, filepath.Join(dir, "postlogin"))
+}
+
+// AddHooks writes into the node's settings what a promotion runs: the hooks,
+// and how doveadm is run.
 func (m *Machine) AddHooks() error {
-	settings, err := os.ReadFile(m.Node.Config())
+	data, err := os.ReadFile(m.Node.Config())
 	if err != nil {
 		return err
 	}
-	// The table may be there, with nothing but comments in it.
-	const table = "\n[hooks]\n"
-	before, after, _ := strings.Cut(string(settings), table)
-	hooks := fmt.Sprintf("fence = %q\npromote = %q\ndemote = %q\n", m.hooks["fence"], m.hooks["promote"], m.hooks["demote"])
-	return os.WriteFile(m.Node.Config(), []byte(before+table+hooks+after), 0o600)
+	settings := string(data)
+	for table, lines := range map[string]string{
+		"hooks": fmt.Sprintf("fence = %q\npromote = %q\ndemote = %q\n", m.hooks["fence"], m.hooks["promote"], m.hooks["demote"]),
+		"imap":  fmt.Sprintf("doveadm = %q\nusers = \"%%d/%%n/Maildir\"\n", "doveadm -c "+m.Dovecot.Config()),
+	} {
+		// The table may be there, with nothing but comments in it.
+		head := "\n[" + table + "]\n"
+		before, after, _ := strings.Cut(settings, head)
+		settings = before + head + lines + after
+	}
+	return os.WriteFile(m.Node.Config(), []byte(settings), 0o600)
 }
 
 // StartMail starts the mail server and gives this host the service address.

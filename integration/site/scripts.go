@@ -16,6 +16,9 @@ type paths struct {
 	Power   string // the directory with the state of each host's socket
 	Start   string // the programs
 	Stop    string
+
+	Mailtwin string // the command
+	Settings string // of the node
 }
 
 // The hooks. A fence on the old primary stops its mail server. A fence for
@@ -66,6 +69,11 @@ exec {{.Start}}
 [ "$1" = before ] || exit 0
 exec {{.Stop}}
 `
+	// What Dovecot runs at each login. It never keeps anybody out.
+	postLoginProgram = `#!/bin/sh
+{{.Mailtwin}} ready --config {{.Settings}} --wait 20s -- "$USER" </dev/null >/dev/null
+exec "$@"
+`
 )
 
 // writePrograms writes all programs of a mail host and returns the paths of
@@ -76,6 +84,7 @@ func writePrograms(dir string, p paths) (hooks map[string]string, err error) {
 	for name, text := range map[string]string{
 		"mail-start": startProgram, "mail-stop": stopProgram,
 		"fence": fenceHook, "promote": promoteHook, "demote": demoteHook,
+		"postlogin": postLoginProgram,
 	} {
 		t, err := template.New(name).Parse(text)
 		if err != nil {

@@ -112,7 +112,8 @@
 //
 // Where the mail server was stopped, Watcher.Quiesce tells when everything that
 // it left is in the journal: one scan that began afterwards has ended, and no
-// name is left to be looked at again but those that cannot be read.
+// name is left to be looked at again but those that cannot be read. Snapshots
+// are taken at once then, for nothing changes any more.
 //
 // # Polling
 //

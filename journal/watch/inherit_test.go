@@ -170,6 +170,28 @@ func TestQuiesce(t *testing.T) {
 	}
 }
 
+// TestQuiesceTakesSnapshots: they do not wait until it has been quiet for long.
+func TestQuiesceTakesSnapshots(t *testing.T) {
+	f := withIndex(t)
+	f.cfg.Timing.Snapshot, f.cfg.Timing.SnapshotAtLatest = time.Hour, 2*time.Hour
+	f.start()
+	f.settled()
+	for _, box := range []string{"u1", "u2"} {
+		f.write(box+"/index.log", "1\n2\n")
+		f.write(box+"/index", "1\n")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := f.watcher.Quiesce(ctx, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []journal.Path{"u1/index", "u1/index.log", "u2/index", "u2/index.log"} {
+		if !f.knows(p) {
+			t.Errorf("%s is not journaled", p)
+		}
+	}
+}
+
 // TestQuiesceSaysWhatItWaitsFor: for a file that is being written there is no
 // end, and the caller learns why.
 func TestQuiesceSaysWhatItWaitsFor(t *testing.T) {

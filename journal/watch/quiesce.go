@@ -12,8 +12,13 @@ import (
 // errStopped says that nobody observes any more.
 var errStopped = errors.New("the observer has stopped")
 
-// quiescePoll is how often Quiesce looks, whatever it is told.
-const quiescePoll = 100 * time.Millisecond
+const (
+	// quiescePoll is how often Quiesce looks, whatever it is told.
+	quiescePoll = 100 * time.Millisecond
+	// maxHurry is how long Quiesce waits for snapshots alone. What they tell is
+	// not lost without them, and somebody waits for the end.
+	maxHurry = 10 * time.Second
+)
 
 // Quiesce returns the head of the journal when everything that happened in the
 // store before the call is journaled, and nothing has happened for a moment. It
@@ -21,25 +26,43 @@ const quiescePoll = 100 * time.Millisecond
 // writing. waits is told, in words, each time that there is another reason to
 // wait. What cannot be read is not waited for (Status tells it), nor is a control
 // file that its writer has left in the middle: the catalog has what it was before.
+// Snapshots are taken at once, so that files of ClassDerived tell as much as what
+// is beside them; those that take too long are left out.
 //
 // It ends with ctx, whose error then comes with what was waited for. Run must be
 // running.
 func (w *Watcher) Quiesce(ctx context.Context, waits func(words string)) (journal.Position, error) {
+	w.hurry.Store(true)
+	defer w.hurry.Store(false)
 	scan := w.dirty.next("everything has to be journaled")
 	told := ""
+	var enough <-chan time.Time // when snapshots are waited for no more
 	for {
 		changed := w.Changed()
 		if w.Status().Phase == PhaseStopped {
 			return journal.Position{}, fmt.Errorf("quiesce: %w", errStopped)
 		}
 		why := w.unquiet(scan)
+		if why == "" && w.Status().Snapshots > 0 {
+			if enough == nil {
+				enough = w.cfg.Clock.After(maxHurry)
+			}
+			select {
+			case <-enough:
+				w.hurry.Store(false)
+			default:
+				if w.hurry.Load() {
+					why = "the indexes of mailboxes are journaled"
+				}
+			}
+		}
 		if why == "" {
 			// A hint may be on its way from the kernel.
 			cycles := w.Status().Cycles
 			if err := w.pauseFor(ctx, 2*w.cfg.Timing.Confirm, nil); err != nil {
 				return journal.Position{}, fmt.Errorf("quiesce: %w", err)
 			}
-			if w.unquiet(scan) == "" && w.Status().Cycles == cycles {
+			if s := w.Status(); w.unquiet(scan) == "" && s.Cycles == cycles && (s.Snapshots == 0 || !w.hurry.Load()) {
 				return w.cfg.Journal.Head(), nil
 			}
 			continue

@@ -112,6 +112,9 @@ func (w *Watcher) snapshotDue() time.Duration {
 	due, now := never, w.now()
 	if w.snapshotRoom() {
 		due = max(w.snapshots.next, w.snapshotRest)
+		if w.hurry.Load() && w.snapshots.active > 0 {
+			due = now
+		}
 	}
 	for _, s := range w.taken {
 		if s.members == nil {
@@ -134,6 +137,10 @@ func (w *Watcher) snapshotRoom() bool {
 // snapshot takes or journals one snapshot, and reports whether there was one.
 func (w *Watcher) snapshot() (bool, error) {
 	now := w.now()
+	if w.hurry.Load() {
+		w.snapshots.hurry(now)
+		w.snapshotRest = now
+	}
 	for i, s := range w.taken {
 		switch {
 		case s.members != nil && !w.awaiting(s):

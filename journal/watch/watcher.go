@@ -23,6 +23,7 @@ type Watcher struct {
 	board  board
 	idle   atomic.Bool // the observer waits for something to do, and has published how it is
 	accept atomic.Bool // the operator says that what is there now is the store
+	hurry  atomic.Bool // nobody writes any more: snapshots need not wait for quiet
 
 	// The rest belongs to the goroutine of Run.
 	ctx        context.Context

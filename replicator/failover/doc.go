@@ -17,7 +17,8 @@
 //	claim           the epoch is promised to this node, durably: here, then by all who answer
 //	fence           the primary stops its mail server and seals its journal; if it
 //	                cannot be asked, the fence hook sees to it from here
-//	drain           the rest of the sealed journal becomes durable here
+//	drain           the rest of the sealed journal becomes durable here, with the
+//	                contents that are on their way
 //	prove           position and digest are those of the sealed primary, nothing is missing
 //	promote-before  the promote hook may say no
 //	journal         following ends; the journal that goes on from here is made

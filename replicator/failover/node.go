@@ -101,9 +101,11 @@ type Own interface {
 type Follower interface {
 	// Following tells how far it is.
 	Following() Following
-	// Drain returns when everything up to a place is durable here. stalled is
-	// how long it waits for progress; then it returns ErrStalled.
-	Drain(ctx context.Context, to journal.Position, stalled time.Duration) error
+	// Drain returns when everything up to a place is durable here and the
+	// contents of no more than so many files lack. stalled is how long it waits
+	// for progress; then it returns ErrStalled, or nil if only contents lack,
+	// which Catalog tells.
+	Drain(ctx context.Context, to journal.Position, lacking uint64, stalled time.Duration) error
 	// Catalog returns the digest of all that is here, and at which place.
 	Catalog() (Contents, error)
 	// Stop ends the following for good, or until Resume, and returns the

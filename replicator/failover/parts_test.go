@@ -88,7 +88,7 @@ func missingFiles(n uint64) (files []journal.Path) {
 	return files
 }
 
-func (f follower) Drain(_ context.Context, to journal.Position, _ time.Duration) error {
+func (f follower) Drain(_ context.Context, to journal.Position, lacking uint64, _ time.Duration) error {
 	if err := f.n.w.failing("drain"); err != nil {
 		return err
 	}
@@ -100,6 +100,9 @@ func (f follower) Drain(_ context.Context, to journal.Position, _ time.Duration)
 		if f.n.disk.known == was {
 			return fmt.Errorf("%w: this node is at %d of %d", ErrStalled, f.n.disk.position.Sequence, to.Sequence)
 		}
+	}
+	if late := min(f.n.late, f.n.disk.missing); f.n.disk.missing > lacking {
+		f.n.disk.missing -= late
 	}
 	return nil
 }

@@ -152,6 +152,8 @@ func (n *testNode) set(t *testing.T, what, value string) {
 		n.promoteHook = value
 	case "missing":
 		_, _ = fmt.Sscan(value, &n.disk.missing)
+	case "late":
+		_, _ = fmt.Sscan(value, &n.late)
 	case "initial-sync":
 		n.disk.partly = value == "unfinished"
 	case "daemon": // as after a restart: nothing was heard of anybody

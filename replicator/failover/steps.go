@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/mailtwin/mailtwin/replicator/hint"
@@ -155,12 +156,17 @@ func orUnknown(name string) string {
 	return name
 }
 
-// drain waits until all that the sealed journal holds is durable here.
+// drain waits until all that the sealed journal holds is durable here, with
+// the contents that are on their way.
 func (r *run) drain(ctx context.Context) error {
 	if r.sealed == nil {
 		return skip("there is no journal to be had")
 	}
-	err := r.cfg.Follower.Drain(ctx, r.sealed.Position, r.cfg.Limits.Stall)
+	lacking := r.sealed.Missing
+	if r.plan.Kind == Evacuation {
+		lacking = math.MaxUint64 // its store is not read any more: what lacks does not come
+	}
+	err := r.cfg.Follower.Drain(ctx, r.sealed.Position, lacking, r.cfg.Limits.Stall)
 	if err == nil {
 		return nil
 	}
@@ -196,7 +202,9 @@ func (r *run) prove(context.Context) error {
 		r.warn("%v; forced", err)
 		return r.assess()
 	default:
-		return hint.Add(fmt.Errorf("%w: %w", ErrUnproven, err), "let it follow until `mailtwin status` says that both are equal, or --force")
+		return hint.Add(fmt.Errorf("%w: %w", ErrUnproven, err),
+			"%s goes on as the primary: see `mailtwin status` on both for what cannot be read or fetched, and run the command again when "+
+				"both are equal; --force goes on without what lacks", r.plan.Primary)
 	}
 	return nil
 }

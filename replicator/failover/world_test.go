@@ -57,6 +57,7 @@ type testNode struct {
 	heard     time.Time
 	head      journal.Sequence
 	suspended string // why the store cannot be observed
+	late      uint64 // contents of those missing that come while it is drained
 	promoter  *Promoter
 
 	fenceHook, promoteHook string // "" ok, else how it fails; "none" is not set
