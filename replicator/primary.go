@@ -148,7 +148,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
 	group.Go(func() error {
-		p.n.modseq.Run(ctx, p.st.Epoch)
+		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
 		return nil
 	})
 	p.n.door.Open(p.server)

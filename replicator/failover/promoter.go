@@ -131,6 +131,7 @@ type run struct {
 	plan    Plan
 	peer    *Peer // the primary that is to be replaced; nil if none is known
 	sealed  *Sealed
+	proven  bool // this node has all that the sealed primary has
 	tried   bool // a seal was asked for: the primary may be sealed for us
 	stopped bool // following was stopped
 	raising bool // the state may be that of a primary

@@ -191,6 +191,7 @@ func (r *run) prove(context.Context) error {
 	err = compare(*r.sealed, have)
 	switch {
 	case err == nil:
+		r.proven = true
 		r.notef("equal to %s at change %d", r.plan.Primary, have.Position.Sequence)
 	case r.request.Force:
 		r.warn("%v; forced", err)
@@ -260,6 +261,7 @@ func (r *run) journal(ctx context.Context) error {
 	if r.plan.Kind == Switchover && at != r.sealed.Position && !r.request.Force {
 		return fmt.Errorf("%w: following ended at change %d, the sealed journal at %d", ErrUnproven, at.Sequence, r.sealed.Position.Sequence)
 	}
+	r.proven = r.proven && at == r.sealed.Position
 	r.result.Position = placeOf(at)
 	if err := r.cfg.Journals.Create(r.plan.Epoch, at); err != nil {
 		return fmt.Errorf("make the journal: %w", err)
@@ -273,7 +275,7 @@ func (r *run) raise(context.Context) error {
 	if r.plan.Kind == Finish {
 		return skip("this node is the primary of epoch %d", r.plan.Epoch)
 	}
-	if err := r.cfg.Own.SetUnfinished(r.plan.Epoch); err != nil {
+	if err := r.cfg.Own.SetUnfinished(r.plan.Epoch, r.proven); err != nil {
 		return fmt.Errorf("note what is begun: %w", err)
 	}
 	err := r.cfg.Own.Raise(r.plan.Epoch)
@@ -300,7 +302,7 @@ func (r *run) promoteAfter(ctx context.Context) error {
 	if err := r.cfg.Hooks.Run(ctx, r.call(HookPromote, PhaseAfter), r.note); err != nil {
 		return err
 	}
-	if err := r.cfg.Own.SetUnfinished(0); err != nil {
+	if err := r.cfg.Own.SetUnfinished(0, false); err != nil {
 		return fmt.Errorf("note that it is finished: %w", err)
 	}
 	return nil
