@@ -102,6 +102,16 @@ func (s *settler) take(now time.Duration) (journal.Path, bool) {
 	return found, ok
 }
 
+// rush makes every directory that had hints due now.
+func (s *settler) rush(now time.Duration) {
+	for _, u := range s.dirs {
+		if !u.quiet {
+			u.first, u.last, u.listed = now-s.atLatest, now-s.quiet, 0
+			s.next = min(s.next, now)
+		}
+	}
+}
+
 // rest says that a directory is being listed, or was.
 func (s *settler) rest(u *unsettled, now time.Duration) {
 	if !u.quiet {

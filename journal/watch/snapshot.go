@@ -110,6 +110,10 @@ func (w *Watcher) isMailbox(tx *catalog.Tx, member journal.Path) (bool, error) {
 // snapshotDue returns when something is to be done about snapshots.
 func (w *Watcher) snapshotDue() time.Duration {
 	due, now := never, w.now()
+	if w.hurry.Load() {
+		w.snapshotRest = 0
+		w.snapshots.rush(now)
+	}
 	if w.snapshotRoom() {
 		due = max(w.snapshots.next, w.snapshotRest)
 	}
@@ -134,6 +138,10 @@ func (w *Watcher) snapshotRoom() bool {
 // snapshot takes or journals one snapshot, and reports whether there was one.
 func (w *Watcher) snapshot() (bool, error) {
 	now := w.now()
+	if w.hurry.Load() {
+		w.snapshotRest = 0
+		w.snapshots.rush(now)
+	}
 	for i, s := range w.taken {
 		switch {
 		case s.members != nil && !w.awaiting(s):
