@@ -24,7 +24,12 @@
 //	raise           the role is primary, durably: the point of no return
 //	open            the primary's part begins
 //	promote-after   the promote hook starts the mail server
-//	crown           the peers are told
+//	crown           the peers are told that answer; the others later
+//
+// Nobody waits for the dead twice. A peer that did not answer when the plan was
+// made is not asked again by a run that begins within seconds of it, and waited
+// for shortly after that, as is a primary whose stream of changes is broken. The
+// node serves when promote-after is done.
 //
 // # What a failure or a crash leaves
 //

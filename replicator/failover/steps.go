@@ -10,9 +10,10 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/identity"
 )
 
-// confirm plans anew and makes sure that it is what was agreed to.
+// confirm plans anew and makes sure that it is what was agreed to. Who did not
+// answer when that was planned, a moment ago, is not waited for again.
 func (r *run) confirm(ctx context.Context) error {
-	plan, err := r.Plan(ctx)
+	plan, err := r.look(ctx, r.cfg.Limits.Recent)
 	if err != nil {
 		return err
 	}
@@ -308,11 +309,17 @@ func (r *run) promoteAfter(ctx context.Context) error {
 	return nil
 }
 
-// crown tells the peers. Who is not reached learns it when it asks.
+// crown tells the peers. The node serves already: who did not answer is not
+// waited for, and is told later, by the node that asks now and then how all are,
+// or learns it when it asks itself.
 func (r *run) crown(ctx context.Context) error {
 	for _, p := range r.cfg.Peers() {
+		if !r.plan.answered(p.Name) {
+			r.warn("%s does not answer: it is told later", p.Name)
+			continue
+		}
 		if err := r.crownOne(ctx, &p); err != nil {
-			r.warn("%s was not told (%v); it learns of it when it asks", p.Name, err)
+			r.warn("%s was not told (%v): it is told later", p.Name, err)
 		}
 	}
 	return nil
