@@ -32,6 +32,7 @@ type primaryPart struct {
 	n       *node
 	st      identity.State
 	journal *journal.Log
+	root    *beneath.Root
 	watcher *watch.Watcher
 	server  *primary.Server
 	salvage *salvage.Server
@@ -42,8 +43,9 @@ type primaryPart struct {
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
 
-	mu    sync.Mutex
-	rates map[string]rate
+	mu     sync.Mutex
+	rates  map[string]rate
+	broken string // the store could not be written when that was tried last; "": it could
 }
 
 // rate measures how much a mirror is sent.
@@ -71,7 +73,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	p := &primaryPart{n: n, st: st, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
+	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
 	p.enough, p.observed = make(chan struct{}), make(chan struct{})
 	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })
 	err = n.inherit(log)

@@ -3,6 +3,7 @@ package replicator
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/identity"
@@ -96,6 +97,13 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		if _, err := p.watcher.Quiesce(ctx, say); err != nil {
 			return pairing.Sealed{}, err
 		}
+		// A store that fails can look as if nothing were left to be journaled.
+		if err := p.tryStore(ctx); err != nil {
+			return pairing.Sealed{}, fmt.Errorf("the store cannot be written and read any more: %w", err)
+		}
+	}
+	if err := p.noteDoubt(o.Blind || p.watcher.Status().UnreadableCount > 0); err != nil {
+		return pairing.Sealed{}, err
 	}
 	if err := p.end(ctx, c); err != nil {
 		return pairing.Sealed{}, err
@@ -141,6 +149,53 @@ func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 	return nil
 }
 
+// metaDoubtful is the epoch, in decimal, of a primary that was sealed though
+// there may be more in its store than in its journal.
+const metaDoubtful = "seal.doubtful"
+
+// noteDoubt notes durably whether there is such a doubt.
+func (p *primaryPart) noteDoubt(doubtful bool) error {
+	if doubtful == p.doubtful() {
+		return nil
+	}
+	var v []byte // there is none
+	if doubtful {
+		v = strconv.AppendUint(nil, uint64(p.st.Epoch), 10)
+	}
+	return p.n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaDoubtful, v) })
+}
+
+func (p *primaryPart) doubtful() bool {
+	e, err := p.n.epochOf(metaDoubtful)
+	return err != nil || e == p.st.Epoch
+}
+
+// tryStore finds out whether the store can be written and read.
+func (p *primaryPart) tryStore(ctx context.Context) error {
+	err := probe(ctx, p.root)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken = ""; err != nil {
+		p.broken = err.Error()
+	}
+	return err
+}
+
+// trouble says why the store cannot be observed; "" if it can. One that could
+// not be written is tried again.
+func (p *primaryPart) trouble(ctx context.Context) string {
+	if s := p.watcher.Status().Suspended; s != "" {
+		return s
+	}
+	p.mu.Lock()
+	broken := p.broken
+	p.mu.Unlock()
+	if broken == "" || p.tryStore(ctx) == nil {
+		return ""
+	}
+	return "it cannot be written and read: " + broken
+}
+
 // sealed tells what a sealed primary has.
 func (p *primaryPart) sealed() (pairing.Sealed, error) {
 	var out pairing.Sealed
@@ -149,6 +204,10 @@ func (p *primaryPart) sealed() (pairing.Sealed, error) {
 		out = pairing.Sealed{Position: t.Position(), Digest: t.Digest(), Unread: totals.Unread, Missing: totals.Missing}
 		return nil
 	})
+	if p.doubtful() {
+		// What the store has beside it is not counted anywhere.
+		out.Unread = max(out.Unread, uint64(p.watcher.Status().UnreadableCount), 1)
+	}
 	if err == nil && out.Position != p.journal.Head() {
 		err = fmt.Errorf("the catalog is at %v, and the journal ends with %v", out.Position, p.journal.Head())
 	}

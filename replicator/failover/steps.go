@@ -82,7 +82,13 @@ func (r *run) fence(ctx context.Context) error {
 	case Finish:
 		return r.fenceReturned(ctx)
 	case Switchover:
-		return r.seal(ctx)
+		err := r.seal(ctx)
+		if err != nil {
+			if why := r.suspended(ctx); why != "" {
+				return fmt.Errorf("%w: %s cannot observe its store any more (%s)", ErrStale, r.plan.Primary, why)
+			}
+		}
+		return err
 	case Evacuation:
 		err := r.seal(ctx)
 		if err == nil {
@@ -111,6 +117,18 @@ func (r *run) fenceReturned(ctx context.Context) error {
 		r.notef("%s was told that it is no longer the primary", p.Name)
 	}
 	return nil
+}
+
+// suspended asks the primary why it cannot observe its store; "" if it can, or
+// does not answer.
+func (r *run) suspended(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Limits.Answer)
+	defer cancel()
+	answer, err := r.peer.Link.Inspect(ctx)
+	if err != nil {
+		return ""
+	}
+	return answer.Suspended
 }
 
 func (r *run) seal(ctx context.Context) error {
