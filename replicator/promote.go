@@ -35,7 +35,7 @@ func newPromoter(n *node) *failover.Promoter {
 	return failover.New(failover.Config{
 		Name: n.id.Name(), Own: ownState{n}, Peers: n.links,
 		Follower: following{n}, Journals: ownJournal{n}, Stage: stage{n}, Hooks: operatorHooks{n}, Machine: machine{n},
-		Clock: n.opt.Clock, Limits: failover.DefaultLimits(),
+		Clock: n.opt.Clock, Limits: failover.DefaultLimits(), Watch: n.opt.Promoting,
 	})
 }
 

@@ -46,6 +46,11 @@
 // command finishes it. A former primary that was not told asks before it
 // serves.
 //
+// For tests alone, the environment of a daemon can have it crash there:
+// MAILTWIN_CRASH_AT=<step> kills it, with SIGKILL and without any cleaning up,
+// at the moment at which the step has begun, and <step>/done right after it is
+// done. What is no step keeps the daemon from starting.
+//
 // # One wins
 //
 // Of two promotions the one with the better claim wins: the higher epoch, then

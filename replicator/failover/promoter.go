@@ -37,7 +37,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Config is what a Promoter is made of. All fields must be set.
+// Config is what a Promoter is made of. All fields but Watch must be set.
 type Config struct {
 	Name  string // of this node
 	Own   Own
@@ -51,6 +51,8 @@ type Config struct {
 	Machine  Machine
 	Clock    Clock
 	Limits   Limits
+	// Watch is told of each event before who asked for the promotion is.
+	Watch func(Event)
 }
 
 // Promoter promotes a node. Its methods may be called by many goroutines at
@@ -107,7 +109,12 @@ func (p *Promoter) Run(ctx context.Context, q Request, report func(Event)) (Resu
 		return Result{}, ErrBusy
 	}
 	defer p.end()
-	r := &run{Promoter: p, request: q, report: report}
+	r := &run{Promoter: p, request: q, report: func(e Event) {
+		if p.cfg.Watch != nil {
+			p.cfg.Watch(e)
+		}
+		report(e)
+	}}
 	began := p.cfg.Clock.Now()
 	err := r.do(ctx)
 	r.result.Seconds = p.cfg.Clock.Now().Sub(began).Seconds()
