@@ -17,16 +17,17 @@ const detectDirectories = 500
 // errFound ends a walk.
 var errFound = errors.New("found")
 
-// detectLayout looks into the first directories of a store, breadth first, and
-// returns ErrLayout if mail lies in them as Dovecot's dbox formats keep it:
+// detectLayout looks into the first directories of a store, depth first, so that
+// it need not look into many of an array that is not in memory, and returns
+// ErrLayout if mail lies in them as Dovecot's dbox formats keep it:
 // there the index is the truth, and copying files as if they were Maildir
 // would make a mirror that looks complete and is not. A store in which nothing
 // is found, such as an empty one, is taken for Maildir.
 func detectLayout(root *beneath.Root) error {
-	queue := []journal.Path{journal.Root}
-	for looked := 0; len(queue) > 0 && looked < detectDirectories; looked++ {
-		p := queue[0]
-		queue = queue[1:]
+	stack := []journal.Path{journal.Root}
+	for looked := 0; len(stack) > 0 && looked < detectDirectories; looked++ {
+		p := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
 		dir, err := root.Dir(p)
 		if err != nil {
 			continue // what cannot be read now is reported by who watches it
@@ -36,7 +37,7 @@ func detectLayout(root *beneath.Root) error {
 		err = dir.Each(func(names []beneath.Name) error {
 			for _, n := range names {
 				kinds[n.Name] = true
-				if n.Type == journal.TypeDirectory && len(queue)+len(below) < detectDirectories {
+				if n.Type == journal.TypeDirectory && len(stack)+len(below) < detectDirectories {
 					below = append(below, p.Join(n.Name))
 				}
 			}
@@ -52,7 +53,7 @@ func detectLayout(root *beneath.Root) error {
 		case kinds["dovecot.map.index"] || kinds["dbox-Mails"]:
 			return fmt.Errorf("%w: %q is of Dovecot's dbox (sdbox or mdbox); only Maildir can be replicated", ErrLayout, string(p))
 		}
-		queue = append(queue, below...)
+		stack = append(stack, below...)
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ type primaryPart struct {
 	watcher *watch.Watcher
 	server  *primary.Server
 	salvage *salvage.Server
+	pace    *pacing
 
 	sealing       sync.Mutex // held while the journal is sealed for a switchover
 	isSealed      bool       // it is done, and durable. Guarded by sealing
@@ -75,6 +76,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	}
 	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
 	p.enough, p.observed = make(chan struct{}), make(chan struct{})
+	p.pace = newPacing(n)
 	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })
 	err = n.inherit(log)
 	if err == nil && st.Sealed {
@@ -85,7 +87,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	}
 	if err == nil {
 		p.watcher, err = watch.New(watch.Config{
-			Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
+			Pace: p.pace, Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
 			Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"), Timing: timing(n.cfg.Store),
 		})
 	}
@@ -97,6 +99,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
+		Pace: p.pace, Idle: p.pace.set.HonoursPriority(),
 	})
 	p.salvage = salvage.NewServer(salvage.ServerConfig{
 		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
@@ -147,6 +150,8 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.observe(ctx) })
 	group.Go(func() error { return p.server.Run(ctx) })
+	group.Go(func() error { p.pace.Run(ctx); return nil })
+	group.Go(func() error { return p.pace.watchHealth(ctx) })
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
 	group.Go(func() error {
@@ -224,6 +229,8 @@ func (p *primaryPart) tell(ctx context.Context) error {
 	}
 }
 
+func (p *primaryPart) pacing() *pacing { return p.pace }
+
 func (p *primaryPart) log() (*journal.Log, error) { return p.journal, nil }
 
 // describe adds the store, the journal and the mirrors to the status.
@@ -252,6 +259,7 @@ func (p *primaryPart) describe(d *status.Document) {
 	for _, m := range p.server.Mirrors() {
 		d.Mirrors = append(d.Mirrors, p.mirror(d, m))
 	}
+	d.Pace = p.pace.document()
 	d.Loss = lossOf(d)
 }
 

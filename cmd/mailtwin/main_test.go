@@ -74,6 +74,9 @@ func (n node) Status() status.Document {
 	return status.Document{Version: 1, Name: n.id.Name(), Role: "primary", State: n.state}
 }
 func (n node) Journal() (*journal.Log, error) { return nil, journal.ErrClosed }
+func (n node) Pace(operator.PaceChange) (status.Pace, error) {
+	return status.Pace{Profile: "gentle", InForce: "gentle", Reason: "a test"}, nil
+}
 func (n node) Invite(d time.Duration) (string, time.Time, error) {
 	return n.id.Invite(d)
 }

@@ -60,6 +60,7 @@ func (s settings) measure(ctx context.Context) (err error) {
 		{"f", b.oneBody},
 		{"e", b.memory},
 		{"g", b.failover},
+		{"h", b.foreground},
 	}
 	for _, c := range cases {
 		if !strings.ContainsAny(b.only, c.letters) {
@@ -118,13 +119,18 @@ func (b *bench) tree(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// pair makes a pair of daemons on two stores.
+// pair makes a pair of daemons on two stores, with the pace of the settings.
 func (b *bench) pair(ctx context.Context, primary, mirror string, direct bool) (*pair.Pair, error) {
+	return b.pairAt(ctx, "", primary, mirror, direct)
+}
+
+// pairAt makes a pair whose primary has a profile.
+func (b *bench) pairAt(ctx context.Context, profile, primary, mirror string, direct bool) (*pair.Pair, error) {
 	dir := b.path("nodes")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	p, err := pair.Start(ctx, pair.Options{Binary: b.binary, Dir: dir, PrimaryStore: primary, MirrorStore: mirror, Direct: direct})
+	p, err := pair.Start(ctx, pair.Options{Binary: b.binary, Dir: dir, PrimaryStore: primary, MirrorStore: mirror, Direct: direct, Profile: profile})
 	if err != nil {
 		if p != nil {
 			_ = p.Close() // the first error is the one to tell

@@ -93,6 +93,24 @@ func (n *Node) set(key, value string) error {
 	return os.WriteFile(n.config, changed, 0o600)
 }
 
+// setProfile writes the profile of the pace into the settings, before the
+// daemon is started.
+func (n *Node) setProfile(profile string) error {
+	if profile == "" {
+		return nil
+	}
+	settings, err := os.ReadFile(n.config)
+	if err != nil {
+		return err
+	}
+	const as = "\nprofile = %q\n"
+	changed := strings.Replace(string(settings), fmt.Sprintf(as, "gentle"), fmt.Sprintf(as, profile), 1)
+	if changed == string(settings) {
+		return fmt.Errorf("the settings of %s have no profile to be changed", n.Name)
+	}
+	return os.WriteFile(n.config, []byte(changed), 0o600)
+}
+
 // Start starts the daemon. It returns at once: who needs more waits for a
 // status.
 func (n *Node) Start() error {

@@ -53,6 +53,8 @@ type Options struct {
 	// IndexInterval is the setting of that name, as it is written in the file;
 	// "" leaves the default.
 	IndexInterval string
+	// Profile is the primary's pace; "" is the default.
+	Profile string
 	// Wrap and Env are for the daemons; see Node.
 	Wrap []string
 	Env  []string
@@ -97,6 +99,9 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 		if err := p.Primary.set("index_interval", opt.IndexInterval); err != nil {
 			return p, err
 		}
+	}
+	if err := p.Primary.setProfile(opt.Profile); err != nil {
+		return p, err
 	}
 	if err := p.Primary.Start(); err != nil {
 		return p, err

@@ -35,7 +35,7 @@ var (
 
 // Options are the settings of a catalog. The zero value can be used.
 type Options struct {
-	// CacheBytes is how much of what is on disk is kept in memory; 0 means 24 MiB.
+	// CacheBytes is how much of what is on disk is kept in memory; 0 means 8 MiB.
 	CacheBytes int64
 	// DigestKey keys the digests, so that who does not know it cannot make
 	// files whose digests cancel out. Both nodes of a pair need the same one,
@@ -46,7 +46,7 @@ type Options struct {
 	Log hclog.Logger
 }
 
-const defaultCacheBytes = 24 << 20
+const defaultCacheBytes = 8 << 20
 
 // Catalog holds what is known of each name in a mailstore. Its methods may
 // be called by many goroutines at once.

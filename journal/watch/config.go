@@ -19,7 +19,24 @@ type Clock interface {
 	After(d time.Duration) <-chan time.Time
 }
 
-// Config says what a Watcher works with. Snapshots, Hints, Log, Timing and
+// Pace gives leave to look at the store for what can wait: scans, listings and
+// the installation of watches.
+type Pace interface {
+	// Look asks for leave to look at that many names. It does not block: it
+	// returns what to call when that was done, or how long to wait before
+	// asking again.
+	Look(names int) (done func(), wait time.Duration)
+	// Live counts bytes of live mail that were read. It does not block either.
+	Live(bytes int64)
+}
+
+// free is the Pace of whoever needs none.
+type free struct{}
+
+func (free) Look(int) (func(), time.Duration) { return func() {}, 0 }
+func (free) Live(int64)                       {}
+
+// Config says what a Watcher works with. Snapshots, Hints, Pace, Log, Timing and
 // Limits may be left out.
 type Config struct {
 	Root    *beneath.Root
@@ -29,6 +46,7 @@ type Config struct {
 	// Snapshots: nil, and nothing of ClassDerived is journaled.
 	Snapshots Snapshots
 	Hints     HintSource // nil: Notify on the root. The watcher closes it at the end of Run
+	Pace      Pace       // nil: nothing waits
 	Clock     Clock
 	Log       hclog.Logger // nil: nothing is logged
 	Timing    Timing
@@ -71,6 +89,9 @@ type Limits struct {
 func (c *Config) setDefaults() error {
 	if c.Root == nil || c.Catalog == nil || c.Journal == nil || c.Rules == nil || c.Clock == nil {
 		return errors.New("watch a store: the root, catalog, journal, rules and clock are all needed")
+	}
+	if c.Pace == nil {
+		c.Pace = free{}
 	}
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()

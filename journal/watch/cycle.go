@@ -101,6 +101,7 @@ func (w *Watcher) observeAs(names []journal.Path, scan bool) error {
 func (w *Watcher) cycle(names []journal.Path, f func(*cycle) error) error {
 	c := &cycle{Watcher: w, dirs: make(map[journal.Path]*openDir)}
 	defer c.close()
+	defer func() { w.cfg.Pace.Live(c.read) }()
 	err := w.cfg.Catalog.Update(func(tx *catalog.Tx) error {
 		c.tx = tx
 		if err := f(c); err != nil {

@@ -187,8 +187,17 @@ func (l *listing) batches(names []journal.Path) error {
 		if err := l.serve(); err != nil {
 			return err
 		}
+		done := func() {}
+		if l.scan {
+			var err error
+			if done, err = l.leave(len(batch)); err != nil {
+				return err
+			}
+		}
 		deferred := l.deferred
-		if err := l.observeAs(batch, l.scan); err != nil {
+		err := l.observeAs(batch, l.scan)
+		done()
+		if err != nil {
 			return err
 		}
 		l.unsure = l.unsure || l.deferred != deferred
@@ -253,11 +262,19 @@ func anyName(d *beneath.Dir) (bool, error) {
 	return false, err
 }
 
+// namesAtOnce is how many names a scan looks at with one leave: their inodes
+// lie in a few blocks.
+const namesAtOnce = 32
+
 // putAll puts names into the catalog as a baseline, a batch at a time.
 func (l *listing) putAll(names []journal.Path) error {
-	for batch := range slices.Chunk(names, maxCycleEntries) {
+	for batch := range slices.Chunk(names, min(maxCycleEntries, namesAtOnce)) {
 		deferred := l.deferred
-		err := l.cycle(nil, func(c *cycle) error {
+		done, err := l.leave(len(batch))
+		if err != nil {
+			return err
+		}
+		err = l.cycle(nil, func(c *cycle) error {
 			for _, p := range batch {
 				if err := c.putUnread(p); err != nil {
 					return err
@@ -265,6 +282,7 @@ func (l *listing) putAll(names []journal.Path) error {
 			}
 			return nil
 		})
+		done()
 		if err != nil {
 			return err
 		}

@@ -3,8 +3,7 @@ package watch
 import (
 	"errors"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -80,7 +79,6 @@ func (w *Watcher) moreSubs(l *level) error {
 			return nil
 		})
 	})
-	w.warm(l.subs)
 	switch {
 	case errors.Is(err, errEnough):
 		return nil
@@ -91,35 +89,18 @@ func (w *Watcher) moreSubs(l *level) error {
 	return err
 }
 
-// warmers is how many directories are opened at one time.
-const warmers = 8
-
-// warm opens directories that will be visited in a moment, several at a time:
-// what has to be read from the disk for that is read side by side then.
-func (w *Watcher) warm(dirs []journal.Path) {
-	if len(dirs) < 2 {
-		return
-	}
-	var group errgroup.Group
-	group.SetLimit(warmers)
-	for _, p := range dirs {
-		group.Go(func() error {
-			if d, err := w.cfg.Root.Dir(p); err == nil {
-				_, _ = d.Info() // whoever visits it is told what is wrong
-				_ = d.Close()
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // nobody fails
-}
-
 // visit compares one directory with the catalog as part of a walk.
 func (w *Watcher) visit(p journal.Path) error {
 	if err := w.serve(); err != nil {
 		return err
 	}
 	w.progressed()
+	done, err := w.leave(1)
+	if err != nil {
+		return err
+	}
+	ended := sync.OnceFunc(done)
+	defer ended()
 	opaque := w.opaque(p)
 	if !opaque {
 		w.watch(p)
@@ -135,6 +116,7 @@ func (w *Watcher) visit(p journal.Path) error {
 	if opaque {
 		return nil // that it is the directory which the catalog knows is all
 	}
+	ended()
 	if it.Observed == 0 || it.Observed != info.DirMTime {
 		return w.list(p, true)
 	}

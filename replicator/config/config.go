@@ -2,6 +2,8 @@ package config
 
 import (
 	"time"
+
+	"github.com/mailtwin/mailtwin/replicator/governor"
 )
 
 // DefaultPath is where the commands look for the settings.
@@ -24,6 +26,7 @@ type Config struct {
 	Journal Journal `toml:"journal"`
 	Hooks   Hooks   `toml:"hooks"`
 	IMAP    IMAP    `toml:"imap"`
+	Pace    Pace    `toml:"pace"`
 	Log     Log     `toml:"log"`
 }
 
@@ -90,6 +93,31 @@ type IMAP struct {
 	Users string `toml:"users"`
 }
 
+// Pace bounds what is asked of the array beside live mail. All of it but the
+// command and the cgroup can be changed while the daemon runs.
+type Pace struct {
+	// Profile says how considerate the governor is.
+	Profile governor.Profile `toml:"profile"`
+	// BytesPerSecond is never exceeded; 0 is no cap.
+	BytesPerSecond Size `toml:"bytes_per_second"`
+	// ReadsPerSecond is never exceeded; 0 is no cap.
+	ReadsPerSecond int `toml:"reads_per_second"`
+	// ReadsInFlight is how many reads may be out at a time; 0: as many as the
+	// profile allows.
+	ReadsInFlight int `toml:"reads_in_flight"`
+	// Hours are those of the day in which it may go faster than at the floor.
+	Hours governor.Hours `toml:"hours"`
+	// OnDegraded is what becomes of it while the array is degraded or rebuilt.
+	OnDegraded governor.Reaction `toml:"on_degraded"`
+	// OnFailing is what becomes of it while the array is failing.
+	OnFailing governor.Reaction `toml:"on_failing"`
+	// HealthCommand is an executable that tells how the array is by its exit
+	// code: 0 well, 1 degraded, 2 failing. Empty: there is none.
+	HealthCommand string `toml:"health_command"`
+	// MailCgroup is the directory of the mail server's cgroup; empty: not known.
+	MailCgroup string `toml:"mail_cgroup"`
+}
+
 // Log is what the daemon says on stderr.
 type Log struct {
 	// Level is the least important that is logged.
@@ -131,6 +159,7 @@ func Default() Config {
 			SegmentSize: 16 << 20,
 		},
 		Hooks: Hooks{Timeout: Duration(time.Minute)},
+		Pace:  Pace{Profile: governor.Gentle, OnDegraded: governor.AtFloor, OnFailing: governor.Pause},
 		Log:   Log{Level: LevelInfo, Format: FormatText},
 	}
 }

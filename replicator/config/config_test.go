@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding"
 	"errors"
 	"io/fs"
 	"os"
@@ -66,7 +67,8 @@ func TestEveryDefaultIsDocumented(t *testing.T) {
 	var walk func(reflect.Type, string)
 	walk = func(typ reflect.Type, table string) {
 		for f := range typ.Fields() {
-			if f.Type.Kind() == reflect.Struct {
+			text := reflect.PointerTo(f.Type).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+			if f.Type.Kind() == reflect.Struct && !text {
 				walk(f.Type, f.Tag.Get("toml")+".")
 				continue
 			}
@@ -122,7 +124,9 @@ func TestDecodingIsStrict(t *testing.T) {
 	}{
 		{"[store]\n\npth = '/x'", ErrUnknownKey, `f:3: unknown key "store.pth"`, "path, layout, index_interval"},
 		{"colour = 'red'", ErrUnknownKey, `f:1: unknown key "colour"`, "state_dir"},
-		{"[store]\npath='/x'\n[pace]\nprofile = 'gentle'", ErrUnknownKey, `f:3: unknown key "pace"`, "[journal]"},
+		{"[store]\npath='/x'\n[pase]\nprofile = 'gentle'", ErrUnknownKey, `f:3: unknown key "pase"`, "[journal]"},
+		{"[pace]\nreads_per_second = '200'", ErrInvalid, "pace.reads_per_second is 200, not a whole number", "reads_per_second = 200"},
+		{"[pace]\nhours = 'noon'", ErrInvalid, `pace.hours: "noon" cannot be read as hours`, "line 2"},
 		{"[node]\nname.first = 'x'", ErrInvalid, "node.name is map", `name = "mx1"`},
 		{"[node]\nrole = 'primary'", ErrUnknownKey, `f:2: unknown key "node.role"`, "listen"},
 		{"[node]\n\nname = ", ErrSyntax, "f:3: not valid TOML", "line 3"},
@@ -171,6 +175,11 @@ func TestValidation(t *testing.T) {
 		"hook limit":          {func(c *Config) { c.Hooks.Timeout = 0 }, "hooks.timeout is 0s"},
 		"hook limit long":     {func(c *Config) { c.Hooks.Timeout = Duration(2 * day) }, "hooks.timeout is 2d"},
 		"users":               {func(c *Config) { c.IMAP.Users = "%h/Maildir" }, "imap.users is not a pattern"},
+		"pace profile":        {func(c *Config) { c.Pace.Profile = "brutal" }, `pace.profile cannot be "brutal"`},
+		"pace degraded":       {func(c *Config) { c.Pace.OnDegraded = "evacuate" }, `pace.on_degraded cannot be "evacuate"`},
+		"pace failing":        {func(c *Config) { c.Pace.OnFailing = "ignore" }, `pace.on_failing cannot be "ignore"`},
+		"pace reads":          {func(c *Config) { c.Pace.ReadsPerSecond = -1 }, "pace.reads_per_second is -1"},
+		"pace command":        {func(c *Config) { c.Pace.HealthCommand = "check" }, `pace.health_command "check" is not an absolute path`},
 		"level":               {func(c *Config) { c.Log.Level = "loud" }, `log.level cannot be "loud"`},
 		"format":              {func(c *Config) { c.Log.Format = "" }, `log.format cannot be ""`},
 	} {

@@ -105,13 +105,28 @@ func checkStrings(path string, data []byte) error {
 			continue
 		}
 		if v, there := in[s.key]; there {
-			if _, ok := v.(string); !ok {
-				return hint.Add(fmt.Errorf("%s: %w: %s is %v, not a string in quotes", path, ErrInvalid, s.name(), v),
-					"write it like %s = %s", s.key, quote(s.sample()))
+			if err := s.checkKind(path, v); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// checkKind refuses a value that is no string, or no whole number where one is
+// meant.
+func (s setting) checkKind(path string, v any) error {
+	_, isString := v.(string)
+	_, isNumber := v.(int64)
+	kind := "a string in quotes"
+	switch {
+	case s.number && isNumber, !s.number && isString:
+		return nil
+	case s.number:
+		kind = "a whole number"
+	}
+	return hint.Add(fmt.Errorf("%s: %w: %s is %v, not %s", path, ErrInvalid, s.name(), v, kind),
+		"write it like %s = %s", s.key, s.written(s.sample()))
 }
 
 // words is what the decoder says, without its name before it.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,6 +13,7 @@ type setting struct {
 	table, key string
 	comment    string
 	value      func(*Config) string
+	number     bool   // a whole number, not a string
 	optional   bool   // commented out in a written file while it is empty
 	example    string // a value where there is no default
 }
@@ -34,6 +36,11 @@ func (s setting) sample() string {
 }
 
 func settings() []setting {
+	return slices.Concat(settingsOfNode(), settingsOfRoles(), settingsOfPace(), settingsOfLog())
+}
+
+// settingsOfNode say what the node is and where it keeps what.
+func settingsOfNode() []setting {
 	return []setting{
 		{key: "state_dir", value: func(c *Config) string { return c.StateDir }, comment: `
 			Where the node keeps its journal, its catalog and its keys. If you can,
@@ -63,6 +70,12 @@ func settings() []setting {
 		{table: "journal", key: "segment_size", value: func(c *Config) string { return c.Journal.SegmentSize.String() }, comment: `
 			The size of one of its files, and so of the steps in which it is
 			shortened. Default: 16MiB`},
+	}
+}
+
+// settingsOfRoles say what happens when the node gets another role.
+func settingsOfRoles() []setting {
+	return []setting{
 		{table: "hooks", key: "fence", value: func(c *Config) string { return c.Hooks.Fence }, optional: true,
 			example: "/etc/mailtwin/fence", comment: `
 			A program that makes sure that the old primary takes no more mail. Where
@@ -90,6 +103,48 @@ func settings() []setting {
 			Whose mail lies where in the store, with %u, %n and %d as in Dovecot's
 			mail_location and * for any name. It is needed where "doveadm user"
 			cannot list the users. Default: none`},
+	}
+}
+
+func settingsOfPace() []setting {
+	return []setting{
+		{table: "pace", key: "profile", value: func(c *Config) string { return string(c.Pace.Profile) }, comment: `
+			How considerate everything but live mail is: gentle (nobody notices),
+			normal (faster) or evacuate (as fast as can be). Default: gentle`},
+		{table: "pace", key: "bytes_per_second", value: func(c *Config) string { return sizeOrNone(c.Pace.BytesPerSecond) },
+			optional: true, example: "40MiB", comment: `
+			The most that is read of the store in a second beside live mail. The
+			governor may ask for less, never for more. Default: none`},
+		{table: "pace", key: "reads_per_second", value: func(c *Config) string { return numberOrNone(c.Pace.ReadsPerSecond) },
+			number: true, optional: true, example: "200", comment: `
+			The most reads in a second, of at most 128KiB each. Default: none`},
+		{table: "pace", key: "reads_in_flight", value: func(c *Config) string { return numberOrNone(c.Pace.ReadsInFlight) },
+			number: true, optional: true, example: "2", comment: `
+			The most reads at one time, if less than the profile allows.
+			Default: none`},
+		{table: "pace", key: "hours", value: func(c *Config) string { return c.Pace.Hours.String() }, comment: `
+			The hours of the day in which it may go faster than at the least rate,
+			such as 22:00-06:00, by the clock of the machine. Default: always`},
+		{table: "pace", key: "on_degraded", value: func(c *Config) string { return string(c.Pace.OnDegraded) }, comment: `
+			While the array is degraded or being rebuilt: pause, floor (the least
+			rate) or ignore. Live mail goes on in any case. Default: floor`},
+		{table: "pace", key: "on_failing", value: func(c *Config) string { return string(c.Pace.OnFailing) }, comment: `
+			While the array is failing: pause, or evacuate (fetch what is left as
+			fast as can be). Default: pause`},
+		{table: "pace", key: "health_command", value: func(c *Config) string { return c.Pace.HealthCommand },
+			optional: true, example: "/usr/local/sbin/array-health", comment: `
+			A program that tells how the array is, for controllers that the kernel
+			does not see through: exit code 0 well, 1 degraded, 2 failing; what it
+			prints first is told to you. Default: none`},
+		{table: "pace", key: "mail_cgroup", value: func(c *Config) string { return c.Pace.MailCgroup },
+			optional: true, example: "/sys/fs/cgroup/system.slice/dovecot.service", comment: `
+			The cgroup of the mail server: how long it waits for the disk is the
+			best sign of strain. Default: none`},
+	}
+}
+
+func settingsOfLog() []setting {
+	return []setting{
 		{table: "log", key: "level", value: func(c *Config) string { return string(c.Log.Level) }, comment: `
 			The least important that is logged: debug, info, warn or error.
 			Default: info`},
@@ -117,12 +172,34 @@ func Format(c Config) []byte {
 		}
 		value := s.value(&c)
 		if s.optional && value == "" {
-			fmt.Fprintf(&b, "# %s = %s\n", s.key, quote(s.example))
+			fmt.Fprintf(&b, "# %s = %s\n", s.key, s.written(s.example))
 			continue
 		}
-		fmt.Fprintf(&b, "%s = %s\n", s.key, quote(value))
+		fmt.Fprintf(&b, "%s = %s\n", s.key, s.written(value))
 	}
 	return []byte(b.String())
+}
+
+// written is a value as it stands in the file.
+func (s setting) written(value string) string {
+	if s.number {
+		return value
+	}
+	return quote(value)
+}
+
+func sizeOrNone(s Size) string {
+	if s == 0 {
+		return ""
+	}
+	return s.String()
+}
+
+func numberOrNone(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 // quote writes a TOML basic string.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mailtwin/mailtwin/replicator/governor"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
@@ -41,7 +42,7 @@ func invalid(key, what, remedy string, args ...any) error {
 // looks at the disk to find out whether the state directory lies in the store
 // by way of a symbolic link. The error is ErrInvalid with a hint.
 func (c Config) Validate() error {
-	for _, check := range []func() error{c.checkStore, c.checkPaths, c.checkNode, c.checkJournal, c.checkHooks, c.checkIMAP, c.checkLog} {
+	for _, check := range []func() error{c.checkStore, c.checkPaths, c.checkNode, c.checkJournal, c.checkHooks, c.checkIMAP, c.checkPace, c.checkLog} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -132,6 +133,33 @@ func (c Config) checkIMAP() error {
 		return invalid("imap.users", "is "+err.Error(), "write it like \"%%d/%%n/Maildir\", beneath store.path")
 	}
 	return nil
+}
+
+func (c Config) checkPace() error {
+	p := c.Pace
+	for _, n := range []struct {
+		key   string
+		value int
+	}{{"pace.reads_per_second", p.ReadsPerSecond}, {"pace.reads_in_flight", p.ReadsInFlight}} {
+		if n.value < 0 {
+			return invalid(n.key, fmt.Sprintf("is %d", n.value), "write a number above 0, or take the line out for no cap")
+		}
+	}
+	for _, f := range []struct{ key, path string }{{"pace.health_command", p.HealthCommand}, {"pace.mail_cgroup", p.MailCgroup}} {
+		if f.path == "" {
+			continue
+		}
+		if err := absolute(f.key, f.path); err != nil {
+			return err
+		}
+	}
+	if err := oneOf("pace.profile", p.Profile, governor.Profiles()...); err != nil {
+		return err
+	}
+	if err := oneOf("pace.on_degraded", p.OnDegraded, governor.Pause, governor.AtFloor, governor.Ignore); err != nil {
+		return err
+	}
+	return oneOf("pace.on_failing", p.OnFailing, governor.Pause, governor.Rescue)
 }
 
 func (c Config) checkLog() error {

@@ -259,11 +259,7 @@ func TestMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	s := NewSent(DefaultWindow)
 	for i := range uint64(4 * DefaultWindow) {
-		var id chunkID
-		for j := range 8 {
-			id[j] = byte(mix(i) >> (8 * j))
-		}
-		s.add(id)
+		s.add(chunkID{mix(i), i})
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)

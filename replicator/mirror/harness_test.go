@@ -407,20 +407,6 @@ func (p *fakePrimary) journal(entries ...entry) {
 	p.send(asBatch(p.batch(entries...)))
 }
 
-// lists sends a listing.
-func (p *fakePrimary) lists(l wire.Listing) {
-	p.f.t.Helper()
-	plain, err := wire.MarshalListing(l)
-	if err != nil {
-		p.f.t.Fatal(err)
-	}
-	packed, err := p.entries.Compress(plain)
-	if err != nil {
-		p.f.t.Fatal(err)
-	}
-	p.send(wire.ListingMessage(packed, len(plain)))
-}
-
 // answer answers a fetch of a path.
 func (p *fakePrimary) answer(path string, end wire.ContentEnd, data string) {
 	p.f.t.Helper()

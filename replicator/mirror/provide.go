@@ -201,8 +201,13 @@ func (k *committer) syncStaged(files []*change) error {
 	return nil
 }
 
-// dress gives a staged file its attributes and learns its stamp.
+// dress gives a staged file its attributes and learns its stamp, unless it has
+// them since it arrived.
 func (a *applier) dress(c *change) error {
+	if f := c.file; f.stamp.Inode != 0 && sameAttributes(f.attr, c.Facts.Attr) {
+		c.stamp = f.stamp
+		return nil
+	}
 	err := a.stage.dir.SetAttributes(c.file.name, journal.TypeFile, c.Facts.Attr)
 	if err = a.tolerate(err); err != nil {
 		return inStore(err, "set the attributes of", c.Path)

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
@@ -265,6 +266,17 @@ func (r *receiver) takeContent(c *pb.Content) (*arrived, error) {
 	return r.end(number, in, end)
 }
 
+// dress gives the file its attributes while it is open. Where that fails, the
+// committer does it once more and says why.
+func (in *incoming) dress(attr journal.Attributes) {
+	if err := beneath.SetFileAttributes(in.f, attr); err != nil {
+		return
+	}
+	if info, err := beneath.FileInfo(in.f); err == nil {
+		in.file.attr, in.file.stamp = attr, info.Stamp
+	}
+}
+
 // begin opens a file for a new transfer.
 func (r *receiver) begin(number uint64) (*incoming, error) {
 	if len(r.open) >= maxOpenTransfers {
@@ -314,6 +326,9 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 	err := in.w.Flush()
 	in.w.Reset(nil)
 	r.spare = append(r.spare, in.w)
+	if err == nil && end.Outcome == wire.OK && !in.lost {
+		in.dress(end.Facts.Attr)
+	}
 	if cerr := in.f.Close(); err == nil {
 		err = cerr
 	}

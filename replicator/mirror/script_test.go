@@ -107,3 +107,17 @@ func listings(store map[string]file, dir string, page int) []wire.Listing {
 	out[len(out)-1].Last = true
 	return out
 }
+
+// lists sends a listing.
+func (p *fakePrimary) lists(l wire.Listing) {
+	p.f.t.Helper()
+	plain, err := wire.MarshalListing(l)
+	if err != nil {
+		p.f.t.Fatal(err)
+	}
+	packed, err := p.entries.Compress(plain)
+	if err != nil {
+		p.f.t.Fatal(err)
+	}
+	p.send(wire.ListingMessage(packed, len(plain)))
+}

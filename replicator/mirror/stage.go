@@ -93,6 +93,9 @@ type staged struct {
 	name string
 	id   journal.ContentID
 	size int64
+	// What the file has got already: its attributes, if stamp is set.
+	attr  journal.Attributes
+	stamp journal.Stamp
 }
 
 // chunkSource finds the bytes of a transfer again: in the staging directory,

@@ -38,6 +38,17 @@ type Node interface {
 	Journal() (*journal.Log, error)
 	// Invite makes a one-time token for a new mirror.
 	Invite(validFor time.Duration) (token string, expires time.Time, err error)
+	// Pace changes the pace and tells what it is then.
+	Pace(change PaceChange) (status.Pace, error)
+}
+
+// PaceChange is what to change of the pace; nil stays as it is.
+type PaceChange struct {
+	Profile        *string
+	BytesPerSecond *uint64 // 0: no cap
+	ReadsPerSecond *uint64 // 0: no cap
+	Hours          *string
+	Paused         *bool
 }
 
 // Mailboxes are what IMAP clients open.

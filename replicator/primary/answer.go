@@ -99,7 +99,7 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 // readAhead reads a content, keeps it if it is not too large, and compares it
 // with the one that the mirror has.
 func (s *Server) readAhead(ctx context.Context, a *answer) error {
-	src, err := s.openItem(a.fetch.Path, a.item)
+	src, err := s.openBulk(ctx, a.fetch.Path, a.item)
 	if err != nil {
 		return err
 	}
@@ -323,7 +323,11 @@ func (s *sender) answerFetch(a *answer) error {
 func (s *sender) sendLarge(a *answer) (journal.ContentID, wire.Outcome, error) {
 	var src *source
 	var failure error
-	if err := s.await(func() { src, failure = s.server.openItem(a.fetch.Path, a.item) }); err != nil {
+	if err := s.await(func() {
+		if src, failure = s.server.openItem(a.fetch.Path, a.item); failure == nil {
+			failure = s.server.kindly(s.ctx, src)
+		}
+	}); err != nil {
 		return journal.ContentID{}, 0, err
 	}
 	if failure != nil {

@@ -32,6 +32,7 @@ func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
 		return nil
 	}
 	defer src.settle()
+	s.server.cfg.Pace.Live(e.Facts.Size)
 	transfer := wire.PrimaryTransfer | uint64(seq)
 	r := &patientReader{s: s, r: src.reader()}
 	id, outcome, err := s.transfer(transfer, src, func(emit func(content.Piece) error) (content.Result, error) {

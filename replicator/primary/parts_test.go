@@ -1,9 +1,13 @@
 package primary
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,5 +215,69 @@ func TestRenamedSince(t *testing.T) {
 	p.remove(journal.KindRemove, "cur/1:2,S")
 	if _, err := p.server.openEntry(&e); !errors.Is(err, errGone) {
 		t.Errorf("when it is gone the error is %v", err)
+	}
+}
+
+// countingPace gives leave at once, and counts.
+type countingPace struct {
+	mu       sync.Mutex
+	out      int
+	leaves   int
+	bulk     int64
+	live     int64
+	measured int
+}
+
+func (p *countingPace) Read(ctx context.Context, bytes int64) (func(bool), error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out++
+	p.leaves++
+	p.bulk += bytes
+	return func(fromDevice bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.out--
+		if fromDevice {
+			p.measured++
+		}
+	}, ctx.Err()
+}
+
+func (p *countingPace) Live(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.live += bytes
+}
+
+// TestBulkAsksForLeave: a content that can wait is read with leave, piece by
+// piece where it is not in memory, and every leave is given back.
+func TestBulkAsksForLeave(t *testing.T) {
+	p := newStore(t)
+	pace := &countingPace{}
+	p.server.cfg.Pace = pace
+	data := bytes.Repeat([]byte("a line of mail\n"), 30_000) // in memory
+	p.write("m", data)
+	info := p.info("m")
+	item := catalog.Item{Facts: info.Facts, Stamp: info.Stamp}
+	src, err := p.server.openBulk(t.Context(), "m", item)
+	p.must(err)
+	got, err := io.ReadAll(src.reader())
+	p.must(err)
+	src.settle()
+	if !bytes.Equal(got, data) || src.check(contentID(data), int64(len(data))) != nil {
+		t.Errorf("%d bytes were read of %d", len(got), len(data))
+	}
+	if pace.leaves != 1 || pace.out != 0 || pace.bulk != pieceOfBulk || pace.measured != 0 {
+		t.Errorf("in memory: %+v", pace)
+	}
+	src, err = p.server.openBulk(t.Context(), "m", item)
+	p.must(err)
+	src.settle() // given up before anything was read
+	if _, err := p.server.openBulk(t.Context(), "none", item); !errors.Is(err, errGone) {
+		t.Errorf("%v", err)
+	}
+	if pace.out != 0 {
+		t.Errorf("%d leaves are out", pace.out)
 	}
 }

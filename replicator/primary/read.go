@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +33,9 @@ type source struct {
 	file    *os.File
 	item    catalog.Item
 	path    journal.Path
-	settled bool // the file was looked at behind the last read, and closed:
-	steady  bool // it was as the catalog says
+	bulk    *bulkReader // nil: it is live mail, which waits for nothing
+	settled bool        // the file was looked at behind the last read, and closed:
+	steady  bool        // it was as the catalog says
 	err     error
 }
 
@@ -75,13 +77,24 @@ func matches(info beneath.Info, item catalog.Item) bool {
 }
 
 // reader reads the content, once.
-func (s *source) reader() io.Reader { return io.LimitReader(s.file, s.item.Facts.Size) }
+func (s *source) reader() io.Reader {
+	if s.bulk != nil {
+		// Whoever reads in smaller steps must not make each of them one of the
+		// disk: nothing is read ahead.
+		size := min(max(s.item.Facts.Size, 1), pieceOfBulk)
+		return io.LimitReader(bufio.NewReaderSize(s.bulk, int(size)), s.item.Facts.Size)
+	}
+	return io.LimitReader(s.file, s.item.Facts.Size)
+}
 
 // settle looks at the file once more after it was read, and closes it. To do
 // so again does nothing.
 func (s *source) settle() {
 	if s.settled {
 		return
+	}
+	if s.bulk != nil {
+		s.bulk.end(false)
 	}
 	var info beneath.Info
 	info, s.err = beneath.FileInfo(s.file)

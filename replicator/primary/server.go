@@ -17,6 +17,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/beneath/kindread"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/wire"
@@ -33,7 +34,7 @@ type StoreState struct {
 	Complete bool
 }
 
-// Config is what a Server is made of. All fields must be set.
+// Config is what a Server is made of. All fields but Pace must be set.
 type Config struct {
 	Name    string
 	Epoch   journal.Epoch
@@ -51,6 +52,10 @@ type Config struct {
 	Superseded func(mirror string, epoch journal.Epoch)
 	// Changed is called when the state of a mirror changed; it must not block.
 	Changed func()
+	// Pace is asked before the array is; nil: it need not be.
+	Pace Pace
+	// Idle says that the disks' scheduler can put what can wait behind the rest.
+	Idle bool
 }
 
 // Server serves the journal to mirrors. It implements the generated
@@ -59,6 +64,7 @@ type Server struct {
 	pb.UnimplementedReplicationServiceServer
 	cfg    Config
 	ledger ledger
+	manner kindread.Manner
 
 	mu       sync.Mutex
 	sessions map[string]*session
@@ -75,12 +81,17 @@ type lastSeen struct {
 
 // New returns a Server. Run must be running while it serves.
 func New(cfg Config) *Server {
-	return &Server{
+	if cfg.Pace == nil {
+		cfg.Pace = free{}
+	}
+	s := &Server{
 		cfg:      cfg,
 		sessions: make(map[string]*session),
 		seen:     make(map[string]lastSeen),
 		damaged:  damageList{paths: make(map[journal.Path]string)},
 	}
+	s.manner.SetIdle(cfg.Idle)
+	return s
 }
 
 // Register makes a gRPC server answer mirrors with s.

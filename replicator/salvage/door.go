@@ -2,58 +2,41 @@ package salvage
 
 import (
 	"errors"
-	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/door"
 )
 
-// Door is where fenced nodes knock, whatever the role of the node: it leads to
-// the Server of a primary while there is one, and else says why there is none.
-// It implements the generated SalvageServiceServer; its methods may be called
-// concurrently.
+// Door is where fenced nodes knock, whatever the role of the node. It
+// implements the generated SalvageServiceServer.
 type Door struct {
 	pb.UnimplementedSalvageServiceServer
-
-	mu     sync.Mutex
-	server *Server
-	why    string
+	door *door.Door[Server]
 }
 
 // NewDoor returns a Door that is shut, and says why.
-func NewDoor(why string) *Door { return &Door{why: why} }
+func NewDoor(why string) *Door { return &Door{door: door.New[Server](why)} }
 
 // Register makes a gRPC server answer fenced nodes with what is behind the door.
 func (d *Door) Register(r grpc.ServiceRegistrar) { pb.RegisterSalvageServiceServer(r, d) }
 
 // Open lets fenced nodes in to s.
-func (d *Door) Open(s *Server) {
-	d.mu.Lock()
-	d.server = s
-	d.mu.Unlock()
-}
+func (d *Door) Open(s *Server) { d.door.Open(s) }
 
 // Shut lets nobody in any more, and returns when nobody is in.
 func (d *Door) Shut(why string) {
-	d.mu.Lock()
-	s := d.server
-	d.server, d.why = nil, why
-	d.mu.Unlock()
-	if s != nil {
+	if s := d.door.Shut(why); s != nil {
 		s.stop()
 	}
 }
 
 // Salvage serves one fenced node until its stream ends.
 func (d *Door) Salvage(stream pb.SalvageService_SalvageServer) error {
-	d.mu.Lock()
-	s, why := d.server, d.why
-	d.mu.Unlock()
-	if s == nil {
-		return status.Error(codes.Unavailable, why)
+	s, err := d.door.Server()
+	if err != nil {
+		return err
 	}
 	return s.Salvage(stream)
 }

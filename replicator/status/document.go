@@ -51,6 +51,7 @@ type Document struct {
 	Mirrors []Mirror `json:"mirrors,omitempty"` // of a primary
 	Primary *Primary `json:"primary,omitempty"` // of a mirror
 	IMAP    *IMAP    `json:"imap,omitempty"`    // of a primary that was promoted
+	Pace    *Pace    `json:"pace,omitempty"`    // of a primary
 	Loss    Loss     `json:"loss"`
 	// Fenced says why the node must not serve mail now, or not journal it: what
 	// a person has to do. Empty if there is nothing of that kind.
@@ -175,6 +176,34 @@ type IMAP struct {
 	Failing int    `json:"failing"` // users whose last try failed
 	Listed  bool   `json:"listed"`  // left are all
 	Error   string `json:"error,omitempty"`
+}
+
+// Pace is how much the array is asked for beside live mail, and why. Rates
+// are a second; reads are of at most 128 KiB.
+type Pace struct {
+	Profile        string   `json:"profile"`    // gentle, normal or evacuate, as it is set
+	InForce        string   `json:"in_force"`   // the one that holds, another while the array is failing
+	Paused         bool     `json:"paused"`     // nothing but live mail is read
+	Allowed        *float64 `json:"allowed"`    // reads; null: as many as can be
+	InFlight       int      `json:"in_flight"`  // at one time
+	UsedReads      float64  `json:"used_reads"` // lately
+	UsedBytes      float64  `json:"used_bytes"` // lately
+	Capacity       float64  `json:"capacity"`   // operations of the devices that the array can do; 0: not known
+	Others         float64  `json:"others"`     // operations that others ask for
+	Latency        float64  `json:"latency"`    // of a read lately, seconds
+	Normal         float64  `json:"normal"`     // of a read while the array is idle, seconds
+	Reason         string   `json:"reason"`     // in words
+	Health         string   `json:"health"`     // healthy, unknown, degraded or failing
+	HealthWords    string   `json:"health_words,omitempty"`
+	BytesPerSecond uint64   `json:"bytes_per_second"` // the caps; 0: none
+	ReadsPerSecond uint64   `json:"reads_per_second"`
+	Hours          string   `json:"hours"`
+	OnDegraded     string   `json:"on_degraded"`
+	OnFailing      string   `json:"on_failing"`
+	BulkBytes      uint64   `json:"bulk_bytes"` // read with leave since the start
+	LiveBytes      uint64   `json:"live_bytes"` // read of live mail since the start
+	Devices        []string `json:"devices,omitempty"`
+	Note           string   `json:"note,omitempty"` // what the governor cannot see, and why
 }
 
 // Loss is what would be lost if the mirror were promoted now.

@@ -34,6 +34,9 @@ func Judge(d *Document) {
 	if d.IMAP != nil && d.IMAP.Failing > 0 {
 		worse(Attention, fmt.Sprintf("the mailboxes of %d users could not be raised: %s", d.IMAP.Failing, d.IMAP.Error))
 	}
+	if p := d.Pace; p != nil && (p.Health == "degraded" || p.Health == "failing") {
+		worse(Attention, "the array is "+p.Health+": "+p.HealthWords)
+	}
 	if d.Role == "primary" && len(d.Mirrors) == 0 {
 		worse(Alone, "no mirror has joined: nothing is protected")
 	}

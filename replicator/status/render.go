@@ -25,6 +25,9 @@ func Render(w io.Writer, d *Document) error {
 	for i := range d.Mirrors {
 		renderMirror(line, &d.Mirrors[i], d.Time)
 	}
+	if d.Pace != nil {
+		renderPace(line, d.Pace)
+	}
 	if d.Primary != nil {
 		renderPrimary(line, d.Primary, d.Time)
 	}
@@ -98,6 +101,42 @@ func renderMirror(line func(string, string, ...any), m *Mirror, now time.Time) {
 	}
 	if m.Proven {
 		line("", "proven equal at %d", m.ProvenSequence)
+	}
+}
+
+// RenderPace writes the pace for people.
+func RenderPace(w io.Writer, p *Pace) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	renderPace(func(name, format string, args ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+	}, p)
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("print the pace: %w", err)
+	}
+	return nil
+}
+
+func renderPace(line func(string, string, ...any), p *Pace) {
+	allowed := "as fast as can be"
+	switch {
+	case p.Paused:
+		allowed = "nothing but live mail"
+	case p.Allowed != nil && *p.Allowed < 10:
+		allowed = fmt.Sprintf("%.1f reads/s", *p.Allowed)
+	case p.Allowed != nil:
+		allowed = fmt.Sprintf("%.0f reads/s", *p.Allowed)
+	}
+	line("pace", "%s: %s; used: %.0f reads/s, %s/s", p.InForce, allowed, p.UsedReads, Bytes(uint64(p.UsedBytes)))
+	line("", "%s", p.Reason)
+	if p.Note != "" {
+		line("", "%s", p.Note)
+	}
+	if p.Health != "unknown" {
+		words := p.Health
+		if p.HealthWords != "" {
+			words += ": " + p.HealthWords
+		}
+		line("array", "%s", words)
 	}
 }
 

@@ -1331,6 +1331,133 @@ func (*ReadyResponse) Descriptor() ([]byte, []int) {
 	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
+// PaceRequest says what to change; what is not set stays as it is.
+type PaceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// gentle, normal or evacuate.
+	Profile *string `protobuf:"bytes,1,opt,name=profile,proto3,oneof" json:"profile,omitempty"`
+	// The caps; 0 takes one away.
+	BytesPerSecond *uint64 `protobuf:"varint,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3,oneof" json:"bytes_per_second,omitempty"`
+	ReadsPerSecond *uint64 `protobuf:"varint,3,opt,name=reads_per_second,json=readsPerSecond,proto3,oneof" json:"reads_per_second,omitempty"`
+	// Hours of the day, as in the settings.
+	Hours *string `protobuf:"bytes,4,opt,name=hours,proto3,oneof" json:"hours,omitempty"`
+	// Whether nothing but live mail may be read.
+	Paused        *bool `protobuf:"varint,5,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaceRequest) Reset() {
+	*x = PaceRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaceRequest) ProtoMessage() {}
+
+func (x *PaceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaceRequest.ProtoReflect.Descriptor instead.
+func (*PaceRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PaceRequest) GetProfile() string {
+	if x != nil && x.Profile != nil {
+		return *x.Profile
+	}
+	return ""
+}
+
+func (x *PaceRequest) GetBytesPerSecond() uint64 {
+	if x != nil && x.BytesPerSecond != nil {
+		return *x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *PaceRequest) GetReadsPerSecond() uint64 {
+	if x != nil && x.ReadsPerSecond != nil {
+		return *x.ReadsPerSecond
+	}
+	return 0
+}
+
+func (x *PaceRequest) GetHours() string {
+	if x != nil && x.Hours != nil {
+		return *x.Hours
+	}
+	return ""
+}
+
+func (x *PaceRequest) GetPaused() bool {
+	if x != nil && x.Paused != nil {
+		return *x.Paused
+	}
+	return false
+}
+
+// PaceResponse is the pace after the change.
+type PaceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON, the member "pace" of the status document.
+	Document      []byte `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaceResponse) Reset() {
+	*x = PaceResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaceResponse) ProtoMessage() {}
+
+func (x *PaceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaceResponse.ProtoReflect.Descriptor instead.
+func (*PaceResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PaceResponse) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
 var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
@@ -1423,7 +1550,21 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\"\n" +
 	"\fReadyRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\"\x0f\n" +
-	"\rReadyResponse2\x94\x04\n" +
+	"\rReadyResponse\"\x8d\x02\n" +
+	"\vPaceRequest\x12\x1d\n" +
+	"\aprofile\x18\x01 \x01(\tH\x00R\aprofile\x88\x01\x01\x12-\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x04H\x01R\x0ebytesPerSecond\x88\x01\x01\x12-\n" +
+	"\x10reads_per_second\x18\x03 \x01(\x04H\x02R\x0ereadsPerSecond\x88\x01\x01\x12\x19\n" +
+	"\x05hours\x18\x04 \x01(\tH\x03R\x05hours\x88\x01\x01\x12\x1b\n" +
+	"\x06paused\x18\x05 \x01(\bH\x04R\x06paused\x88\x01\x01B\n" +
+	"\n" +
+	"\b_profileB\x13\n" +
+	"\x11_bytes_per_secondB\x13\n" +
+	"\x11_reads_per_secondB\b\n" +
+	"\x06_hoursB\t\n" +
+	"\a_paused\"*\n" +
+	"\fPaceResponse\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument2\xd1\x04\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
@@ -1431,7 +1572,8 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\fPlanFailover\x12 .mailtwin.v1.PlanFailoverRequest\x1a!.mailtwin.v1.PlanFailoverResponse0\x01\x12I\n" +
 	"\bFailover\x12\x1c.mailtwin.v1.FailoverRequest\x1a\x1d.mailtwin.v1.FailoverResponse0\x01\x12C\n" +
 	"\x06Rejoin\x12\x1a.mailtwin.v1.RejoinRequest\x1a\x1b.mailtwin.v1.RejoinResponse0\x01\x12>\n" +
-	"\x05Ready\x12\x19.mailtwin.v1.ReadyRequest\x1a\x1a.mailtwin.v1.ReadyResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\x05Ready\x12\x19.mailtwin.v1.ReadyRequest\x1a\x1a.mailtwin.v1.ReadyResponse\x12;\n" +
+	"\x04Pace\x12\x18.mailtwin.v1.PaceRequest\x1a\x19.mailtwin.v1.PaceResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -1445,7 +1587,7 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: mailtwin.v1.StatusRequest
 	(*StatusResponse)(nil),       // 1: mailtwin.v1.StatusResponse
@@ -1465,19 +1607,21 @@ var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*RejoinSummary)(nil),        // 15: mailtwin.v1.RejoinSummary
 	(*ReadyRequest)(nil),         // 16: mailtwin.v1.ReadyRequest
 	(*ReadyResponse)(nil),        // 17: mailtwin.v1.ReadyResponse
-	nil,                          // 18: mailtwin.v1.RejoinSummary.OutcomesEntry
-	(*Position)(nil),             // 19: mailtwin.v1.Position
-	(*Facts)(nil),                // 20: mailtwin.v1.Facts
+	(*PaceRequest)(nil),          // 18: mailtwin.v1.PaceRequest
+	(*PaceResponse)(nil),         // 19: mailtwin.v1.PaceResponse
+	nil,                          // 20: mailtwin.v1.RejoinSummary.OutcomesEntry
+	(*Position)(nil),             // 21: mailtwin.v1.Position
+	(*Facts)(nil),                // 22: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	19, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	20, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	21, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	22, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
 	11, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
 	10, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
 	11, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
 	14, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
 	15, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
-	18, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
+	20, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
 	0,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
 	2,  // 9: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
 	4,  // 10: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
@@ -1485,15 +1629,17 @@ var file_mailtwin_v1_operator_proto_depIdxs = []int32{
 	8,  // 12: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
 	12, // 13: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
 	16, // 14: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
-	1,  // 15: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3,  // 16: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5,  // 17: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	7,  // 18: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
-	9,  // 19: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
-	13, // 20: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
-	17, // 21: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
+	18, // 15: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
+	1,  // 16: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3,  // 17: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	5,  // 18: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	7,  // 19: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	9,  // 20: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	13, // 21: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
+	17, // 22: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
+	19, // 23: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
+	16, // [16:24] is the sub-list for method output_type
+	8,  // [8:16] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1520,13 +1666,14 @@ func file_mailtwin_v1_operator_proto_init() {
 		(*RejoinResponse_Line)(nil),
 		(*RejoinResponse_Summary)(nil),
 	}
+	file_mailtwin_v1_operator_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

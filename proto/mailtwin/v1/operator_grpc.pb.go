@@ -29,6 +29,7 @@ const (
 	OperatorService_Failover_FullMethodName     = "/mailtwin.v1.OperatorService/Failover"
 	OperatorService_Rejoin_FullMethodName       = "/mailtwin.v1.OperatorService/Rejoin"
 	OperatorService_Ready_FullMethodName        = "/mailtwin.v1.OperatorService/Ready"
+	OperatorService_Pace_FullMethodName         = "/mailtwin.v1.OperatorService/Pace"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -60,6 +61,9 @@ type OperatorServiceClient interface {
 	// opened by IMAP clients, and puts that user first. How long to wait is said
 	// by the deadline of the call.
 	Ready(ctx context.Context, in *ReadyRequest, opts ...grpc.CallOption) (*ReadyResponse, error)
+	// Pace changes how much the array is asked for beside live mail, as far as
+	// fields are set, and tells how much that is.
+	Pace(ctx context.Context, in *PaceRequest, opts ...grpc.CallOption) (*PaceResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -185,6 +189,16 @@ func (c *operatorServiceClient) Ready(ctx context.Context, in *ReadyRequest, opt
 	return out, nil
 }
 
+func (c *operatorServiceClient) Pace(ctx context.Context, in *PaceRequest, opts ...grpc.CallOption) (*PaceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PaceResponse)
+	err := c.cc.Invoke(ctx, OperatorService_Pace_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -214,6 +228,9 @@ type OperatorServiceServer interface {
 	// opened by IMAP clients, and puts that user first. How long to wait is said
 	// by the deadline of the call.
 	Ready(context.Context, *ReadyRequest) (*ReadyResponse, error)
+	// Pace changes how much the array is asked for beside live mail, as far as
+	// fields are set, and tells how much that is.
+	Pace(context.Context, *PaceRequest) (*PaceResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -244,6 +261,9 @@ func (UnimplementedOperatorServiceServer) Rejoin(*RejoinRequest, grpc.ServerStre
 }
 func (UnimplementedOperatorServiceServer) Ready(context.Context, *ReadyRequest) (*ReadyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Ready not implemented")
+}
+func (UnimplementedOperatorServiceServer) Pace(context.Context, *PaceRequest) (*PaceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pace not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -357,6 +377,24 @@ func _OperatorService_Ready_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_Pace_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PaceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).Pace(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_Pace_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).Pace(ctx, req.(*PaceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -371,6 +409,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Ready",
 			Handler:    _OperatorService_Ready_Handler,
+		},
+		{
+			MethodName: "Pace",
+			Handler:    _OperatorService_Pace_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,54 @@
+package watch_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// gate is a Pace that a test opens.
+type gate struct {
+	open  atomic.Bool
+	asked atomic.Int64
+	out   atomic.Int64
+	live  atomic.Int64
+}
+
+func (g *gate) Look(int) (func(), time.Duration) {
+	g.asked.Add(1)
+	if !g.open.Load() {
+		return nil, time.Millisecond
+	}
+	g.out.Add(1)
+	return func() { g.out.Add(-1) }, 0
+}
+
+func (g *gate) Live(bytes int64) { g.live.Add(bytes) }
+
+// TestLiveMailDoesNotWaitForLeave: while a scan waits for leave, new mail is
+// journaled; with leave the scan ends, and gives all of it back.
+func TestLiveMailDoesNotWaitForLeave(t *testing.T) {
+	f := newFixture(t)
+	g := &gate{}
+	g.open.Store(true)
+	f.cfg.Pace = g
+	f.start()
+	f.settled()
+	g.open.Store(false)
+	f.watcher.Rescan()
+	asked := g.asked.Load()
+	f.wait("the scan asks for leave", func() bool { return g.asked.Load() > asked })
+	f.deliver("u1/new/1.h", "one")
+	f.eventually()
+	f.mailbox("u3") // with what is in it before it is watched
+	f.deliver("u3/new/1.h", "one more")
+	f.eventually()
+	if g.live.Load() == 0 {
+		t.Error("live mail was not counted")
+	}
+	g.open.Store(true)
+	f.settled()
+	if n := g.out.Load(); n != 0 {
+		t.Errorf("%d leaves were not given back", n)
+	}
+}

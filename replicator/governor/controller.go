@@ -1,0 +1,350 @@
+package governor
+
+import (
+	"time"
+)
+
+// The rhythm of the control law; see the package comment.
+const (
+	startRate    = 500.0                  // units a second that a search begins with
+	searchUnits  = 16                     // after which it doubles
+	lookInterval = 200 * time.Millisecond // between two decisions otherwise
+	measureTime  = 250 * time.Millisecond // at the limit, to know the capacity
+	measureLimit = 500 * time.Millisecond // and no longer than this
+	restTime     = 200 * time.Millisecond // at the floor, for others to be done
+	probeTime    = 250 * time.Millisecond
+	probeMore    = 1.25            // of the capacity
+	firstHold    = 5 * time.Second // before a probe
+	lastHold     = 2 * time.Minute
+	probeCalm    = 2 * time.Second // without strain, before a probe
+	nextHold     = time.Second     // after a probe that found more
+	blindHold    = 2 * time.Second
+	slowReads    = 10 * time.Millisecond // above the baseline: a read that had to wait
+	headLatency  = time.Millisecond      // from here on a disk is taken to have heads
+	windows      = 5                     // that the operations are averaged over
+	maxRate      = 1e6
+)
+
+// window is what happened between two decisions.
+type window struct {
+	passed  time.Duration
+	units   float64       // that were given leave
+	reads   int           // that were measured
+	took    time.Duration // together
+	oldest  time.Duration // how long the oldest leave is out
+	limited bool          // someone waited for leave because of the rate
+	crowded bool          // or because too many were out
+	slow    bool          // it ends with a read that had to wait
+	ops     float64       // of the devices; negative: they cannot be told
+	member  memberWait    // of the slowest member
+	waits   float64       // share of the time that the mail server waits for the disk, beyond what is usual
+	others  float64       // share of the time that anyone but us waits for a disk
+}
+
+// memberWait is how long a member of the array takes to answer reads.
+type memberWait struct {
+	name       string
+	wait, base time.Duration
+	excess     float64 // of wait in baselines
+}
+
+// phase is one of those of the package comment.
+type phase int
+
+const (
+	searching phase = iota
+	measuring
+	cruising
+	probing
+)
+
+// controller is the control law. It knows no clock, no devices and no lock:
+// it is told what happened, and tells what may be asked for.
+type controller struct {
+	manner   manner
+	own      baseline
+	rate     float64 // units a second
+	inFlight int
+	members  int     // of the array, as far as they are known
+	capacity float64 // operations a second; 0: not known
+	perUnit  float64 // operations that one unit costs
+	total    float64 // operations a second lately, ours and others'
+	used     float64 // units a second lately
+	latency  time.Duration
+	strain   strain
+
+	phase   phase
+	inPhase time.Duration
+	calm    time.Duration // since the last strain
+	strains int           // windows in a row with strain
+	rest    time.Duration // that is left of a rest at the floor
+	probed  time.Duration // since the last probe
+	hold    time.Duration // between two probes
+	before  float64       // the rate before a probe
+	found   int           // probes in a row that found more
+	busyOps float64       // operations in windows that began and ended with a wait
+	busy    time.Duration
+	wasSlow bool
+	recent  []window // the last windows
+}
+
+func newController(m manner) *controller {
+	return &controller{manner: m, rate: startRate, inFlight: 1, perUnit: 1, hold: firstHold}
+}
+
+// use changes the manner.
+func (c *controller) use(m manner) {
+	c.manner = m
+	c.inFlight = min(c.inFlight, m.inFlight)
+	c.calm = 0
+}
+
+// urgent reports whether a decision must not wait for more to happen.
+func (c *controller) urgent(w window) bool {
+	return w.slow || w.passed >= lookInterval || c.phase == searching && w.units >= searchUnits
+}
+
+// decide takes one window into account.
+func (c *controller) decide(w window) {
+	c.note(w)
+	c.strain = c.strained(w)
+	c.inPhase += w.passed
+	c.calm += w.passed
+	c.probed += w.passed
+	if c.manner.unbound {
+		c.inFlight = c.manner.inFlight
+		return
+	}
+	bad := c.strain.kind != calm
+	switch c.phase {
+	case searching:
+		c.search(w, bad)
+	case measuring:
+		c.measure(w, bad)
+	case cruising:
+		c.cruise(w, bad)
+	case probing:
+		c.probe(bad || w.slow)
+	}
+	c.crowd(w, bad)
+	c.rate = min(max(c.rate, c.manner.floor), maxRate)
+}
+
+// note learns from a window what does not depend on the phase.
+func (c *controller) note(w window) {
+	if w.ops < 0 { // our own are all that we see
+		w.ops = w.units
+		c.hold = min(c.hold, blindHold)
+	}
+	if w.slow && c.wasSlow {
+		c.busyOps += w.ops
+		c.busy += w.passed
+	} else if !w.slow {
+		c.busyOps, c.busy = 0, 0
+	}
+	c.wasSlow = w.slow
+	c.recent = append(c.recent, w)
+	if len(c.recent) > windows {
+		c.recent = c.recent[1:]
+	}
+	c.total, c.used = c.average()
+	if w.units >= 3 && w.ops > 0 {
+		// Others' operations are in it, so it falls faster than it grows.
+		cost := min(max(w.ops/w.units, 0.2), 8)
+		if c.perUnit += 0.01 * (cost - c.perUnit); cost < c.perUnit {
+			c.perUnit += 0.1 * (cost - c.perUnit)
+		}
+	}
+	if w.reads > 0 {
+		c.latency = w.took / time.Duration(w.reads)
+		c.own.add(w.took, w.reads, c.idle() && !w.slow)
+	}
+}
+
+// idle reports whether the array is as good as idle, so that reads take now
+// what they take at best: there is no strain, or we add next to nothing to
+// what others ask for; others ask for little; and our own reads do not wait
+// for each other.
+func (c *controller) idle() bool {
+	calm := c.strain.kind == calm && c.phase != measuring || c.rate < 2*c.manner.floor
+	quiet := c.capacity == 0 || c.othersOps() < c.capacity/4
+	alone := c.inFlight == 1 || c.own.known() && c.own.value < headLatency
+	return calm && quiet && alone
+}
+
+// average returns the operations and the units a second of the last windows.
+func (c *controller) average() (ops, units float64) {
+	var passed time.Duration
+	for _, w := range c.recent {
+		ops, units, passed = ops+w.ops, units+w.units, passed+w.passed
+	}
+	if passed <= 0 {
+		return 0, 0
+	}
+	return ops / passed.Seconds(), units / passed.Seconds()
+}
+
+func (c *controller) enter(p phase) { c.phase, c.inPhase = p, 0 }
+
+// search doubles the rate until there is strain.
+func (c *controller) search(w window, bad bool) {
+	switch {
+	case bad:
+		c.inFlight = 1
+		c.enter(measuring)
+		c.busyOps, c.busy = 0, 0
+		c.recent = c.recent[:0]
+	case w.limited && w.units >= c.rate*w.passed.Seconds()/2:
+		c.rate *= 2
+	}
+}
+
+// measure learns the capacity of an array that is at its limit, if it is: one
+// late answer may have been an accident.
+func (c *controller) measure(w window, bad bool) {
+	switch {
+	case !bad && !w.slow:
+		c.enter(searching)
+		return
+	case c.busy >= measureTime:
+		c.capacity = c.busyOps / c.busy.Seconds()
+	case c.inPhase >= measureLimit && c.total > 0:
+		c.capacity = c.total
+	default:
+		return
+	}
+	c.settle()
+}
+
+// settle begins to cruise with a capacity that was just measured.
+func (c *controller) settle() {
+	c.rate = max(c.manner.floor, min(c.rate, c.used-(c.total-c.target())/c.perUnit, c.target()))
+	c.enter(cruising)
+	c.calm, c.probed, c.strains, c.recent = 0, 0, 0, c.recent[:0]
+}
+
+// target is how many operations a second all together may use.
+func (c *controller) target() float64 { return c.capacity * c.manner.headroom }
+
+// cruise holds the operations of all at the target.
+func (c *controller) cruise(w window, bad bool) {
+	if bad {
+		c.strains++
+		c.yield()
+		return
+	}
+	c.strains = 0
+	if c.rest > 0 {
+		if c.rest -= w.passed; c.rest <= 0 {
+			c.recent = c.recent[:0] // it was no measure of what is asked for
+		}
+		return
+	}
+	spare := (c.target() - c.total) / c.perUnit
+	step := min(1, w.passed.Seconds()/lookInterval.Seconds())
+	switch {
+	case spare < 0:
+		c.rate += 0.4 * spare * step
+	case w.limited:
+		c.rate += 0.35 * min(spare, max(c.rate, c.manner.floor)) * step
+	}
+	if c.probed >= c.hold && c.calm >= min(c.hold, probeCalm) && w.limited && spare < c.rate/4 {
+		c.before = c.rate
+		c.rate = min(c.rate, c.used) + (probeMore*c.capacity-c.total)/c.perUnit
+		c.enter(probing)
+		c.recent = c.recent[:0]
+	}
+}
+
+// yield lets others go first: they mostly want much for a moment, so we stop
+// for one, and go on a little slower. What was taken for the capacity is lowered only
+// when the strain does not end at once, though all do about as much as they
+// may: else it has another reason.
+func (c *controller) yield() {
+	if c.strains >= 2 && c.total > 0.9*c.target() {
+		c.capacity *= 0.97
+	}
+	if c.busy >= measureTime {
+		measured := c.busyOps / c.busy.Seconds()
+		c.capacity = min(max((c.capacity+measured)/2, 0.7*c.capacity), 1.05*c.capacity)
+		c.busyOps, c.busy = 0, 0
+	}
+	c.calm = 0
+	if c.rest <= 0 {
+		// What was answered from memory is no measure: a unit may cost an
+		// operation from now on.
+		c.rate = min(c.rate, max(c.used, c.manner.floor), max(c.target(), c.manner.floor)) * c.manner.decrease
+	}
+	c.rest = restTime
+}
+
+// allowed returns the rate that holds now.
+func (c *controller) allowed() float64 {
+	if c.rest > 0 {
+		return c.manner.floor
+	}
+	return c.rate
+}
+
+// probe looks whether the capacity is larger by now.
+func (c *controller) probe(bad bool) {
+	switch {
+	case bad:
+		c.hold = min(max(c.hold, firstHold/2)*2, lastHold)
+		c.found = 0
+		c.capacity += max(0, c.total-c.capacity) / 4
+	case c.inPhase < probeTime:
+		return
+	case c.total > 1.05*c.capacity:
+		c.capacity = min(c.total, probeMore*c.capacity)
+		c.hold = nextHold
+		c.found++
+	}
+	c.rate = c.before
+	c.calm, c.probed = 0, 0
+	c.enter(cruising)
+	if c.found >= 3 {
+		c.found = 0
+		c.enter(searching)
+	}
+	c.recent = c.recent[:0]
+}
+
+// crowd decides how many leaves may be out at a time.
+func (c *controller) crowd(w window, bad bool) {
+	switch {
+	case bad:
+		c.inFlight = max(1, c.inFlight/2)
+	case w.crowded && c.phase != measuring && c.inFlight < c.mostInFlight() &&
+		w.reads > 0 && !c.crowdedOut():
+		c.inFlight++
+	case w.reads > 0 && c.inFlight > 1 && c.crowdedOut():
+		c.inFlight--
+	}
+}
+
+// mostInFlight is how many leaves may ever be out: each disk with heads can do
+// only one thing at a time.
+func (c *controller) mostInFlight() int {
+	if c.own.known() && c.own.value >= headLatency {
+		return min(c.manner.inFlight, max(1, c.members))
+	}
+	return c.manner.inFlight
+}
+
+// crowdedOut reports whether reads take longer because there are several.
+func (c *controller) crowdedOut() bool {
+	return c.latency > c.own.value*5/4+slowReads/20
+}
+
+// duty returns the rate beyond which we would keep a disk with heads busy for
+// a larger share of the time than the manner allows; 0: there is no such rate.
+func (c *controller) duty() float64 {
+	if c.manner.unbound || !c.own.known() || c.own.value < headLatency {
+		return 0
+	}
+	return c.manner.duty * float64(c.inFlight) / c.own.value.Seconds()
+}
+
+// othersOps estimates the operations a second of others.
+func (c *controller) othersOps() float64 { return max(0, c.total-c.used*c.perUnit) }

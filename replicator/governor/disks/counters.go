@@ -1,0 +1,138 @@
+package disks
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mailtwin/mailtwin/replicator/governor"
+)
+
+// Sensors reads the counters of a set of devices, and how long processes wait
+// for disks. It implements governor.Sensors.
+type Sensors struct {
+	set Set
+	// cgroup is the mail server's, a directory beneath the cgroup file system;
+	// empty: not known.
+	cgroup string
+}
+
+// NewSensors returns the sensors for a set of devices, which may be empty, and
+// for the cgroup directory of the mail server, which may be "".
+func NewSensors(set Set, cgroup string) *Sensors { return &Sensors{set: set, cgroup: cgroup} }
+
+// Counters implements governor.Sensors.
+func (s *Sensors) Counters() governor.Counters {
+	none := governor.Counters{Ops: -1}
+	if len(s.set.Top) == 0 {
+		return none
+	}
+	text, err := os.ReadFile(s.set.roots.proc("diskstats"))
+	if err != nil {
+		return none
+	}
+	all := parseDiskstats(text)
+	var out governor.Counters
+	for _, name := range s.set.Top {
+		d, ok := all[name]
+		if !ok {
+			return none
+		}
+		out.Ops += float64(d.reads + d.writes)
+	}
+	for _, name := range s.set.Members {
+		if d, ok := all[name]; ok {
+			out.Members = append(out.Members, governor.Member{Name: name, Reads: d.reads, Waited: d.waited})
+		}
+	}
+	return out
+}
+
+// Stalls implements governor.Sensors.
+func (s *Sensors) Stalls() governor.Stalls {
+	out := governor.Stalls{Mail: -1, All: -1}
+	if total, err := readPressure(s.set.roots.proc("pressure", "io")); err == nil {
+		out.All = total
+	}
+	if s.cgroup != "" {
+		if total, err := readPressure(s.cgroup + "/io.pressure"); err == nil {
+			out.Mail = total
+		}
+	}
+	return out
+}
+
+// Asked implements governor.Sensors.
+func (s *Sensors) Asked() int64 {
+	var usage unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
+		return 0
+	}
+	return usage.Inblock
+}
+
+func readPressure(path string) (time.Duration, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read the pressure: %w", err)
+	}
+	return parsePressure(text)
+}
+
+// CheckCgroup says why the pressure of the mail server cannot be read.
+func CheckCgroup(dir string) error {
+	_, err := readPressure(dir + "/io.pressure")
+	return err
+}
+
+// diskstat is what is used of one line of diskstats.
+type diskstat struct {
+	reads, writes uint64        // completed
+	waited        time.Duration // by reads
+}
+
+// parseDiskstats reads /proc/diskstats, as the kernel's documentation of the
+// I/O statistics fields has it. Lines that are not like that are left out.
+func parseDiskstats(text []byte) map[string]diskstat {
+	all := make(map[string]diskstat)
+	for line := range bytes.Lines(text) {
+		f := strings.Fields(string(line))
+		if len(f) < 14 {
+			continue
+		}
+		reads, err1 := strconv.ParseUint(f[3], 10, 64)
+		took, err2 := strconv.ParseUint(f[6], 10, 32)
+		writes, err3 := strconv.ParseUint(f[7], 10, 64)
+		if err1 != nil || err2 != nil || err3 != nil {
+			continue
+		}
+		all[f[2]] = diskstat{reads: reads, writes: writes, waited: time.Duration(took) * time.Millisecond}
+	}
+	return all
+}
+
+// parsePressure reads the total of the line "some" of a pressure file: for how
+// long at least one process has waited.
+func parsePressure(text []byte) (time.Duration, error) {
+	for line := range bytes.Lines(text) {
+		f := strings.Fields(string(line))
+		if len(f) == 0 || f[0] != "some" {
+			continue
+		}
+		for _, field := range f[1:] {
+			if n, ok := strings.CutPrefix(field, "total="); ok {
+				total, err := strconv.ParseInt(n, 10, 64)
+				if err != nil || total < 0 || total > int64(1<<62/time.Microsecond) {
+					return 0, fmt.Errorf("pressure: %q is no total", n)
+				}
+				return time.Duration(total) * time.Microsecond, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("pressure: there is no line for some")
+}

@@ -1,0 +1,165 @@
+package governor
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+func expNormal(r *rand.Rand, sigma float64) float64 { return math.Exp(sigma * r.NormFloat64()) }
+
+// gently are the usual circumstances.
+func gently() circumstances {
+	return circumstances{
+		settings: Settings{Profile: Gentle, OnDegraded: AtFloor, OnFailing: Pause},
+		inHours:  true, health: Health{State: Healthy},
+	}
+}
+
+// alone is the p99 of a foreground that has the device for itself.
+func alone(make func(*world) *disk, rate float64) time.Duration {
+	w := newWorld(1)
+	f := &foreground{w: w, d: make(w), rate: rate, on: true}
+	f.run()
+	w.run(5 * time.Minute)
+	return quantile(f.took, 0.99)
+}
+
+// TestTheForeground is the law against devices and foregrounds: what others
+// feel, and how much of what they leave is used.
+func TestTheForeground(t *testing.T) {
+	slow := func(w *world) *disk { return throttled(w, 20) }
+	for _, c := range []struct {
+		name     string
+		device   func(*world) *disk
+		profile  Profile
+		rate     float64 // of the foreground
+		capacity float64 // operations a second that there are
+		worse    float64 // p99, times idle
+		uses     float64 // of what the foreground leaves
+		lasts    time.Duration
+	}{
+		{"throttled, gentle", slow, Gentle, 20, 200, 1.25, 0.70, 4 * time.Minute},
+		{"throttled, gentle, busy", slow, Gentle, 40, 200, 1.25, 0.45, 4 * time.Minute},
+		{"throttled, gentle, idle", slow, Gentle, 0.01, 200, 100, 0.70, 4 * time.Minute},
+		{"throttled, normal", slow, Normal, 20, 200, 60, 0.80, 4 * time.Minute},
+		{"500, gentle", func(w *world) *disk { return throttled(w, 50) }, Gentle, 20, 500, 1.25, 0.70, 4 * time.Minute},
+		{"spindle, gentle", spindle, Gentle, 10, 125, 2.0, 0.2, 4 * time.Minute},
+		{"flash, gentle", flash, Gentle, 200, 1e5, 1.25, 0.25, 4 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			idle := alone(c.device, c.rate)
+			var took []time.Duration
+			used, left := 0.0, 0.0
+			for seed := range uint64(8) {
+				w := newWorld(seed + 10)
+				d := c.device(w)
+				around := gently()
+				around.settings.Profile = c.profile
+				f := &foreground{w: w, d: d, rate: c.rate, on: true}
+				b := newBulk(w, d, around)
+				f.run()
+				w.run(2 * time.Second)
+				b.run()
+				w.run(c.lasts)
+				took = append(took, f.took...)
+				left += c.capacity*(c.lasts+2*time.Second).Seconds() - float64(f.ops)
+				used += float64(b.ops)
+			}
+			p99 := quantile(took, 0.99)
+			t.Logf("p99 %v, idle %v; used %.2f", p99, idle, used/left)
+			if float64(p99) > c.worse*float64(idle) {
+				t.Errorf("the foreground's p99 is %v, %.2f times that of idle", p99, float64(p99)/float64(idle))
+			}
+			if used < c.uses*left {
+				t.Errorf("only %.2f of what the foreground leaves is used", used/left)
+			}
+		})
+	}
+}
+
+// TestTakenAndGivenBack: the spare capacity is taken when the foreground
+// stops, and given back when it comes.
+func TestTakenAndGivenBack(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		t.Run(fmt.Sprintf("blind %v", blind), func(t *testing.T) {
+			taken := 0.0
+			for seed := range uint64(4) {
+				w := newWorld(seed + 20)
+				d := throttled(w, 20)
+				d.blind = blind
+				f := &foreground{w: w, d: d, rate: 40, on: true}
+				b := newBulk(w, d, gently())
+				f.run()
+				b.run()
+				w.run(time.Minute)
+				f.on = false
+				w.run(10 * time.Second)
+				ops := b.ops
+				w.run(5 * time.Second)
+				got := float64(b.ops-ops) / 5
+				taken += got / 4
+				if got < 0.5*200 {
+					t.Errorf("10 s after the foreground has stopped, %.0f of 200 operations/s are used; %s", got, b.p.reason())
+				}
+				f.on = true
+				w.run(2 * time.Second)
+				f.took = nil
+				w.run(3 * time.Second)
+				idle := 2 * time.Millisecond
+				t.Logf("p90 %v; %s", quantile(f.took, 0.9), b.p.reason())
+				if p := quantile(f.took, 0.9); p > idle && !blind {
+					t.Errorf("2 s after the foreground has come back, its p90 is %v", p)
+				}
+			}
+			if taken < 0.7*200 && !blind { // what is not seen has to be found by probes
+				t.Errorf("10 s after the foreground has stopped, %.0f of 200 operations/s are used", taken)
+			}
+		})
+	}
+}
+
+// TestAFastDiskIsNotSlowed: the search for the limits costs next to nothing.
+func TestAFastDiskIsNotSlowed(t *testing.T) {
+	free, governed := time.Duration(0), time.Duration(0)
+	for _, profile := range []Profile{Evacuate, Gentle} {
+		w := newWorld(3)
+		around := gently()
+		around.settings.Profile = profile
+		b := newBulk(w, flash(w), around)
+		b.p.law.manner.inFlight = 4
+		b.run()
+		for b.files < 50_000 {
+			w.run(10 * time.Millisecond)
+		}
+		if profile == Gentle {
+			governed = w.now
+		} else {
+			free = w.now
+		}
+	}
+	t.Logf("50,000 messages: %v without, %v with a governor", free, governed)
+	if governed-free > 100*time.Millisecond {
+		t.Errorf("%v more with a governor", governed-free)
+	}
+}
+
+// TestAWrongCapacityIsCorrected: what was taken for the capacity in a bad
+// moment does not hold the work up for long.
+func TestAWrongCapacityIsCorrected(t *testing.T) {
+	for seed := range uint64(4) {
+		w := newWorld(seed + 40)
+		b := newBulk(w, throttled(w, 20), gently())
+		b.run()
+		w.run(10 * time.Second)
+		b.p.law.capacity, b.p.law.rate = 20, 10
+		w.run(40 * time.Second)
+		ops := b.ops
+		w.run(10 * time.Second)
+		if got := float64(b.ops-ops) / 10; got < 0.6*200 {
+			t.Errorf("after 40 s %.0f of 200 operations/s are used; %s", got, b.p.reason())
+		}
+	}
+}

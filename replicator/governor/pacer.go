@@ -1,0 +1,294 @@
+package governor
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Counters are what the block devices under a store have counted since the
+// machine started.
+type Counters struct {
+	Ops     float64 // reads and writes completed; negative: they cannot be told
+	Members []Member
+}
+
+// Member is one device that holds part of the store.
+type Member struct {
+	Name   string
+	Reads  uint64        // completed
+	Waited time.Duration // by all of them together
+}
+
+// Stalls are for how long, since the machine started, processes have waited
+// for a disk. Negative: it cannot be told.
+type Stalls struct {
+	Mail time.Duration // those of the mail server
+	All  time.Duration // any process
+}
+
+// readings are what one look at the machine finds.
+type readings struct {
+	counters Counters
+	stalls   Stalls
+}
+
+// circumstances are what is imposed from outside.
+type circumstances struct {
+	settings Settings
+	inHours  bool
+	health   Health
+}
+
+// totals are counted since the start.
+type totals struct {
+	units, reads, live float64
+	bytes, liveBytes   uint64
+}
+
+// pacer is the governor without clock and lock. Times are those since the
+// start.
+type pacer struct {
+	law    *controller
+	gate   gate
+	around circumstances
+	limits limits
+	why    string // the limits are not only the law's; "" if they are
+
+	out     []time.Duration // since when each leave is out
+	busy    time.Duration   // how long any was, up to busyAt
+	busyAt  time.Duration
+	totals  totals
+	window  window // since the last decision, without what is measured
+	decided time.Duration
+	base    readings // at the last decision
+	busyWas time.Duration
+	totWas  totals
+	awaits  map[string]*baseline
+	mail    baseline // of the share of time that the mail server waits
+
+	bytesRate float64 // a second, lately
+}
+
+func newPacer(around circumstances) *pacer {
+	p := &pacer{awaits: make(map[string]*baseline)}
+	p.base = readings{counters: Counters{Ops: -1}, stalls: Stalls{Mail: -1, All: -1}}
+	p.law = newController(around.settings.Profile.manner())
+	p.impose(0, around)
+	return p
+}
+
+// impose changes what is imposed from outside.
+func (p *pacer) impose(now time.Duration, around circumstances) {
+	p.around = around
+	profile, why := around.profile()
+	p.why = why
+	if m := profile.manner(); m != p.law.manner {
+		p.law.use(m)
+	}
+	p.limit(now)
+}
+
+// profile returns the profile that holds in the circumstances; why says what
+// else than the operator's choice has decided, or what is beside it.
+func (a circumstances) profile() (Profile, string) {
+	if a.health.State == Failing && a.settings.OnFailing == Rescue && !a.settings.Paused {
+		return Evacuate, "the array is failing: " + a.health.Words + "; what is left is fetched as fast as can be"
+	}
+	return a.settings.Profile, ""
+}
+
+// stopped says why nothing but live mail may be read; "" if it may.
+func (a circumstances) stopped() string {
+	switch {
+	case a.settings.Paused:
+		return "paused by the operator"
+	case a.health.State == Failing && a.settings.OnFailing == Pause:
+		return "paused: the array is failing: " + a.health.Words
+	case a.health.State == Degraded && a.settings.OnDegraded == Pause:
+		return "paused: the array is degraded: " + a.health.Words
+	}
+	return ""
+}
+
+// floored says why it goes on at the floor; "" if it may go faster.
+func (a circumstances) floored() string {
+	switch {
+	case a.health.State == Failing:
+	case a.health.State == Degraded && a.settings.OnDegraded == AtFloor:
+		return "at the floor: the array is degraded: " + a.health.Words
+	case !a.inHours && a.settings.Profile != Evacuate:
+		return "at the floor: it is not within the hours " + a.settings.Hours.String()
+	}
+	return ""
+}
+
+// limit finds the limits that hold now.
+func (p *pacer) limit(now time.Duration) {
+	c, s := p.law, p.around.settings
+	l := limits{units: c.allowed(), bytes: float64(s.BytesPerSecond), inFlight: c.inFlight}
+	if c.manner.unbound {
+		l.units, l.inFlight = 0, c.manner.inFlight
+	}
+	if floor := p.around.floored(); floor != "" {
+		l.units, l.inFlight, p.why = c.manner.floor, 1, floor
+	} else if d := c.duty(); d > 0 && d < l.units {
+		l.units = max(d, c.manner.floor)
+	}
+	if reads := float64(s.ReadsPerSecond); reads > 0 && (l.units == 0 || reads < l.units) {
+		l.units = reads
+	}
+	if s.ReadsInFlight > 0 {
+		l.inFlight = min(l.inFlight, s.ReadsInFlight)
+	}
+	if l != p.limits {
+		p.gate.changed(now, p.limits, l)
+		p.limits = l
+	}
+}
+
+// never is a wait for something else than time: a leave that comes back, or a
+// change of the circumstances.
+const never = time.Duration(1<<63 - 1)
+
+// ask gives leave for n units of that many bytes, and returns 0, or how long
+// to wait before asking again.
+func (p *pacer) ask(now time.Duration, n float64, bytes int64) time.Duration {
+	if p.around.stopped() != "" {
+		return never
+	}
+	if len(p.out) >= p.limits.inFlight {
+		p.window.crowded = true
+		return never
+	}
+	if wait := p.gate.wait(now); wait > 0 {
+		p.window.limited = true
+		return wait
+	}
+	p.gate.pass(now, n, bytes, p.limits)
+	p.occupy(now)
+	p.out = append(p.out, now)
+	p.window.units += n
+	p.totals.units += n
+	p.totals.reads++
+	p.totals.bytes += uint64(bytes)
+	return 0
+}
+
+// occupy counts the time that leaves are out.
+func (p *pacer) occupy(now time.Duration) {
+	if len(p.out) > 0 {
+		p.busy += now - p.busyAt
+	}
+	p.busyAt = now
+}
+
+// done ends the leave for n units that was given at started. measured says that
+// a device was asked, so that it counts how long a unit took. It reports whether
+// a look is due that should not wait.
+func (p *pacer) done(now, started time.Duration, n float64, measured bool) bool {
+	p.occupy(now)
+	if i := slices.Index(p.out, started); i >= 0 {
+		p.out = slices.Delete(p.out, i, i+1)
+	}
+	if measured {
+		took := time.Duration(float64(now-started) / max(n, 1))
+		p.window.reads++
+		p.window.took += took
+		p.window.slow = p.window.slow || p.law.waited(took)
+	}
+	return p.window.slow && now-p.decided > lookInterval/10 ||
+		p.law.phase == searching && p.window.units >= searchUnits
+}
+
+// look takes what a look at the machine found, and decides if it is time to.
+func (p *pacer) look(now time.Duration, r readings) {
+	w := p.window
+	w.passed = now - p.decided
+	if w.passed <= 0 || !p.law.urgent(w) {
+		return
+	}
+	if len(p.out) > 0 {
+		w.oldest = now - slices.Min(p.out)
+	}
+	p.occupy(now)
+	p.devices(&w, r.counters)
+	p.stalls(&w, r.stalls)
+	p.law.decide(w)
+	p.bytesRate += 0.2 * (float64(p.totals.bytes-p.totWas.bytes)/w.passed.Seconds() - p.bytesRate)
+	p.window, p.decided, p.base, p.busyWas, p.totWas = window{}, now, r, p.busy, p.totals
+	p.limit(now)
+}
+
+// devices adds to a window what the devices did in it.
+func (p *pacer) devices(w *window, c Counters) {
+	w.ops = -1
+	if c.Ops >= 0 && p.base.counters.Ops >= 0 && c.Ops >= p.base.counters.Ops {
+		w.ops = c.Ops - p.base.counters.Ops
+	}
+	if w.ops < 0 {
+		w.units += p.totals.live - p.totWas.live
+	}
+	p.law.members = len(c.Members)
+	for _, m := range c.Members {
+		i := slices.IndexFunc(p.base.counters.Members, func(b Member) bool { return b.Name == m.Name })
+		if i < 0 {
+			continue
+		}
+		was := p.base.counters.Members[i]
+		if m.Reads <= was.Reads || m.Waited < was.Waited {
+			continue
+		}
+		b := p.awaits[m.Name]
+		if b == nil {
+			b = &baseline{}
+			p.awaits[m.Name] = b
+		}
+		reads, waited := int(m.Reads-was.Reads), m.Waited-was.Waited
+		wait := waited / time.Duration(reads)
+		if b.known() {
+			excess := wait.Seconds() / max(b.value, time.Millisecond).Seconds()
+			if excess > w.member.excess {
+				w.member = memberWait{name: m.Name, wait: wait, base: b.value, excess: excess}
+			}
+		}
+		b.add(waited, reads, p.law.strain.kind == calm)
+	}
+}
+
+// stalls adds to a window how long others waited for a disk in it.
+func (p *pacer) stalls(w *window, s Stalls) {
+	if s.Mail >= 0 && p.base.stalls.Mail >= 0 {
+		share := (s.Mail - p.base.stalls.Mail).Seconds() / w.passed.Seconds()
+		if p.mail.known() {
+			w.waits = max(0, share-p.mail.value.Seconds())
+		}
+		p.mail.add(seconds(share), 1, p.law.strain.kind == calm)
+	}
+	if s.All >= 0 && p.base.stalls.All >= 0 {
+		ours := p.busy - p.busyWas
+		w.others = max(0, (s.All-p.base.stalls.All-ours).Seconds()/w.passed.Seconds())
+	}
+}
+
+// reason says in words why the limits are as they are.
+func (p *pacer) reason() string {
+	if s := p.around.stopped(); s != "" {
+		return s
+	}
+	if p.why != "" {
+		return p.why
+	}
+	c, s := p.law, p.around.settings
+	switch {
+	case c.strain.kind != calm:
+	case s.ReadsPerSecond > 0 && p.limits.units == float64(s.ReadsPerSecond):
+		return fmt.Sprintf("at the cap of %d reads/s that is set", s.ReadsPerSecond)
+	case s.BytesPerSecond > 0 && p.bytesRate > 0.9*float64(s.BytesPerSecond):
+		return "at the cap of bytes/s that is set"
+	case c.duty() > 0 && p.limits.units == c.duty():
+		return fmt.Sprintf("no more than %.0f %% of the time of a disk with heads, which takes %.1f ms for a read",
+			100*c.manner.duty, c.own.value.Seconds()*1000)
+	}
+	return c.words()
+}

@@ -1,0 +1,93 @@
+package primary
+
+import (
+	"context"
+	"io"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath/kindread"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// Pace gives leave to read from the array.
+type Pace interface {
+	// Read waits until that many bytes may be read for something that can
+	// wait, and returns what to call when they have been: with true if a disk
+	// was asked.
+	Read(ctx context.Context, bytes int64) (done func(fromDevice bool), err error)
+	// Live counts bytes of live mail that are read. It never waits.
+	Live(bytes int64)
+}
+
+// free is the Pace of whoever needs none.
+type free struct{}
+
+func (free) Read(context.Context, int64) (func(bool), error) { return func(bool) {}, nil }
+func (free) Live(int64)                                      {}
+
+// pieceOfBulk is how much of a file is read with one leave.
+const pieceOfBulk = 128 << 10
+
+// openBulk opens a file for something that can wait: with leave, which covers
+// its first piece too.
+func (s *Server) openBulk(ctx context.Context, path journal.Path, item catalog.Item) (*source, error) {
+	done, err := s.cfg.Pace.Read(ctx, min(item.Facts.Size, pieceOfBulk))
+	if err != nil {
+		return nil, err
+	}
+	src, err := s.openItem(path, item)
+	if err == nil {
+		err = s.kindly(ctx, src)
+	}
+	if err != nil {
+		done(true)
+		return nil, err
+	}
+	src.bulk.leave = done
+	return src, nil
+}
+
+// kindly makes a source ask for leave before each piece that is not in memory,
+// and leave in memory only what was there.
+func (s *Server) kindly(ctx context.Context, src *source) error {
+	r, err := s.manner.Reader(src.file)
+	if err != nil {
+		src.settle()
+		return err
+	}
+	src.bulk = &bulkReader{ctx: ctx, pace: s.cfg.Pace, file: r}
+	return nil
+}
+
+// bulkReader reads a file piece by piece, with leave for each.
+type bulkReader struct {
+	ctx   context.Context //nolint:containedctx // it is used for one content
+	pace  Pace
+	file  *kindread.Reader
+	leave func(fromDevice bool) // given already; nil: none is
+}
+
+// Read implements io.Reader.
+func (b *bulkReader) Read(p []byte) (int, error) {
+	p = p[:min(len(p), pieceOfBulk)]
+	cached := b.file.Cached(len(p))
+	if b.leave == nil && !cached {
+		var err error
+		if b.leave, err = b.pace.Read(b.ctx, int64(len(p))); err != nil {
+			return 0, err
+		}
+	}
+	n, err := b.file.Read(p)
+	b.end(!cached)
+	return n, err
+}
+
+// end gives back the leave that is out, if there is one.
+func (b *bulkReader) end(fromDevice bool) {
+	if b.leave != nil {
+		b.leave(fromDevice)
+		b.leave = nil
+	}
+}
+
+var _ io.Reader = (*bulkReader)(nil)
