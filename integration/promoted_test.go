@@ -323,3 +323,70 @@ func copyIndex(t *testing.T, from, to string) {
 		}
 	}
 }
+
+// Clients were shown UIDs of messages that never came to the mirror, and whose
+// lines in the uidlist did not either. No other message gets them.
+func TestUIDsThatClientsWereShownAreNotGivenOutAgain(t *testing.T) {
+	const user = "ann@example.org"
+	old, promoted := dovecot.StoreDir(t), dovecot.StoreDir(t)
+	first := dovecot.New(t, dovecot.Options{Store: old})
+	c := dialLines(t, first.IMAP, user)
+	c.add(3)
+	c.do("SELECT INBOX")
+	mailbox := "example.org/ann/Maildir"
+	// What a mirror has: an index that is older still, and of the last messages
+	// only one, which is in no uidlist.
+	index := filepath.Join(dovecot.StoreDir(t), "index")
+	must(t, os.Mkdir(index, 0o755))
+	copyIndex(t, filepath.Join(old, mailbox), index)
+	c.add(1)
+	c.do("NOOP")
+	must(t, exec.CommandContext(t.Context(), "cp", "-a", old+"/.", promoted).Run())
+	stale, err := filepath.Glob(filepath.Join(promoted, mailbox, "dovecot.index*"))
+	must(t, err)
+	for _, path := range stale {
+		must(t, os.Remove(path))
+	}
+	copyIndex(t, index, filepath.Join(promoted, mailbox))
+	c.add(3)
+	validity := number(t, c.do("SELECT INBOX"), "UIDVALIDITY")
+	c.do("LOGOUT")
+	must(t, first.Stop())
+	has := make(map[string]bool)
+	there, err := filepath.Glob(filepath.Join(promoted, mailbox, "cur", "*"))
+	must(t, err)
+	for _, path := range there {
+		has[filepath.Base(path)] = true
+	}
+	all, err := filepath.Glob(filepath.Join(old, mailbox, "cur", "*"))
+	must(t, err)
+	all = slices.DeleteFunc(all, func(path string) bool { return has[filepath.Base(path)] })
+	if len(there) != 4 || len(all) != 3 {
+		t.Fatalf("%d messages are there, %d are not", len(there), len(all))
+	}
+	must(t, exec.CommandContext(t.Context(), "cp", "-a", all[2], filepath.Join(promoted, mailbox, "cur")).Run())
+
+	second, ask := promote(t, promoted)
+	c = dialLines(t, second.IMAP, user)
+	if got := number(t, c.do("SELECT INBOX"), "UIDVALIDITY"); got != validity {
+		t.Errorf("UIDVALIDITY is %d, and was %d", got, validity)
+	}
+	answer := c.do("UID SEARCH ALL")
+	found := regexp.MustCompile(`\* SEARCH 1 2 3 4 (\d+)\r\n`).FindStringSubmatch(answer)
+	if found == nil {
+		t.Fatalf("there are: %s", answer)
+	}
+	if uid, err := strconv.Atoi(found[1]); err != nil || uid <= 7 {
+		t.Errorf("a message got the UID %s, which was given out before", found[1])
+	}
+	c.add(1)
+	if next := number(t, c.do("SELECT INBOX"), "UIDNEXT"); next <= 9 {
+		t.Errorf("the next UID is %d", next)
+	}
+	if out, err := ask("ready", "--wait", "60s"); err != nil {
+		t.Errorf("waiting for all: %v: %s", err, out)
+	}
+	if bad := slices.DeleteFunc(second.Complaints(), func(s string) bool { return strings.Contains(s, "dovecot.index.cache") }); len(bad) > 0 {
+		t.Errorf("dovecot complains: %q", bad)
+	}
+}

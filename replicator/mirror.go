@@ -225,7 +225,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	d.Store.State, d.Store.Detail = "following", ""
 	d.Store.OwnersNotApplied = s.OwnersLost
 	out := &status.Primary{
-		Name: s.Primary, Address: p.n.leader(), Connected: s.Connected, Since: &s.Since,
+		Name: p.nameOf(s.Primary), Address: p.n.leader(), Connected: s.Connected, Since: &s.Since,
 		Sequence: max(uint64(s.Beat.Head), uint64(s.Applied)), AppliedTo: uint64(s.Applied), AckedSequence: uint64(s.Acked),
 		LagBytes: s.Beat.LagBytes, LagSeconds: s.Beat.Lag.Seconds(), ReceivedBytes: s.Received,
 		FilesLeft: s.Progress.Files, BytesLeft: s.Progress.Bytes, Proven: s.Proven, ProvenSequence: uint64(s.ProvenAt),
@@ -254,6 +254,18 @@ func (p *mirrorPart) describe(d *status.Document) {
 		loss.Bytes += s.Beat.Bytes - min(s.Beat.Bytes, d.Store.Bytes)
 	}
 	d.Loss = status.Lost(loss)
+}
+
+// nameOf returns what the primary is called whose own word for it is heard; one
+// that was not reached yet has the name of the node that leads, or its address.
+func (p *mirrorPart) nameOf(heard string) string {
+	if heard != "" {
+		return heard
+	}
+	if leader := p.n.state().Leader; leader != "" {
+		return leader
+	}
+	return p.n.leader()
 }
 
 // judgePrimary finds the state of the replication as the mirror sees it.

@@ -48,6 +48,9 @@ type Options struct {
 	// Hook runs what the operator wants to be run when a role changes, and
 	// returns when it has ended. nil: there is nothing.
 	Hook func(ctx context.Context, e HookEvent) error
+	// Promoting is told of each event of this node's promotion as it happens,
+	// before anybody else is. nil: nothing is to be told.
+	Promoting func(failover.Event)
 }
 
 // part is what a node does in its role.

@@ -44,8 +44,9 @@ type primaryPart struct {
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
 
-	mu    sync.Mutex
-	rates map[string]rate
+	mu     sync.Mutex
+	rates  map[string]rate
+	broken string // the store could not be written when that was tried last; "": it could
 }
 
 // rate measures how much a mirror is sent.
@@ -154,7 +155,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tell(ctx) })
 	group.Go(func() error {
-		p.n.modseq.Run(ctx, p.st.Epoch)
+		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
 		return nil
 	})
 	p.n.door.Open(p.server)

@@ -36,7 +36,7 @@ func newPromoter(n *node) *failover.Promoter {
 	return failover.New(failover.Config{
 		Name: n.id.Name(), Own: ownState{n}, Peers: n.links,
 		Follower: following{n}, Journals: ownJournal{n}, Stage: stage{n}, Hooks: operatorHooks{n}, Machine: machine{n},
-		Clock: n.opt.Clock, Limits: failover.DefaultLimits(),
+		Clock: n.opt.Clock, Limits: failover.DefaultLimits(), Watch: n.opt.Promoting,
 	})
 }
 
@@ -84,13 +84,26 @@ func refusal(err error) error {
 	return err
 }
 
-// metaUnfinished is the epoch of a promotion that was begun, in decimal.
-const metaUnfinished = "failover.unfinished"
+// What the catalog remembers of promotions: epochs, in decimal.
+const (
+	metaUnfinished = "failover.unfinished" // of the one that was begun
+	metaProven     = "failover.proven"     // of the last one that lost nothing
+)
 
 // Unfinished implements failover.Own.
-func (o ownState) Unfinished() (e journal.Epoch, err error) {
-	err = o.n.catalog.View(func(t *catalog.Tx) error {
-		v, err := t.Meta(metaUnfinished)
+func (o ownState) Unfinished() (journal.Epoch, error) { return o.n.epochOf(metaUnfinished) }
+
+// proven reports whether this node became the primary of an epoch with all that
+// the former one had. Where that is not known, it did not.
+func (n *node) proven(epoch journal.Epoch) bool {
+	e, err := n.epochOf(metaProven)
+	return err == nil && e == epoch
+}
+
+// epochOf returns an epoch that the catalog remembers; 0 if there is none.
+func (n *node) epochOf(key string) (e journal.Epoch, err error) {
+	err = n.catalog.View(func(t *catalog.Tx) error {
+		v, err := t.Meta(key)
 		if errors.Is(err, catalog.ErrNotFound) {
 			return nil
 		}
@@ -105,13 +118,20 @@ func (o ownState) Unfinished() (e journal.Epoch, err error) {
 }
 
 // SetUnfinished implements failover.Own.
-func (o ownState) SetUnfinished(e journal.Epoch) error {
+func (o ownState) SetUnfinished(e journal.Epoch, proven bool) error {
 	var v []byte
 	if e > 0 {
 		v = strconv.AppendUint(nil, uint64(e), 10)
 	}
 	defer o.n.server.Changed()
-	return o.n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaUnfinished, v) })
+	return o.n.catalog.UpdateDurably(func(t *catalog.Tx) error {
+		if e > 0 && proven {
+			if err := t.SetMeta(metaProven, v); err != nil {
+				return err
+			}
+		}
+		return t.SetMeta(metaUnfinished, v)
+	})
 }
 
 // describeUnfinished says in the status that a promotion has to be finished.

@@ -137,20 +137,16 @@ func (n *node) loseAuthority() {
 }
 
 // endsAt reports whether this node is a primary whose journal is sealed and ends
-// at a place, all of which its catalog has, durably, and nothing else is in its
-// store.
+// at a place, all of which its catalog has, durably, and beyond which there is
+// nothing in its store, which can be used.
 func (n *node) endsAt(start journal.Position) bool {
 	p, ok := n.current().(*primaryPart)
-	if !ok || start == (journal.Position{}) || p.journal.Head() != start {
+	if !ok || start == (journal.Position{}) || p.journal.Head() != start || p.doubtful() || p.tryStore(n.lifetime) != nil {
 		return false
 	}
 	var at journal.Position
-	err := n.catalog.View(func(t *catalog.Tx) error {
-		at = t.Position()
-		_, err := t.Meta(metaBlind)
-		return err
-	})
-	return errors.Is(err, catalog.ErrNotFound) && at == start && n.catalog.Sync() == nil
+	err := n.catalog.View(func(t *catalog.Tx) error { at = t.Position(); return nil })
+	return err == nil && at == start && n.catalog.Sync() == nil
 }
 
 // promise decides on a claim to a coming epoch: what is granted is durable. It
@@ -185,7 +181,7 @@ func judgeClaim(s identity.State, c identity.Claim) pairing.Answer {
 }
 
 // Inspect implements pairing.Node.
-func (n *node) Inspect(_ context.Context, by pairing.Caller) pairing.Report {
+func (n *node) Inspect(ctx context.Context, by pairing.Caller) pairing.Report {
 	n.meet(append(by.Peers, identity.Peer{Name: by.Name, Address: by.Address})...)
 	st := n.state()
 	d := n.Status()
@@ -194,7 +190,7 @@ func (n *node) Inspect(_ context.Context, by pairing.Caller) pairing.Report {
 		State: string(d.State), Detail: d.Detail, Now: d.Time, Peers: n.peers.All(),
 	}
 	if p, ok := n.current().(*primaryPart); ok {
-		r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.watcher.Status().Suspended
+		r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.trouble(ctx)
 		return r
 	}
 	_ = n.catalog.View(func(t *catalog.Tx) error { r.Position = t.Position(); return nil }) // else it is not known

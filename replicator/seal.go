@@ -3,6 +3,7 @@ package replicator
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/identity"
@@ -94,12 +95,22 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		say("the store is not looked at again")
 	} else {
 		say("what the mail server has left is journaled")
-		if err := p.lookOnce(ctx, say); err != nil {
+		err := p.lookOnce(ctx, say)
+		if err == nil {
+			// A store that fails can look as if nothing were left to be journaled.
+			if err = p.tryStore(ctx); err != nil {
+				err = fmt.Errorf("the store cannot be written and read any more: %w", err)
+			}
+		}
+		if err != nil {
 			p.n.endPart() // the next part lets fenced nodes in again
 			return pairing.Sealed{}, err
 		}
 	}
-	if err := p.end(ctx, o); err != nil {
+	if err := p.noteDoubt(o.Blind || p.watcher.Status().UnreadableCount > 0); err != nil {
+		return pairing.Sealed{}, err
+	}
+	if err := p.end(ctx, c); err != nil {
 		return pairing.Sealed{}, err
 	}
 	out, err := p.sealed()
@@ -132,14 +143,9 @@ func (p *primaryPart) lookOnce(ctx context.Context, say func(string)) error {
 	}
 }
 
-// metaBlind is set in the catalog of a node that has sealed its journal without
-// a last look at the store: there may be mail in the store that nobody knows of.
-const metaBlind = "seal.blind"
-
 // end seals the journal and stops the observer, and makes that durable. After an
 // error the node goes on with a journal that is opened anew.
-func (p *primaryPart) end(ctx context.Context, o pairing.SealOrder) error {
-	c := o.Claim
+func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 	if _, err := p.journal.Seal(); err != nil {
 		return err
 	}
@@ -150,16 +156,7 @@ func (p *primaryPart) end(ctx context.Context, o pairing.SealOrder) error {
 		p.n.endPart()
 		return context.Cause(ctx)
 	}
-	var blind []byte
-	if o.Blind {
-		blind = []byte{1}
-	}
-	err := p.n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaBlind, blind) })
-	if err != nil {
-		p.n.endPart()
-		return err
-	}
-	_, _, err = p.n.decide(func(s identity.State) (identity.State, error) {
+	_, _, err := p.n.decide(func(s identity.State) (identity.State, error) {
 		if s.Promised != c {
 			return s, refuse("", "%v does not hold any more: %v is promised", c, s.Promised)
 		}
@@ -174,6 +171,53 @@ func (p *primaryPart) end(ctx context.Context, o pairing.SealOrder) error {
 	return nil
 }
 
+// metaDoubtful is the epoch, in decimal, of a primary that was sealed though
+// there may be more in its store than in its journal.
+const metaDoubtful = "seal.doubtful"
+
+// noteDoubt notes durably whether there is such a doubt.
+func (p *primaryPart) noteDoubt(doubtful bool) error {
+	if doubtful == p.doubtful() {
+		return nil
+	}
+	var v []byte // there is none
+	if doubtful {
+		v = strconv.AppendUint(nil, uint64(p.st.Epoch), 10)
+	}
+	return p.n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaDoubtful, v) })
+}
+
+func (p *primaryPart) doubtful() bool {
+	e, err := p.n.epochOf(metaDoubtful)
+	return err != nil || e == p.st.Epoch
+}
+
+// tryStore finds out whether the store can be written and read.
+func (p *primaryPart) tryStore(ctx context.Context) error {
+	err := probe(ctx, p.root)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken = ""; err != nil {
+		p.broken = err.Error()
+	}
+	return err
+}
+
+// trouble says why the store cannot be observed; "" if it can. One that could
+// not be written is tried again.
+func (p *primaryPart) trouble(ctx context.Context) string {
+	if s := p.watcher.Status().Suspended; s != "" {
+		return s
+	}
+	p.mu.Lock()
+	broken := p.broken
+	p.mu.Unlock()
+	if broken == "" || p.tryStore(ctx) == nil {
+		return ""
+	}
+	return "it cannot be written and read: " + broken
+}
+
 // sealed tells what a sealed primary has.
 func (p *primaryPart) sealed() (pairing.Sealed, error) {
 	var out pairing.Sealed
@@ -182,6 +226,10 @@ func (p *primaryPart) sealed() (pairing.Sealed, error) {
 		out = pairing.Sealed{Position: t.Position(), Digest: t.Digest(), Unread: totals.Unread, Missing: totals.Missing}
 		return nil
 	})
+	if p.doubtful() {
+		// What the store has beside it is not counted anywhere.
+		out.Unread = max(out.Unread, uint64(p.watcher.Status().UnreadableCount), 1)
+	}
 	if err == nil && out.Position != p.journal.Head() {
 		err = fmt.Errorf("the catalog is at %v, and the journal ends with %v", out.Position, p.journal.Head())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,6 +30,10 @@ func (p *program) runDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	promoting, err := crashAt(os.Getenv(crashVariable), killSelf)
+	if err != nil {
+		return err
+	}
 	alive, stop := context.WithCancel(ctx)
 	defer stop()
 	go answerWatchdog(alive)
@@ -37,6 +42,8 @@ func (p *program) runDaemon(ctx context.Context) error {
 		Log:   newLogger(p.err, c.Log),
 		Clock: clock{},
 		Ready: func() { notify("READY=1", fmt.Sprintf("STATUS=%s runs; ask `mailtwin status`", c.Node.Name)) },
+
+		Promoting: promoting,
 	})
 }
 

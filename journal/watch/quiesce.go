@@ -12,12 +12,12 @@ import (
 // errStopped says that nobody observes any more.
 var errStopped = errors.New("the observer has stopped")
 
+// The rhythm of Quiesce.
 const (
-	// quiescePoll is how often Quiesce looks, whatever it is told.
-	quiescePoll = 100 * time.Millisecond
-	// maxHurry is how long Quiesce waits for snapshots alone. What they tell is
-	// not lost without them, and somebody waits for the end.
-	maxHurry = 10 * time.Second
+	quiescePoll = 100 * time.Millisecond // how often it looks, whatever it is told
+	// snapshotStall is how long snapshots are waited for of which none gets into
+	// the journal.
+	snapshotStall = 3 * time.Second
 )
 
 // Quiesce returns the head of the journal when everything that happened in the
@@ -26,35 +26,25 @@ const (
 // writing. waits is told, in words, each time that there is another reason to
 // wait. What cannot be read is not waited for (Status tells it), nor is a control
 // file that its writer has left in the middle: the catalog has what it was before.
-// Snapshots are taken at once, so that files of ClassDerived tell as much as what
-// is beside them; those that take too long are left out.
+// Snapshots are taken at once, however busy their directories were a moment ago;
+// one that cannot be had, because a lock was left beside it, is given up when for
+// 3 seconds none has been.
 //
 // It ends with ctx, whose error then comes with what was waited for. Run must be
 // running.
 func (w *Watcher) Quiesce(ctx context.Context, waits func(words string)) (journal.Position, error) {
-	w.hurry.Store(true)
-	defer w.hurry.Store(false)
 	scan := w.dirty.next("everything has to be journaled")
 	told := ""
-	var enough <-chan time.Time // when snapshots are waited for no more
+	rush := rush{w: w}
+	defer rush.end()
 	for {
 		changed := w.Changed()
 		if w.Status().Phase == PhaseStopped {
 			return journal.Position{}, fmt.Errorf("quiesce: %w", errStopped)
 		}
 		why := w.unquiet(scan)
-		if why == "" && w.Status().Snapshots > 0 {
-			if enough == nil {
-				enough = w.cfg.Clock.After(maxHurry)
-			}
-			select {
-			case <-enough:
-				w.hurry.Store(false)
-			default:
-				if w.hurry.Load() {
-					why = "the indexes of mailboxes are journaled"
-				}
-			}
+		if why == "" {
+			why = rush.waits()
 		}
 		if why == "" {
 			// A hint may be on its way from the kernel.
@@ -62,7 +52,7 @@ func (w *Watcher) Quiesce(ctx context.Context, waits func(words string)) (journa
 			if err := w.pauseFor(ctx, 2*w.cfg.Timing.Confirm, nil); err != nil {
 				return journal.Position{}, fmt.Errorf("quiesce: %w", err)
 			}
-			if s := w.Status(); w.unquiet(scan) == "" && s.Cycles == cycles && (s.Snapshots == 0 || !w.hurry.Load()) {
+			if w.unquiet(scan) == "" && rush.waits() == "" && w.Status().Cycles == cycles {
 				return w.cfg.Journal.Head(), nil
 			}
 			continue
@@ -74,6 +64,40 @@ func (w *Watcher) Quiesce(ctx context.Context, waits func(words string)) (journa
 		if err := w.pauseFor(ctx, quiescePoll, changed); err != nil {
 			return journal.Position{}, fmt.Errorf("quiesce: still waiting: %s: %w", why, err)
 		}
+	}
+}
+
+// rush has snapshots taken at once, and follows how they become fewer. It is for
+// when nothing else is left to be journaled: then they are the last ones.
+type rush struct {
+	w     *Watcher
+	begun bool
+	least int       // of the snapshots that were left
+	since time.Time // when there were no more than that
+}
+
+// waits says why to wait; it is empty if there are no snapshots, or none that can
+// be had.
+func (r *rush) waits() string {
+	left, now := r.w.Status().Snapshots, r.w.cfg.Clock.Now()
+	switch {
+	case left == 0:
+		return ""
+	case !r.begun:
+		r.begun, r.least, r.since = true, left, now
+		r.w.hurry.Store(true)
+		r.w.dirty.signal()
+	case left < r.least:
+		r.least, r.since = left, now
+	case now.Sub(r.since) > snapshotStall:
+		return ""
+	}
+	return "the last indexes are being journaled"
+}
+
+func (r *rush) end() {
+	if r.begun {
+		r.w.hurry.Store(false)
 	}
 }
 

@@ -48,16 +48,6 @@ func (s *settler) touch(dir journal.Path, now time.Duration) {
 	s.next = min(s.next, s.due(u))
 }
 
-// hurry makes everything due that had hints.
-func (s *settler) hurry(now time.Duration) {
-	for _, u := range s.dirs {
-		if !u.quiet {
-			u.last, u.listed = now-s.quiet, 0
-			s.next = min(s.next, now)
-		}
-	}
-}
-
 // due returns when a directory is to be listed: when it has been quiet for a
 // while, but not more often than once in atLatest, and at the latest
 // that long after its first hint.
@@ -110,6 +100,16 @@ func (s *settler) take(now time.Duration) (journal.Path, bool) {
 		}
 	}
 	return found, ok
+}
+
+// rush makes every directory that had hints due now.
+func (s *settler) rush(now time.Duration) {
+	for _, u := range s.dirs {
+		if !u.quiet {
+			u.first, u.last, u.listed = now-s.atLatest, now-s.quiet, 0
+			s.next = min(s.next, now)
+		}
+	}
 }
 
 // rest says that a directory is being listed, or was.

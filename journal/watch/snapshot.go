@@ -110,11 +110,12 @@ func (w *Watcher) isMailbox(tx *catalog.Tx, member journal.Path) (bool, error) {
 // snapshotDue returns when something is to be done about snapshots.
 func (w *Watcher) snapshotDue() time.Duration {
 	due, now := never, w.now()
+	if w.hurry.Load() {
+		w.snapshotRest = 0
+		w.snapshots.rush(now)
+	}
 	if w.snapshotRoom() {
 		due = max(w.snapshots.next, w.snapshotRest)
-		if w.hurry.Load() && w.snapshots.active > 0 {
-			due = now
-		}
 	}
 	for _, s := range w.taken {
 		if s.members == nil {
@@ -138,8 +139,8 @@ func (w *Watcher) snapshotRoom() bool {
 func (w *Watcher) snapshot() (bool, error) {
 	now := w.now()
 	if w.hurry.Load() {
-		w.snapshots.hurry(now)
-		w.snapshotRest = now
+		w.snapshotRest = 0
+		w.snapshots.rush(now)
 	}
 	for i, s := range w.taken {
 		switch {

@@ -2,6 +2,8 @@ package watch_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -234,4 +236,44 @@ func TestSnapshotsOfTheBaseline(t *testing.T) {
 		return s.LargeSnapshots == 1 && s.Snapshots == 0
 	})
 	f.noMore()
+}
+
+// TestQuiesceJournalsTheLastSnapshots, whose turn would come much later, but
+// does not wait for ever for one that cannot be had.
+func TestQuiesceJournalsTheLastSnapshots(t *testing.T) {
+	f := withIndex(t)
+	f.cfg.Timing.Snapshot, f.cfg.Timing.SnapshotAtLatest = patience, 10*patience
+	f.start()
+	f.settled()
+	f.write("u1/index.log", "1\n")
+	f.write("u1/index", "1\n")
+	f.write("u2/index.log", "1\n")
+	f.write("u1/.A/index.log", "1\n")
+	f.write("u1/.A/dovecot-uidlist.lock", "")
+	f.wait("they are pending", func() bool { return f.watcher.Status().Snapshots == 3 })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	head, err := f.watcher.Quiesce(ctx, func(string) {})
+	if err != nil {
+		t.Fatalf("%v; %+v", err, f.watcher.Status())
+	}
+	for p, want := range map[journal.Path]bool{"u1/index.log": true, "u1/index": true, "u2/index.log": true, "u1/.A/index.log": false} {
+		if f.knows(p) != want {
+			t.Errorf("%s is journaled: %v", p, !want)
+		}
+	}
+	if head != f.log.Head() {
+		t.Errorf("its end is %v, the head is %v", head, f.log.Head())
+	}
+	f.remove("u1/.A/dovecot-uidlist.lock")
+	if _, err := f.watcher.Quiesce(ctx, func(string) {}); err != nil || !f.knows("u1/.A/index.log") {
+		t.Errorf("%v; %+v", err, f.watcher.Status())
+	}
+	// It ends with its context.
+	f.write("u1/index.log", "1\n2\n")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := f.watcher.Quiesce(ended, func(string) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("it does not end with its context: %v", err)
+	}
 }

@@ -22,8 +22,8 @@ type Watcher struct {
 	dirty  *dirty
 	board  board
 	idle   atomic.Bool // the observer waits for something to do, and has published how it is
+	hurry  atomic.Bool // snapshots are taken at once
 	accept atomic.Bool // the operator says that what is there now is the store
-	hurry  atomic.Bool // nobody writes any more: snapshots need not wait for quiet
 
 	// The rest belongs to the goroutine of Run.
 	ctx        context.Context

@@ -25,7 +25,12 @@
 //	raise           the role is primary, durably: the point of no return
 //	open            the primary's part begins
 //	promote-after   the promote hook starts the mail server
-//	crown           the peers are told
+//	crown           the peers are told that answer; the others later
+//
+// Nobody waits for the dead twice. A peer that did not answer when the plan was
+// made is not asked again by a run that begins within seconds of it, and waited
+// for shortly after that, as is a primary whose stream of changes is broken. The
+// node serves when promote-after is done.
 //
 // # What a failure or a crash leaves
 //
@@ -41,6 +46,11 @@
 // was not started; it knows that its promotion is unfinished, and the same
 // command finishes it. A former primary that was not told asks before it
 // serves.
+//
+// For tests alone, the environment of a daemon can have it crash there:
+// MAILTWIN_CRASH_AT=<step> kills it, with SIGKILL and without any cleaning up,
+// at the moment at which the step has begun, and <step>/done right after it is
+// done. What is no step keeps the daemon from starting.
 //
 // # One wins
 //

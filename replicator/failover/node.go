@@ -93,8 +93,10 @@ type Own interface {
 	// Unfinished returns the epoch of the promotion that was begun last and
 	// not finished; 0 if there is none.
 	Unfinished() (journal.Epoch, error)
-	// SetUnfinished sets it; 0 says that it is finished.
-	SetUnfinished(e journal.Epoch) error
+	// SetUnfinished sets it; 0 says that it is finished. proven says of the
+	// promotion that is begun that this node has all that the former primary
+	// had, which is remembered for as long as it leads the epoch.
+	SetUnfinished(e journal.Epoch, proven bool) error
 }
 
 // Follower is the part of a mirror that follows the primary.

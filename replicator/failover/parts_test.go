@@ -58,13 +58,16 @@ func (o own) Raise(e journal.Epoch) error {
 
 func (o own) Unfinished() (journal.Epoch, error) { return o.n.disk.unfinished, nil }
 
-func (o own) SetUnfinished(e journal.Epoch) error {
+func (o own) SetUnfinished(e journal.Epoch, proven bool) error {
 	if err := o.n.w.failing("note"); err != nil {
 		return err
 	}
-	if e == 0 {
+	switch {
+	case e == 0:
 		o.n.does(func() { o.n.disk.unfinished = 0 }, "notes that the promotion is finished")
-	} else {
+	case proven:
+		o.n.does(func() { o.n.disk.unfinished = e }, "notes that a promotion to epoch %d is begun, with all mail", e)
+	default:
 		o.n.does(func() { o.n.disk.unfinished = e }, "notes that a promotion to epoch %d is begun", e)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/hint"
@@ -78,6 +79,7 @@ type PeerState struct {
 	Clock float64 `json:"clock_ahead_seconds"`
 
 	answer Inspection
+	asked  bool // now, and not a moment ago
 }
 
 // Confirmed is what a person agreed to.
@@ -110,13 +112,17 @@ func (c Confirmed) holds(p *Plan) error {
 
 // Plan looks at this node and its peers and says what a promotion would do.
 // It changes nothing. It fails if there is nothing to promote.
-func (p *Promoter) Plan(ctx context.Context) (Plan, error) {
+func (p *Promoter) Plan(ctx context.Context) (Plan, error) { return p.look(ctx, 0) }
+
+// look makes a plan. Peers that were found to be silent not longer ago than
+// recent are not asked again.
+func (p *Promoter) look(ctx context.Context, recent time.Duration) (Plan, error) {
 	own := p.cfg.Own.State()
 	unfinished, err := p.cfg.Own.Unfinished()
 	if err != nil {
 		return Plan{}, fmt.Errorf("read what was begun: %w", err)
 	}
-	plan := Plan{Peers: p.inspect(ctx), Primary: own.Leader}
+	plan := Plan{Peers: p.inspect(ctx, own, recent), Primary: own.Leader}
 	plan.Epoch = nextEpoch(own, plan.Peers)
 	leader := plan.primary(p.cfg.Name)
 	switch own.Role {
@@ -217,21 +223,66 @@ func (p *Plan) judge(f *Following, own State) {
 }
 
 // inspect asks all peers at once.
-func (p *Promoter) inspect(ctx context.Context) []PeerState {
+func (p *Promoter) inspect(ctx context.Context, own State, recent time.Duration) []PeerState {
+	lost := "" // of whom the stream of changes tells that it is not there
+	if own.Role == identity.Mirror {
+		if f := p.cfg.Follower.Following(); !f.Connected && !f.LastHeard.IsZero() {
+			lost = f.Primary
+		}
+	}
 	peers := p.cfg.Peers()
 	out := make([]PeerState, len(peers))
 	var all sync.WaitGroup
 	for i := range peers {
-		all.Go(func() { out[i] = p.ask(ctx, &peers[i]) })
+		limit, since := p.patience(peers[i].Name, lost, recent)
+		if limit == 0 {
+			out[i] = PeerState{Name: peers[i].Name, Address: peers[i].Address, Error: since.err}
+			continue
+		}
+		all.Go(func() { out[i] = p.ask(ctx, &peers[i], limit) })
 	}
 	all.Wait()
+	p.remember(out)
 	return out
 }
 
-func (p *Promoter) ask(ctx context.Context, peer *Peer) PeerState {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Limits.Answer)
+// patience returns how long a peer's answer is waited for; 0 for one that is
+// silent and need not be asked. Nothing is waited for at its full length twice.
+func (p *Promoter) patience(name, lost string, recent time.Duration) (time.Duration, silence) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, silent := p.silent[name]
+	switch passed := p.cfg.Clock.Now().Sub(s.found); {
+	case silent && passed >= 0 && passed < recent:
+		return 0, s
+	case silent || name == lost:
+		return p.cfg.Limits.Silent, s
+	}
+	return p.cfg.Limits.Answer, s
+}
+
+// remember notes who did not answer, and of others that they do.
+func (p *Promoter) remember(peers []PeerState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, before := p.cfg.Clock.Now(), p.silent
+	p.silent = make(map[string]silence, len(peers))
+	for i := range peers {
+		peer := &peers[i]
+		switch s, known := before[peer.Name]; {
+		case peer.Answers:
+		case known && !peer.asked:
+			p.silent[peer.Name] = s
+		default:
+			p.silent[peer.Name] = silence{found: now, err: peer.Error}
+		}
+	}
+}
+
+func (p *Promoter) ask(ctx context.Context, peer *Peer, limit time.Duration) PeerState {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	out := PeerState{Name: peer.Name, Address: peer.Address}
+	out := PeerState{Name: peer.Name, Address: peer.Address, asked: true}
 	asked := p.cfg.Clock.Now()
 	answer, err := peer.Link.Inspect(ctx)
 	if err != nil {

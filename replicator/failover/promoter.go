@@ -14,6 +14,12 @@ import (
 type Limits struct {
 	// Answer is for a peer's answer to a question.
 	Answer time.Duration
+	// Silent is the same for a peer that is known to be silent: one that did not
+	// answer when it was asked last, or whose stream of changes is broken.
+	Silent time.Duration
+	// Recent is how long it is taken to be silent still, without being asked,
+	// when what was planned is carried out.
+	Recent time.Duration
 	// Seal is for a primary to stop its mail server, to look at its store once
 	// more, and to seal its journal.
 	Seal time.Duration
@@ -25,10 +31,13 @@ type Limits struct {
 
 // DefaultLimits returns the limits that are used unless a test has its own.
 func DefaultLimits() Limits {
-	return Limits{Answer: 3 * time.Second, Seal: 3 * time.Minute, Stall: 30 * time.Second, Open: time.Minute}
+	return Limits{
+		Answer: 3 * time.Second, Silent: 250 * time.Millisecond, Recent: 3 * time.Second,
+		Seal: 3 * time.Minute, Stall: 30 * time.Second, Open: time.Minute,
+	}
 }
 
-// Config is what a Promoter is made of. All fields must be set.
+// Config is what a Promoter is made of. All fields but Watch must be set.
 type Config struct {
 	Name  string // of this node
 	Own   Own
@@ -42,6 +51,8 @@ type Config struct {
 	Machine  Machine
 	Clock    Clock
 	Limits   Limits
+	// Watch is told of each event before who asked for the promotion is.
+	Watch func(Event)
 }
 
 // Promoter promotes a node. Its methods may be called by many goroutines at
@@ -49,12 +60,19 @@ type Config struct {
 type Promoter struct {
 	cfg Config
 
-	mu   sync.Mutex
-	busy bool
+	mu     sync.Mutex
+	busy   bool
+	silent map[string]silence // by the names of peers that did not answer
+}
+
+// silence is what is known of a peer that did not answer.
+type silence struct {
+	found time.Time // when it was asked last
+	err   string
 }
 
 // New returns a Promoter.
-func New(cfg Config) *Promoter { return &Promoter{cfg: cfg} }
+func New(cfg Config) *Promoter { return &Promoter{cfg: cfg, silent: make(map[string]silence)} }
 
 // Request is what a person wants done.
 type Request struct {
@@ -91,7 +109,12 @@ func (p *Promoter) Run(ctx context.Context, q Request, report func(Event)) (Resu
 		return Result{}, ErrBusy
 	}
 	defer p.end()
-	r := &run{Promoter: p, request: q, report: report}
+	r := &run{Promoter: p, request: q, report: func(e Event) {
+		if p.cfg.Watch != nil {
+			p.cfg.Watch(e)
+		}
+		report(e)
+	}}
 	began := p.cfg.Clock.Now()
 	err := r.do(ctx)
 	r.result.Seconds = p.cfg.Clock.Now().Sub(began).Seconds()
@@ -131,6 +154,7 @@ type run struct {
 	plan    Plan
 	peer    *Peer // the primary that is to be replaced; nil if none is known
 	sealed  *Sealed
+	proven  bool // this node has all that the sealed primary has
 	tried   bool // a seal was asked for: the primary may be sealed for us
 	stopped bool // following was stopped
 	raising bool // the state may be that of a primary

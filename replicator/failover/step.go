@@ -22,6 +22,14 @@ const (
 	StepCrown         Step = "crown"
 )
 
+// Steps returns all steps in their order.
+func Steps() []Step {
+	return []Step{
+		StepPlan, StepClaim, StepFence, StepDrain, StepProve, StepPromoteBefore,
+		StepJournal, StepRaise, StepOpen, StepPromoteAfter, StepCrown,
+	}
+}
+
 // Phase is where a step is.
 type Phase string
 

@@ -11,9 +11,10 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/identity"
 )
 
-// confirm plans anew and makes sure that it is what was agreed to.
+// confirm plans anew and makes sure that it is what was agreed to. Who did not
+// answer when that was planned, a moment ago, is not waited for again.
 func (r *run) confirm(ctx context.Context) error {
-	plan, err := r.Plan(ctx)
+	plan, err := r.look(ctx, r.cfg.Limits.Recent)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,13 @@ func (r *run) fence(ctx context.Context) error {
 	case Finish:
 		return r.fenceReturned(ctx)
 	case Switchover:
-		return r.seal(ctx)
+		err := r.seal(ctx)
+		if err != nil {
+			if why := r.suspended(ctx); why != "" {
+				return fmt.Errorf("%w: %s cannot observe its store any more (%s)", ErrStale, r.plan.Primary, why)
+			}
+		}
+		return err
 	case Evacuation:
 		err := r.seal(ctx)
 		if err == nil {
@@ -111,6 +118,18 @@ func (r *run) fenceReturned(ctx context.Context) error {
 		r.notef("%s was told that it is no longer the primary", p.Name)
 	}
 	return nil
+}
+
+// suspended asks the primary why it cannot observe its store; "" if it can, or
+// does not answer.
+func (r *run) suspended(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Limits.Answer)
+	defer cancel()
+	answer, err := r.peer.Link.Inspect(ctx)
+	if err != nil {
+		return ""
+	}
+	return answer.Suspended
 }
 
 func (r *run) seal(ctx context.Context) error {
@@ -197,6 +216,7 @@ func (r *run) prove(context.Context) error {
 	err = compare(*r.sealed, have)
 	switch {
 	case err == nil:
+		r.proven = true
 		r.notef("equal to %s at change %d", r.plan.Primary, have.Position.Sequence)
 	case r.request.Force:
 		r.warn("%v; forced", err)
@@ -268,6 +288,7 @@ func (r *run) journal(ctx context.Context) error {
 	if r.plan.Kind == Switchover && at != r.sealed.Position && !r.request.Force {
 		return fmt.Errorf("%w: following ended at change %d, the sealed journal at %d", ErrUnproven, at.Sequence, r.sealed.Position.Sequence)
 	}
+	r.proven = r.proven && at == r.sealed.Position
 	r.result.Position = placeOf(at)
 	if err := r.cfg.Journals.Create(r.plan.Epoch, at); err != nil {
 		return fmt.Errorf("make the journal: %w", err)
@@ -281,7 +302,7 @@ func (r *run) raise(context.Context) error {
 	if r.plan.Kind == Finish {
 		return skip("this node is the primary of epoch %d", r.plan.Epoch)
 	}
-	if err := r.cfg.Own.SetUnfinished(r.plan.Epoch); err != nil {
+	if err := r.cfg.Own.SetUnfinished(r.plan.Epoch, r.proven); err != nil {
 		return fmt.Errorf("note what is begun: %w", err)
 	}
 	err := r.cfg.Own.Raise(r.plan.Epoch)
@@ -308,17 +329,23 @@ func (r *run) promoteAfter(ctx context.Context) error {
 	if err := r.cfg.Hooks.Run(ctx, r.call(HookPromote, PhaseAfter), r.note); err != nil {
 		return err
 	}
-	if err := r.cfg.Own.SetUnfinished(0); err != nil {
+	if err := r.cfg.Own.SetUnfinished(0, false); err != nil {
 		return fmt.Errorf("note that it is finished: %w", err)
 	}
 	return nil
 }
 
-// crown tells the peers. Who is not reached learns it when it asks.
+// crown tells the peers. The node serves already: who did not answer is not
+// waited for, and is told later, by the node that asks now and then how all are,
+// or learns it when it asks itself.
 func (r *run) crown(ctx context.Context) error {
 	for _, p := range r.cfg.Peers() {
+		if !r.plan.answered(p.Name) {
+			r.warn("%s does not answer: it is told later", p.Name)
+			continue
+		}
 		if err := r.crownOne(ctx, &p); err != nil {
-			r.warn("%s was not told (%v); it learns of it when it asks", p.Name, err)
+			r.warn("%s was not told (%v): it is told later", p.Name, err)
 		}
 	}
 	return nil

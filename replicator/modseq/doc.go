@@ -1,6 +1,6 @@
 // Package modseq raises the HIGHESTMODSEQ of every mailbox after a promotion,
 // so that IMAP clients which resume with CONDSTORE or QRESYNC see exactly what
-// changed.
+// changed, and the next UID, so that none is given out twice.
 //
 // # Why
 //
@@ -37,13 +37,32 @@
 // as long as the node is primary. A user or a folder that no longer exists is
 // no failure.
 //
+// # UIDs
+//
+// A promotion that may have lost mail may have lost a uidlist's last lines too.
+// Clients were shown messages by UIDs that the new primary does not know of; if
+// it gave them to other messages, clients would show these as those, for they
+// never fetch twice what they know by its UID. So in each folder 100,000 UIDs
+// are left out, before HIGHESTMODSEQ is raised in it and Dovecot opens it for
+// that. A promotion that was proven to lose nothing leaves out none.
+//
+// It is the number N in the first line of the folder's dovecot-uidlist that is
+// raised, as Dovecot would write it: under dovecot-uidlist.lock, through
+// dovecot-uidlist.tmp, and durably. `doveadm mailbox update --min-next-uid` will
+// not do. It raises the number in the index too, and where the index is older
+// than the uidlist, as on a new primary, all messages that it does not have are
+// then taken for new ones and get other UIDs (2.3.19). And to bring the index up
+// to date first would give the lost UIDs to messages that are in no uidlist yet.
+//
+// A folder whose uidlist is not in the store, or is missing, is left as it is.
+//
 // # The record
 //
 // Which users are done is kept in the file modseq of the state directory, so
 // that a restart goes on and a complete one does nothing. It is text:
 //
-//	mailtwin-modseq 1
-//	<sum> begin <epoch> <N>
+//	mailtwin-modseq 2
+//	<sum> begin <epoch> <N> <UIDs left out>
 //	<sum> done <user>
 //	<sum> complete
 //
@@ -53,12 +72,14 @@
 // harmless. For the same reason a last line without its end, which a crash has
 // torn, is dropped. Any other line that is not as it should be is ErrCorrupt,
 // and all users are done again; a higher version in the first line is
-// ErrNewer, and nothing is done.
+// ErrNewer, and nothing is done. Version 1 did not leave out UIDs and has no
+// number of them; it is read, and begun anew if there are to be any.
 //
 // # Limits
 //
 // A delivery that opens a mailbox before its turn numbers what it finds to be
-// different too low, and a client that resumes does not hear of it. Who wants to
+// different too low, and a client that resumes does not hear of it; its message
+// may get a UID that was given out before. Who wants to
 // rule that out starts the delivery of mail when `mailtwin ready` without a
 // user returns, as the example hook mailserver can. A user who is in neither
 // Dovecot's list nor the catalog when the work is complete is not raised.

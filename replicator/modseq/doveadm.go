@@ -100,8 +100,9 @@ func (d doveadm) homes(ctx context.Context, users []string) []string {
 	return homes
 }
 
-// raise raises all folders of a user, INBOX first.
-func (d doveadm) raise(ctx context.Context, user string, modseq uint64) error {
+// raise raises all folders of a user, INBOX first. before is called for each
+// folder, before Dovecot opens it; an error of its ends the work.
+func (d doveadm) raise(ctx context.Context, user string, modseq uint64, before func(folder string) error) error {
 	folders, code, err := d.run(ctx, "mailbox", "list", "-u", user)
 	if code == exitNoUser {
 		return nil
@@ -115,6 +116,9 @@ func (d doveadm) raise(ctx context.Context, user string, modseq uint64) error {
 	slices.SortStableFunc(folders, func(a, b string) int { return rank(a) - rank(b) })
 	least := strconv.FormatUint(modseq, 10)
 	for _, folder := range folders {
+		if err := before(folder); err != nil {
+			return err
+		}
 		_, code, err := d.run(ctx, "mailbox", "update", "-u", user, "--min-highest-modseq", least, "--", folder)
 		if err != nil && code != exitNotFound {
 			return err

@@ -21,8 +21,11 @@ type user struct {
 	due    time.Time // not before; zero: now
 	place  int       // in the heap; -1: being done
 	tries  int
-	failed error
-	ended  chan struct{} // closed when the next try has ended
+	// widened are the folders that a gap of UIDs was left in, so that a user
+	// who has to be tried again and again gets one gap only.
+	widened map[string]bool
+	failed  error
+	ended   chan struct{} // closed when the next try has ended
 }
 
 // queue holds the users that are not done, in the order to do them. It is safe

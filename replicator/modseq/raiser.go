@@ -92,6 +92,7 @@ type Raiser struct {
 	state   State
 	epoch   journal.Epoch
 	modseq  uint64
+	gap     uint32 // of UIDs, in each folder
 	queue   *queue
 	listed  bool
 	trouble error         // of the work as a whole
@@ -155,12 +156,13 @@ func (r *Raiser) fail(err error) {
 
 // Run does the work for a node that is primary in an epoch, and returns when
 // ctx ends, which is when the node no longer plays the primary; one that was
-// never promoted, in epoch 1, has nothing to do. What fails is in the status
+// never promoted, in epoch 1, has nothing to do. proven says that it was
+// promoted with all that the former primary had: then no UIDs are left out. What fails is in the status
 // and in the log, and no reason to end. It may be run again, for a later epoch
 // or after a restart, but not twice at the same time.
-func (r *Raiser) Run(ctx context.Context, epoch journal.Epoch) {
+func (r *Raiser) Run(ctx context.Context, epoch journal.Epoch, proven bool) {
 	if len(r.doveadm) > 0 {
-		r.raise(ctx, epoch)
+		r.raise(ctx, epoch, proven)
 	}
 	<-ctx.Done()
 	if len(r.doveadm) > 0 {
@@ -169,21 +171,25 @@ func (r *Raiser) Run(ctx context.Context, epoch journal.Epoch) {
 }
 
 // raise does the work until it is complete or ctx ends.
-func (r *Raiser) raise(ctx context.Context, epoch journal.Epoch) {
+func (r *Raiser) raise(ctx context.Context, epoch journal.Epoch, proven bool) {
 	if epoch <= 1 {
 		r.move(Complete)
 		return
 	}
-	rec, ledger, ok := r.open(ctx, epoch)
+	gap := uint32(uidGap)
+	if proven {
+		gap = 0
+	}
+	rec, ledger, ok := r.open(ctx, epoch, gap)
 	if !ok {
 		return
 	}
 	defer func() { _ = ledger.close() }()
 	r.mu.Lock()
-	r.epoch, r.modseq, r.listed, r.queue = epoch, rec.modseq, false, newQueue(rec.done)
+	r.epoch, r.modseq, r.gap, r.listed, r.queue = epoch, rec.modseq, rec.gap, false, newQueue(rec.done)
 	r.mu.Unlock()
 	if !rec.complete {
-		r.cfg.Log.Info("raising HIGHESTMODSEQ", "epoch", uint64(epoch), "modseq", rec.modseq, "done before", len(rec.done))
+		r.cfg.Log.Info("raising HIGHESTMODSEQ", "epoch", uint64(epoch), "modseq", rec.modseq, "UIDs left out", rec.gap, "done before", len(rec.done))
 		r.move(Raising)
 		if !r.work(ctx, ledger) {
 			return
@@ -194,13 +200,13 @@ func (r *Raiser) raise(ctx context.Context, epoch journal.Epoch) {
 }
 
 // open reads or makes the record, and tries until it can; false if ctx ends.
-func (r *Raiser) open(ctx context.Context, epoch journal.Epoch) (rec record, l *ledger, ok bool) {
+func (r *Raiser) open(ctx context.Context, epoch journal.Epoch, gap uint32) (rec record, l *ledger, ok bool) {
 	// Seconds leave room for a million changes in each; the epoch counts when
 	// the clock does not.
 	least := max(uint64(max(r.cfg.Clock.Now().Unix(), 0))<<20, min(uint64(epoch), 1<<22)<<40)
 	ok = r.retry(ctx, func() error {
 		var why, err error
-		rec, why, err = resume(r.cfg.StateDir, epoch, least)
+		rec, why, err = resume(r.cfg.StateDir, epoch, least, gap)
 		if why != nil {
 			r.cfg.Log.Warn("the record of raised mailboxes is damaged; all are raised again", "error", why)
 		}
@@ -275,7 +281,7 @@ func (r *Raiser) one(ctx context.Context, mu *sync.Mutex, l *ledger) bool {
 		}
 		return true
 	}
-	err := r.doveadm.raise(ctx, u.name, r.modseq)
+	err := r.doveadm.raise(ctx, u.name, r.modseq, func(folder string) error { return r.widen(ctx, u, folder) })
 	if err == nil {
 		mu.Lock()
 		err = l.done(u.name)
@@ -292,6 +298,24 @@ func (r *Raiser) one(ctx context.Context, mu *sync.Mutex, l *ledger) bool {
 		r.cfg.Changed()
 	}
 	return true
+}
+
+// widen leaves a gap of UIDs in a folder, once.
+func (r *Raiser) widen(ctx context.Context, u *user, folder string) error {
+	if r.gap == 0 || u.widened[folder] {
+		return nil
+	}
+	w := widener{doveadm: r.doveadm, store: r.cfg.Store, gap: r.gap, clock: r.cfg.Clock}
+	if err := w.folder(ctx, u.name, folder); err != nil {
+		return err
+	}
+	if u.widened == nil {
+		u.widened = make(map[string]bool)
+	}
+	if len(u.widened) < MaxFolders {
+		u.widened[folder] = true
+	}
+	return nil
 }
 
 // list finds the users and puts them into the queue in their order.

@@ -140,7 +140,7 @@ func TestEveryFolderOfEveryUserIsRaisedOnce(t *testing.T) {
 	if r.Status().State != Idle {
 		t.Errorf("before: %+v", r.Status())
 	}
-	r.raise(t.Context(), 2)
+	r.raise(t.Context(), 2, true)
 	var want []string
 	for _, u := range users {
 		for _, f := range []string{"INBOX", "Work"} {
@@ -156,11 +156,11 @@ func TestEveryFolderOfEveryUserIsRaisedOnce(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	again, _ := s.raiser(state, newCatalog(t), "")
-	again.raise(t.Context(), 2)
+	again.raise(t.Context(), 2, true)
 	if got := s.log(); len(got) != len(want) || again.Status().State != Complete {
 		t.Errorf("after a restart %d were raised again; %+v", len(got)-len(want), again.Status())
 	}
-	again.raise(t.Context(), 3)
+	again.raise(t.Context(), 3, true)
 	if got := s.log(); len(got) != 2*len(want) {
 		t.Errorf("in the next epoch %d were raised", len(got)-len(want))
 	}
@@ -171,7 +171,7 @@ func TestTheEpochCountsWhereTheClockDoesNot(t *testing.T) {
 	s := newServer(t, "ann@b")
 	r, c := s.raiser(t.TempDir(), newCatalog(t), "")
 	c.now = time.Unix(-5, 0)
-	r.raise(t.Context(), 3)
+	r.raise(t.Context(), 3, true)
 	if st := r.Status(); st.Modseq != 3<<40 {
 		t.Errorf("%+v", st)
 	}
@@ -181,14 +181,14 @@ func TestNothingIsDoneWithoutNeed(t *testing.T) {
 	s := newServer(t, "ann@b")
 	state := t.TempDir()
 	r, _ := s.raiser(state, newCatalog(t), "")
-	r.raise(t.Context(), 1)
+	r.raise(t.Context(), 1, true)
 	off, err := New(Config{StateDir: state, Changed: func() {}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	off.Run(ended, 2)
+	off.Run(ended, 2, true)
 	for _, r := range []*Raiser{r, off} {
 		if err := errors.Join(r.Ready(t.Context(), "ann@b"), r.Ready(t.Context(), "")); err != nil {
 			t.Error(err)
@@ -244,7 +244,7 @@ func TestWhoLogsInNeedNotWaitForOthers(t *testing.T) {
 	ran := make(chan struct{})
 	go func() {
 		defer close(ran)
-		r.raise(ctx, 2)
+		r.raise(ctx, 2, true)
 	}()
 	short, stop := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer stop()
@@ -328,7 +328,7 @@ func TestWhatFailsIsToldAndTriedAgain(t *testing.T) {
 	ran := make(chan struct{})
 	go func() {
 		defer close(ran)
-		r.raise(ctx, 2)
+		r.raise(ctx, 2, true)
 	}()
 	err := r.Ready(ctx, "bob@b")
 	if err == nil || !strings.Contains(err.Error(), "the mailboxes of bob@b") || !strings.Contains(err.Error(), "disk full") {
@@ -358,7 +358,7 @@ func TestARestartGoesOn(t *testing.T) {
 	ran := make(chan struct{})
 	go func() {
 		defer close(ran)
-		r.Run(ctx, 2)
+		r.Run(ctx, 2, true)
 	}()
 	if err := r.Ready(ctx, "ann@b"); err != nil {
 		t.Fatal(err)
@@ -380,7 +380,7 @@ func TestARestartGoesOn(t *testing.T) {
 	before := len(s.log())
 	again, c := s.raiser(state, newCatalog(t), "")
 	c.now = c.now.Add(time.Hour)
-	again.raise(t.Context(), 2)
+	again.raise(t.Context(), 2, true)
 	if got := s.log()[before:]; len(got) != 2 || !strings.HasPrefix(got[0], fmt.Sprintf("bob@b %d ", 1_800_000_000<<20)) {
 		t.Errorf("%q", got)
 	}

@@ -26,7 +26,7 @@ var (
 const (
 	recordFile    = "modseq"
 	recordKind    = "mailtwin-modseq "
-	recordVersion = 1
+	recordVersion = 2
 	// maxLine is the longest line of a record: a sum, a word, a user.
 	maxLine = mailstore.MaxUser + 32
 )
@@ -35,6 +35,7 @@ const (
 type record struct {
 	epoch    journal.Epoch
 	modseq   uint64
+	gap      uint32 // of UIDs that are left out; 0 in the first version
 	done     map[string]bool
 	complete bool
 	// size is how many bytes of the file are whole lines.
@@ -45,8 +46,8 @@ type record struct {
 func line(text string) string { return fmt.Sprintf("%08x %s\n", checksum(text), text) }
 
 // begin returns a record without anything done.
-func begin(epoch journal.Epoch, modseq uint64) string {
-	return fmt.Sprintf("%s%d\n", recordKind, recordVersion) + line(fmt.Sprintf("begin %d %d", epoch, modseq))
+func begin(epoch journal.Epoch, modseq uint64, gap uint32) string {
+	return fmt.Sprintf("%s%d\n", recordKind, recordVersion) + line(fmt.Sprintf("begin %d %d %d", epoch, modseq, gap))
 }
 
 func checksum(text string) uint32 {
@@ -56,6 +57,7 @@ func checksum(text string) uint32 {
 // parse reads a record. The error is ErrNewer or ErrCorrupt.
 func parse(in io.Reader) (record, error) {
 	r := record{done: make(map[string]bool)}
+	version := uint64(0)
 	lines := bufio.NewReaderSize(in, maxLine)
 	for n := 1; ; n++ {
 		raw, err := lines.ReadSlice('\n')
@@ -71,9 +73,9 @@ func parse(in io.Reader) (record, error) {
 		}
 		text := strings.TrimSuffix(string(raw), "\n")
 		if n == 1 {
-			err = parseVersion(text)
+			version, err = parseVersion(text)
 		} else {
-			err = r.parseLine(text, n == 2)
+			err = r.parseLine(text, n == 2, version)
 		}
 		if err != nil {
 			return r, fmt.Errorf("line %d: %w", n, err)
@@ -82,20 +84,20 @@ func parse(in io.Reader) (record, error) {
 	}
 }
 
-func parseVersion(text string) error {
+func parseVersion(text string) (uint64, error) {
 	number, ok := strings.CutPrefix(text, recordKind)
 	version, err := strconv.ParseUint(number, 10, 31)
 	if !ok || err != nil || version == 0 || number[0] == '0' {
-		return fmt.Errorf("%w: it does not begin as such a file does", ErrCorrupt)
+		return 0, fmt.Errorf("%w: it does not begin as such a file does", ErrCorrupt)
 	}
 	if version > recordVersion {
-		return fmt.Errorf("%w: format %d, this program knows up to %d", ErrNewer, version, recordVersion)
+		return 0, fmt.Errorf("%w: format %d, this program knows up to %d", ErrNewer, version, recordVersion)
 	}
-	return nil
+	return version, nil
 }
 
 // parseLine reads a line after the first one.
-func (r *record) parseLine(text string, first bool) error {
+func (r *record) parseLine(text string, first bool, version uint64) error {
 	sum, text, _ := strings.Cut(text, " ")
 	if sum != fmt.Sprintf("%08x", checksum(text)) {
 		return fmt.Errorf("%w: its checksum is not that of what follows", ErrCorrupt)
@@ -103,13 +105,20 @@ func (r *record) parseLine(text string, first bool) error {
 	word, rest, _ := strings.Cut(text, " ")
 	switch {
 	case first:
-		epoch, modseq, _ := strings.Cut(rest, " ")
-		e, err1 := strconv.ParseUint(epoch, 10, 64)
-		m, err2 := strconv.ParseUint(modseq, 10, 63)
-		if err1 != nil || err2 != nil || text != fmt.Sprintf("begin %d %d", e, m) {
+		if version == 1 {
+			rest += " 0" // UIDs were not left out then
+		}
+		numbers := strings.Split(rest, " ")
+		if word != "begin" || len(numbers) != 3 {
 			break
 		}
-		r.epoch, r.modseq = journal.Epoch(e), m
+		e, err1 := strconv.ParseUint(numbers[0], 10, 64)
+		m, err2 := strconv.ParseUint(numbers[1], 10, 63)
+		g, err3 := strconv.ParseUint(numbers[2], 10, 31)
+		if err1 != nil || err2 != nil || err3 != nil || rest != fmt.Sprintf("%d %d %d", e, m, g) {
+			break
+		}
+		r.epoch, r.modseq, r.gap = journal.Epoch(e), m, uint32(g)
 		return nil
 	case word == "done" && mailstore.ValidUser(rest) && len(r.done) < MaxUsers:
 		r.done[rest] = true
@@ -137,12 +146,13 @@ func load(stateDir string) (record, error) {
 }
 
 // resume returns the record of the epoch: that in the state directory if it is
-// of this epoch, and otherwise a new one, made durable. The error, beside
-// those of files, is ErrNewer; why tells of damage that was made good.
-func resume(stateDir string, epoch journal.Epoch, modseq uint64) (r record, why, err error) {
+// of this epoch and leaves out UIDs if gap is to be left, and otherwise a new
+// one, made durable. The error, beside those of files, is ErrNewer; why tells of
+// damage that was made good.
+func resume(stateDir string, epoch journal.Epoch, modseq uint64, gap uint32) (r record, why, err error) {
 	r, err = load(stateDir)
 	switch {
-	case err == nil && r.epoch == epoch:
+	case err == nil && r.epoch == epoch && (r.gap > 0 || gap == 0):
 		return r, nil, nil
 	case errors.Is(err, ErrCorrupt):
 		why = err
@@ -151,11 +161,11 @@ func resume(stateDir string, epoch journal.Epoch, modseq uint64) (r record, why,
 	case err == nil:
 		modseq = max(modseq, r.modseq+1<<20)
 	}
-	text := begin(epoch, modseq)
+	text := begin(epoch, modseq, gap)
 	if err := atomicfile.Write(filepath.Join(stateDir, recordFile), []byte(text), 0o600); err != nil {
 		return record{}, why, err
 	}
-	return record{epoch: epoch, modseq: modseq, done: make(map[string]bool), size: int64(len(text))}, why, nil
+	return record{epoch: epoch, modseq: modseq, gap: gap, done: make(map[string]bool), size: int64(len(text))}, why, nil
 }
 
 // ledger appends to the record. It is for one goroutine at a time.
