@@ -183,9 +183,18 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if err := m.Node.WaitUntilAnswers(ctx); err != nil {
 		return err
 	}
-	status, err := m.Node.Status(ctx)
-	if err != nil || status.Role != "primary" {
+	// A primary asks its peers first whether it still is one, and has no store
+	// until then.
+	var status pair.Status
+	if err := WaitFor(ctx, m.Name+" knows its role", func() bool {
+		var err error
+		status, err = m.Node.Status(ctx)
+		return err == nil && (status.Role != "primary" || status.Store.State != "missing")
+	}); err != nil {
 		return err
+	}
+	if status.Role != "primary" {
+		return nil
 	}
 	return m.StartMail(ctx)
 }
