@@ -5,6 +5,9 @@ package watch
 // just appeared are listed: live mail never waits for what can wait.
 func (w *Watcher) leave(names int) (done func(), err error) {
 	for {
+		if w.alone.Load() {
+			return func() {}, nil
+		}
 		done, wait := w.cfg.Pace.Look(names)
 		if wait <= 0 {
 			return done, nil

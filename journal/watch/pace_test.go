@@ -52,3 +52,22 @@ func TestLiveMailDoesNotWaitForLeave(t *testing.T) {
 		t.Errorf("%d leaves were not given back", n)
 	}
 }
+
+// TestQuiesceNeedsNoLeave: who waits for the mail server's last words does not
+// wait for the array to be spared, not even where a scan waits already.
+func TestQuiesceNeedsNoLeave(t *testing.T) {
+	f := newFixture(t)
+	g := &gate{}
+	g.open.Store(true)
+	f.cfg.Pace = g
+	f.start()
+	f.settled()
+	g.open.Store(false)
+	f.watcher.Rescan()
+	asked := g.asked.Load()
+	f.wait("the scan asks for leave", func() bool { return g.asked.Load() > asked })
+	f.deliver("u1/new/1.h", "one")
+	if _, err := f.watcher.Quiesce(t.Context(), func(string) {}); err != nil || len(f.differences()) > 0 {
+		t.Errorf("%v; %v", err, f.differences())
+	}
+}

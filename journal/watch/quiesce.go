@@ -28,11 +28,14 @@ const (
 // file that its writer has left in the middle: the catalog has what it was before.
 // Snapshots are taken at once, however busy their directories were a moment ago;
 // one that cannot be had, because a lock was left beside it, is given up when for
-// 3 seconds none has been.
+// 3 seconds none has been. Nor is leave asked of the Pace: whom it would protect
+// was stopped.
 //
 // It ends with ctx, whose error then comes with what was waited for. Run must be
 // running.
 func (w *Watcher) Quiesce(ctx context.Context, waits func(words string)) (journal.Position, error) {
+	w.alone.Store(true)
+	defer w.alone.Store(false)
 	scan := w.dirty.next("everything has to be journaled")
 	told := ""
 	rush := rush{w: w}

@@ -23,6 +23,7 @@ type Watcher struct {
 	board  board
 	idle   atomic.Bool // the observer waits for something to do, and has published how it is
 	hurry  atomic.Bool // snapshots are taken at once
+	alone  atomic.Bool // nobody else needs the array: no leave is asked for
 	accept atomic.Bool // the operator says that what is there now is the store
 
 	// The rest belongs to the goroutine of Run.
