@@ -44,6 +44,11 @@ func (c *cycle) capture(l look, it catalog.Item, known bool) error {
 			return errors.Join(err, f.Close())
 		}
 	}
+	if ok && err == nil && !got.same {
+		if ok, err = c.referredFirst(l); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			c.busy(l.path)
@@ -68,6 +73,36 @@ func (c *cycle) capture(l look, it catalog.Item, known bool) error {
 	}
 	c.resolved(l.path)
 	return c.emit(journal.Entry{Kind: journal.KindPut, Path: l.path, Facts: facts, Held: got.held, Stamp: l.info.Stamp})
+}
+
+// referredFirst journals what a control file, which was read just now, refers
+// into. It returns false, with the name on the agenda, where that cannot be
+// journaled as it is: somebody is writing to it.
+func (c *cycle) referredFirst(l look) (bool, error) {
+	if c.cfg.Snapshots == nil {
+		return true, nil
+	}
+	for _, p := range c.cfg.Snapshots.Before(l.path) {
+		other, ok := c.look(p)
+		if ok && other.gone {
+			continue
+		}
+		if ok {
+			if err := c.name(other); err != nil {
+				return false, err
+			}
+			it, err := c.tx.Lookup(p)
+			if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+				return false, err
+			}
+			ok = err == nil && c.same(it.Stamp, other.info.Stamp) && sameSize(it.Facts, other.info.Facts)
+		}
+		if !ok {
+			c.busy(l.path)
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // take reads a control file. It returns false, with the name on the agenda, if

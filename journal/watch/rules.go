@@ -97,6 +97,11 @@ type Snapshots interface {
 	// Rules.MessageDirs says of the members.
 	Members(dir journal.Path) []journal.Path
 
+	// Before returns the control files that the control file p refers into: p is
+	// journaled only behind what is in them once p was read, so that it is never
+	// ahead of them. They need not exist.
+	Before(p journal.Path) []journal.Path
+
 	// Locks returns paths of files that are there while someone has written
 	// into a member what he has yet to write elsewhere in the mailbox.
 	Locks(dir journal.Path) []journal.Path

@@ -30,6 +30,13 @@ func (indexed) Members(dir journal.Path) []journal.Path {
 	return []journal.Path{dir.Join("index"), dir.Join("index.log")}
 }
 
+func (indexed) Before(p journal.Path) []journal.Path {
+	if p.Name() != "list" {
+		return nil
+	}
+	return []journal.Path{p.Dir().Join("list.log.2"), p.Dir().Join("list.log")}
+}
+
 func (indexed) Locks(dir journal.Path) []journal.Path {
 	return []journal.Path{dir.Join("dovecot-uidlist.lock")}
 }
@@ -46,6 +53,25 @@ func withIndex(t *testing.T) *fixture {
 	f.cfg.Rules, f.cfg.Snapshots = indexed{}, indexed{}
 	f.cfg.Timing.Snapshot, f.cfg.Timing.SnapshotAtLatest = 60*time.Millisecond, 150*time.Millisecond
 	return f
+}
+
+// TestReferredFirst: a control file is journaled behind what it refers into as
+// that is then, though its own hint, and its name, come first.
+func TestReferredFirst(t *testing.T) {
+	f := withIndex(t)
+	f.cfg.Hints = filtered(f.store, func(h watch.Hint) bool { return h.Path.Name() == "list" })
+	f.start()
+	f.settled()
+	replace := func(data string) {
+		f.write("u1/list.tmp", data)
+		f.rename("u1/list.tmp", "u1/list")
+	}
+	f.write("u1/list.log", "one\n")
+	replace("1\n")
+	f.expect(`put u1/list.log +0 "one\n"`, `put u1/list +0 "1\n"`)
+	f.appendTo("u1/list.log", "two\n")
+	replace("2\n")
+	f.expect(`put u1/list.log +4 "two\n"`, `put u1/list +0 "2\n"`)
 }
 
 // snapped waits until every snapshot is journaled.

@@ -16,6 +16,10 @@ const (
 	indexLogOld = "dovecot.index.log.2"
 )
 
+// listIndex is the index of the list of folders. Where Dovecot keeps folders by
+// their index, it is the one place that has their names.
+const listIndex = "dovecot.list.index"
+
 // uidlistLock is there while a server assigns UIDs: it writes them into the
 // index first, and then into the uidlist.
 const uidlistLock = "dovecot-uidlist.lock"
@@ -25,6 +29,15 @@ var _ watch.Snapshots = Maildir{}
 // Members implements watch.Snapshots.
 func (Maildir) Members(dir journal.Path) []journal.Path {
 	return []journal.Path{dir.Join(indexFile), dir.Join(indexLog), dir.Join(indexLogOld)}
+}
+
+// Before implements watch.Snapshots: the index of the list of folders ends at a
+// place in its log. A Dovecot that opens it beside a shorter log may crash.
+func (Maildir) Before(p journal.Path) []journal.Path {
+	if p.Name() != listIndex {
+		return nil
+	}
+	return []journal.Path{p.Dir().Join(listIndex + ".log.2"), p.Dir().Join(listIndex + ".log")}
 }
 
 // Locks implements watch.Snapshots.

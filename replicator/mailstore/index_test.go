@@ -3,6 +3,7 @@ package mailstore
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -137,6 +138,19 @@ func TestMembers(t *testing.T) {
 	}
 	if got := m.Locks("u"); len(got) != 1 || got[0] != "u/dovecot-uidlist.lock" {
 		t.Errorf("locks %q", got)
+	}
+}
+
+func TestBefore(t *testing.T) {
+	m := Maildir{}
+	got := m.Before("u/dovecot.list.index")
+	if want := []journal.Path{"u/dovecot.list.index.log.2", "u/dovecot.list.index.log"}; !slices.Equal(got, want) {
+		t.Errorf("got %q; want %q", got, want)
+	}
+	for _, p := range []journal.Path{"u/dovecot.list.index.log", "u/subscriptions", "u/dovecot-uidlist"} {
+		if got := m.Before(p); got != nil {
+			t.Errorf("%q refers into %q", p, got)
+		}
 	}
 }
 
