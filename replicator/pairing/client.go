@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
@@ -70,10 +71,23 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// redialLimit is how long a node that could not be reached may take to be.
+const redialLimit = time.Second
+
 // Inspect asks how the node is. listen is where the caller listens, and peers
 // are the others that it knows.
 func (c *Client) Inspect(ctx context.Context, listen string, peers []identity.Peer) (Report, error) {
-	r, err := pb.NewPairServiceClient(c.conn).Inspect(ctx, &pb.InspectRequest{Listen: listen, Peers: peersOf(peers)})
+	var opts []grpc.CallOption
+	if c.conn.GetState() == connectivity.TransientFailure {
+		// Between two attempts gRPC says that the node does not answer without
+		// having tried. Whether it does now may decide who is primary.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, redialLimit)
+		defer cancel()
+		c.conn.ResetConnectBackoff()
+		opts = append(opts, grpc.WaitForReady(true))
+	}
+	r, err := pb.NewPairServiceClient(c.conn).Inspect(ctx, &pb.InspectRequest{Listen: listen, Peers: peersOf(peers)}, opts...)
 	if err != nil {
 		return Report{}, c.explain(err)
 	}
