@@ -17,8 +17,7 @@ import (
 //     before is lacking: what is there stays, which is older and belongs
 //     together;
 //   - not taken from entries while catalogs are compared: an entry overtakes
-//     the contents that are on their way. They are asked for afterwards, or
-//     behind the other files of their directory;
+//     the contents that are on their way. They are asked for afterwards;
 //   - never owed: nothing is lost with them, so that they hold up no
 //     acknowledgement and do not count as missing.
 
@@ -26,16 +25,6 @@ import (
 // others.
 func (m *Mirror) isDerived(p journal.Path) bool {
 	return m.cfg.Rules.Classify(p, journal.TypeFile) == watch.ClassDerived
-}
-
-// place returns where p comes among the control files of its directory: 0
-// before all that are derived.
-func (m *Mirror) place(p journal.Path) int {
-	members := m.cfg.Rules.Members(p.Dir())
-	if i := slices.Index(members, p); i >= 0 {
-		return len(members) - i
-	}
-	return 0
 }
 
 // before returns the files that are put in place before the derived file p.

@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -93,25 +92,33 @@ func (r *resync) compared(t *task) error {
 	r.push(children...)
 	if t.parent != nil {
 		t.parent.waits--
-		r.release(t.parent)
+		if err := r.release(t.parent); err != nil {
+			return err
+		}
 	}
-	r.release(t)
-	return nil
+	return r.release(t)
 }
 
-// release asks for the control files of a mailbox when its messages were, and
-// at last for those that are derived.
-func (r *resync) release(t *task) {
+// release asks for the control files of a mailbox when its messages were. Those
+// that are derived are noted as lacking: what they tell of may have to be asked
+// for once more, so they are asked for when the comparison has ended.
+func (r *resync) release(t *task) error {
 	if t.waits > 0 {
-		return
+		return nil
 	}
-	slices.SortStableFunc(t.postponed, func(a, b want) int {
-		return cmp.Compare(r.k.m.place(a.path), r.k.m.place(b.path))
-	})
 	for _, w := range t.postponed {
-		r.want(w)
+		if !r.k.m.isDerived(w.path) {
+			r.want(w)
+			continue
+		}
+		ch := &change{}
+		ch.Kind, ch.Path, ch.Facts, ch.Outcome = journal.KindPut, w.path, w.facts, wire.Changed
+		if err := r.k.add(ch); err != nil {
+			return err
+		}
 	}
 	t.postponed = nil
+	return nil
 }
 
 // overtake takes note of an entry that changes a directory of which a part of
