@@ -99,8 +99,14 @@ func (p *mirrorPart) dial(context.Context) (*grpc.ClientConn, error) {
 	p.mu.Lock()
 	p.dialled = address
 	p.mu.Unlock()
+	return p.n.dialPrimary(address, func(_ net.Addr, err error) { p.failed(err) })
+}
+
+// dialPrimary makes a connection to the primary, which is established by its
+// first use. failed is told why a handshake failed; nil: nobody is.
+func (n *node) dialPrimary(address string, failed func(net.Addr, error)) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(p.n.id.ClientCredentials(func(_ net.Addr, err error) { p.failed(err) })),
+		grpc.WithTransportCredentials(n.id.ClientCredentials(failed)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: wire.SilenceLimit, PermitWithoutStream: true}),

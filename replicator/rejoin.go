@@ -4,12 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
-	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/watch"
@@ -18,7 +13,6 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
-	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // salvageDir is where the node keeps what it needs for salvages.
@@ -50,9 +44,9 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 		return result, fmt.Errorf("open the store: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	conn, err := n.dialLeader(address)
+	conn, err := n.dialPrimary(address, nil)
 	if err != nil {
-		return result, err
+		return result, hint.Add(err, "is it running, and can it be reached from here?")
 	}
 	defer func() { _ = conn.Close() }()
 	result.Summary, err = salvage.Run(ctx, n.salvageOf(ctx, p, st, root, opt, tell), conn)
@@ -95,24 +89,6 @@ func (n *node) salvageOf(ctx context.Context, p *fencedPart, st identity.State, 
 		Log: n.opt.Log.Named("salvage"), Now: n.opt.Clock.Now, Epoch: st.Epoch, Reign: reign,
 		Dir: n.salvageDir(), LookOnly: opt.List, Subjects: opt.Subjects, Report: tell.Line,
 	}
-}
-
-// dialLeader makes a connection to the primary, which is established by its
-// first use.
-func (n *node) dialLeader(address string) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(n.id.ClientCredentials(nil)),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
-		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: wire.SilenceLimit, PermitWithoutStream: true}),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: wire.SilenceLimit}).DialContext(ctx, "tcp", address)
-		}),
-	)
-	if err != nil {
-		return nil, hint.Add(fmt.Errorf("dial the primary at %s: %w", address, err), "is it running, and can it be reached from here?")
-	}
-	return conn, nil
 }
 
 var _ operator.Rejoiner = (*node)(nil)
