@@ -77,6 +77,7 @@ type node struct {
 	peers       *identity.Peers
 	vigil       *vigil
 	hooks       *hook.Hooks
+	trial       trial
 	promoter    *failover.Promoter
 	listen      string // where the node listens, host:port as others are told
 	// lifetime ends with the daemon, and not with a role.
@@ -90,7 +91,8 @@ type node struct {
 	part      part                    // nil until the store is there, and between two roles
 	recast    context.CancelCauseFunc // ends the part
 	played    chan struct{}           // closed when another part is played
-	waiting   string
+	waiting   string                  // for what, when there is no part
+	noStore   string                  // why the store cannot be opened; "": it is open, or was not looked for yet
 	lastError *status.Problem
 }
 
@@ -254,13 +256,16 @@ func (n *node) openStore(ctx context.Context) (*beneath.Root, error) {
 	logged := ""
 	for {
 		root, err := beneath.Open(n.cfg.Store.Path)
+		text := ""
+		if err != nil {
+			text = fmt.Sprintf("the store cannot be opened: %v", err)
+		}
+		n.mu.Lock()
+		n.waiting, n.noStore = text, text
+		n.mu.Unlock()
 		if err == nil {
 			return root, nil
 		}
-		text := fmt.Sprintf("the store cannot be opened: %v", err)
-		n.mu.Lock()
-		n.waiting = text
-		n.mu.Unlock()
 		if text != logged {
 			n.opt.Log.Error("waiting for the store", "error", err)
 			n.ready()

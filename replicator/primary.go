@@ -44,9 +44,8 @@ type primaryPart struct {
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
 
-	mu     sync.Mutex
-	rates  map[string]rate
-	broken string // the store could not be written when that was tried last; "": it could
+	mu    sync.Mutex
+	rates map[string]rate
 }
 
 // rate measures how much a mirror is sent.

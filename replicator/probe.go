@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,23 +23,72 @@ const probePatience = 10 * time.Second
 // probeName is the file that is written, in the staging directory.
 const probeName = "probe"
 
-// probe finds out whether a store can still be written and read. Directories
+// trial tries whether a store can still be written and read, and remembers what
+// came of it: one part of the node may find out, and the next be asked. Directories
 // that are in memory can be listed long after the array is gone, so that only a
 // file which is made durable tells. A store that is full is in order.
-func probe(ctx context.Context, root *beneath.Root) error {
+type trial struct {
+	mu      sync.Mutex
+	running *attempt // hangs for as long as the array does; there is never a second one
+	broken  string   // why the store could not be written and read when that was tried last; "": it could
+}
+
+// attempt is one that goes on, or has ended.
+type attempt struct {
+	done chan struct{}
+	err  error // valid when done is closed
+}
+
+// try tries it now.
+func (t *trial) try(ctx context.Context, root *beneath.Root) error {
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- tryStore(root) }()
+	a := t.begin(root)
+	var err error
 	select {
-	case err := <-done:
-		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-			return nil
+	case <-a.done:
+		if err = a.err; errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			err = nil
 		}
-		return err
 	case <-ctx.Done():
-		return fmt.Errorf("a small file could not be written into the store: %w", context.Cause(ctx))
+		err = fmt.Errorf("a small file could not be written into the store: %w", context.Cause(ctx))
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.broken = ""; err != nil {
+		t.broken = err.Error()
+	}
+	return err
+}
+
+// begin begins an attempt, unless one goes on.
+func (t *trial) begin(root *beneath.Root) *attempt {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running == nil {
+		a := &attempt{done: make(chan struct{})}
+		t.running = a
+		go func() {
+			a.err = tryStore(root)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.running = nil
+			close(a.done)
+		}()
+	}
+	return t.running
+}
+
+// trouble says why the store cannot be written and read; "" if it could when it
+// was tried last. One that could not be is tried again.
+func (t *trial) trouble(ctx context.Context, root *beneath.Root) string {
+	t.mu.Lock()
+	broken := t.broken
+	t.mu.Unlock()
+	if broken == "" || t.try(ctx, root) == nil {
+		return ""
+	}
+	return "it cannot be written and read: " + broken
 }
 
 func tryStore(root *beneath.Root) (err error) {

@@ -252,24 +252,8 @@ type stage struct{ n *node }
 
 // Open implements failover.Stage.
 func (s stage) Open(ctx context.Context) error {
-	for {
-		s.n.mu.Lock()
-		p, played, st := s.n.part, s.n.played, s.n.st
-		s.n.mu.Unlock()
-		if st.Role != identity.Primary {
-			return fmt.Errorf("this node is no primary any more: %v leads", st.Leads())
-		}
-		if primary, ok := p.(*primaryPart); ok && primary.st.Epoch == st.Epoch && primary.works() {
-			return nil
-		}
-		select {
-		case <-played:
-		case <-s.n.lifetime.Done():
-			return errors.New("its work as primary has not begun, and the daemon ends")
-		case <-ctx.Done():
-			return fmt.Errorf("its work as primary has not begun: %w", context.Cause(ctx))
-		}
-	}
+	_, err := s.n.awaitPrimary(ctx, (*primaryPart).works)
+	return err
 }
 
 // operatorHooks are the programs that the settings name.

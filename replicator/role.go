@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -79,6 +80,30 @@ func (n *node) endPart() {
 	defer n.mu.Unlock()
 	if n.recast != nil {
 		n.recast(errRecast)
+		n.recast = nil // what is in n.part until the next one is ending
+	}
+}
+
+// awaitPrimary returns the part of a primary once it is played and is as wanted:
+// between two parts, as after a seal that failed, there is none for a moment.
+func (n *node) awaitPrimary(ctx context.Context, as func(*primaryPart) bool) (*primaryPart, error) {
+	for {
+		n.mu.Lock()
+		p, ending, played, st := n.part, n.recast == nil, n.played, n.st
+		n.mu.Unlock()
+		if st.Role != identity.Primary {
+			return nil, refuse("", "%s is not primary, but %s: %v leads", n.id.Name(), st.Role, st.Leads())
+		}
+		if p, ok := p.(*primaryPart); ok && !ending && p.st.Epoch == st.Epoch && as(p) {
+			return p, nil
+		}
+		select {
+		case <-played:
+		case <-n.lifetime.Done():
+			return nil, errors.New("its work as primary has not begun, and the daemon ends")
+		case <-ctx.Done():
+			return nil, fmt.Errorf("its work as primary has not begun: %w", context.Cause(ctx))
+		}
 	}
 }
 
@@ -141,7 +166,7 @@ func (n *node) loseAuthority() {
 // nothing in its store, which can be used.
 func (n *node) endsAt(start journal.Position) bool {
 	p, ok := n.current().(*primaryPart)
-	if !ok || start == (journal.Position{}) || p.journal.Head() != start || p.doubtful() || p.tryStore(n.lifetime) != nil {
+	if !ok || start == (journal.Position{}) || p.journal.Head() != start || p.doubtful() || n.trial.try(n.lifetime, p.root) != nil {
 		return false
 	}
 	var at journal.Position
@@ -189,12 +214,33 @@ func (n *node) Inspect(ctx context.Context, by pairing.Caller) pairing.Report {
 		Name: st.Name, Role: st.Role, Leads: st.Leads(), Promised: st.Promised, Sealed: st.Sealed,
 		State: string(d.State), Detail: d.Detail, Now: d.Time, Peers: n.peers.All(),
 	}
-	if p, ok := n.current().(*primaryPart); ok {
-		r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.trouble(ctx)
-		return r
+	if st.Role == identity.Primary {
+		p, err := n.inspected(ctx)
+		if err == nil {
+			r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.trouble(ctx)
+			return r
+		}
+		r.Suspended = err.Error()
 	}
 	_ = n.catalog.View(func(t *catalog.Tx) error { r.Position = t.Position(); return nil }) // else it is not known
 	return r
+}
+
+// betweenParts is how long whoever asks how the node is waits for the part that
+// follows one which has just ended.
+const betweenParts = time.Second
+
+// inspected returns the part of a primary, or why there is none.
+func (n *node) inspected(ctx context.Context) (*primaryPart, error) {
+	n.mu.Lock()
+	noStore := n.noStore
+	n.mu.Unlock()
+	if noStore != "" {
+		return nil, errors.New(noStore)
+	}
+	ctx, cancel := context.WithTimeout(ctx, betweenParts)
+	defer cancel()
+	return n.awaitPrimary(ctx, func(*primaryPart) bool { return true })
 }
 
 // Claim implements pairing.Node.

@@ -14,9 +14,9 @@ import (
 // sealed after an error, but the mail server may have been stopped: whoever
 // asked says so to the operator.
 func (n *node) Seal(ctx context.Context, o pairing.SealOrder, step func(words string)) (pairing.Sealed, error) {
-	p, ok := n.current().(*primaryPart)
-	if !ok {
-		return pairing.Sealed{}, refuse("", "%s is not primary now, but %s", n.id.Name(), n.state().Role)
+	p, err := n.awaitPrimary(ctx, func(*primaryPart) bool { return true })
+	if err != nil {
+		return pairing.Sealed{}, err
 	}
 	if st := n.state(); st.Promised != o.Claim {
 		return pairing.Sealed{}, refuse("", "%v was not agreed to by %s", o.Claim, st.Name)
@@ -98,7 +98,7 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		err := p.lookOnce(ctx, say)
 		if err == nil {
 			// A store that fails can look as if nothing were left to be journaled.
-			if err = p.tryStore(ctx); err != nil {
+			if err = p.n.trial.try(ctx, p.root); err != nil {
 				err = fmt.Errorf("the store cannot be written and read any more: %w", err)
 			}
 		}
@@ -192,30 +192,12 @@ func (p *primaryPart) doubtful() bool {
 	return err != nil || e == p.st.Epoch
 }
 
-// tryStore finds out whether the store can be written and read.
-func (p *primaryPart) tryStore(ctx context.Context) error {
-	err := probe(ctx, p.root)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.broken = ""; err != nil {
-		p.broken = err.Error()
-	}
-	return err
-}
-
-// trouble says why the store cannot be observed; "" if it can. One that could
-// not be written is tried again.
+// trouble says why the store cannot be observed; "" if it can.
 func (p *primaryPart) trouble(ctx context.Context) string {
 	if s := p.watcher.Status().Suspended; s != "" {
 		return s
 	}
-	p.mu.Lock()
-	broken := p.broken
-	p.mu.Unlock()
-	if broken == "" || p.tryStore(ctx) == nil {
-		return ""
-	}
-	return "it cannot be written and read: " + broken
+	return p.n.trial.trouble(ctx, p.root)
 }
 
 // sealed tells what a sealed primary has.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -155,5 +156,6 @@ func toStatus(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		code = codes.DeadlineExceeded
 	}
-	return status.Error(code, wire.Words(err.Error()))
+	// The client says that it is a refusal: once is enough.
+	return status.Error(code, wire.Words(strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ")))
 }
