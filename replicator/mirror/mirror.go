@@ -93,6 +93,7 @@ type Progress struct {
 	Bytes              uint64
 	FilesDone          uint64
 	BytesDone          uint64
+	ChangesDone        uint64 // without a content
 }
 
 // New returns a Mirror.

@@ -77,7 +77,7 @@ type marked struct {
 	when     time.Time // zero: none was sent
 	at       journal.Sequence
 	digest   catalog.Digest
-	outdated bool // an answer was sent since: it may have changed the mirror, if not this node
+	outdated bool // a content or a listing was sent since: it may have changed the mirror, if not this node
 }
 
 // mark returns the digest of the whole store as it is after all that was sent,
