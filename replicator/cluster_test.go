@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/governor"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
@@ -58,6 +59,7 @@ func newCluster(t *testing.T, names ...string) *cluster {
 		cfg := config.Default()
 		cfg.StateDir, cfg.Store.Path = filepath.Join(t.TempDir(), name), filepath.Join(t.TempDir(), "store")
 		cfg.Node.Name, cfg.Node.Listen = name, freeAddress(t)
+		cfg.Pace.Profile = governor.Evacuate // no other load on the machine holds it up
 		c.must(errors.Join(os.Mkdir(cfg.StateDir, 0o700), os.Mkdir(cfg.Store.Path, 0o700)))
 		c.nodes[name] = &testNode{c: c, cfg: cfg, fail: make(map[string]error)}
 	}

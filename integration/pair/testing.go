@@ -12,7 +12,7 @@ import (
 
 // New makes a pair for a test, which ends with the test; the logs of both
 // daemons are shown when the test failed. A Dir or a MirrorStore that is not
-// given is a directory of the test's own.
+// given is a directory of the test's own, and a Profile that is not is Unbound.
 func New(t testing.TB, opt Options) *Pair {
 	t.Helper()
 	if opt.Dir == "" {
@@ -20,6 +20,9 @@ func New(t testing.TB, opt Options) *Pair {
 	}
 	if opt.MirrorStore == "" {
 		opt.MirrorStore = filepath.Join(t.TempDir(), "mirror")
+	}
+	if opt.Profile == "" {
+		opt.Profile = Unbound
 	}
 	p, err := Start(t.Context(), opt)
 	if p != nil {
