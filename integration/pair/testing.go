@@ -14,7 +14,9 @@ import (
 // New makes a pair for a test, which ends with the test; the logs of both
 // daemons are shown when the test failed, or the stores were once found to differ
 // though every change was sent. A Dir or a MirrorStore that is not
-// given is a directory of the test's own.
+// given is a directory of the test's own. The pace, where a test does not set it, is
+// no gentler than the machine: on one that is busy with other tests the governor
+// would rightly step back, and is tested elsewhere.
 func New(t testing.TB, opt Options) *Pair {
 	t.Helper()
 	if opt.Dir == "" {
@@ -22,6 +24,9 @@ func New(t testing.TB, opt Options) *Pair {
 	}
 	if opt.MirrorStore == "" {
 		opt.MirrorStore = filepath.Join(t.TempDir(), "mirror")
+	}
+	if opt.Profile == "" {
+		opt.Profile = "evacuate"
 	}
 	p, err := Start(t.Context(), opt)
 	if p != nil {
