@@ -38,10 +38,11 @@ type cluster struct {
 
 // testNode is one node, running or not.
 type testNode struct {
-	c    *cluster
-	cfg  config.Config
-	n    *node // the last one that ran
-	stop func()
+	c     *cluster
+	cfg   config.Config
+	n     *node // the last one that ran
+	clock Clock
+	stop  func()
 
 	mu    sync.Mutex
 	hooks []string
@@ -58,7 +59,7 @@ func newCluster(t *testing.T, names ...string) *cluster {
 		cfg.StateDir, cfg.Store.Path = filepath.Join(t.TempDir(), name), filepath.Join(t.TempDir(), "store")
 		cfg.Node.Name, cfg.Node.Listen = name, freeAddress(t)
 		c.must(errors.Join(os.Mkdir(cfg.StateDir, 0o700), os.Mkdir(cfg.Store.Path, 0o700)))
-		c.nodes[name] = &testNode{c: c, cfg: cfg, fail: make(map[string]error)}
+		c.nodes[name] = &testNode{c: c, cfg: cfg, clock: systemClock{}, fail: make(map[string]error)}
 	}
 	first := c.nodes[names[0]]
 	id, err := identity.Create(first.cfg.StateDir, "pair-test", names[0], time.Now)
@@ -108,7 +109,7 @@ func (m *testNode) start() {
 	ready := make(chan struct{})
 	n, err := newNode(m.cfg, Options{
 		Log:   hclog.New(&hclog.LoggerOptions{Name: m.cfg.Node.Name, Level: hclog.Info, Output: t.Output()}),
-		Clock: systemClock{}, Ready: func() { close(ready) }, Hook: m.hook,
+		Clock: m.clock, Ready: func() { close(ready) }, Hook: m.hook,
 	})
 	m.c.must(err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -13,7 +13,7 @@
 // Every node listens, and answers the others, in every role; mirrors find the
 // door open only where the node is primary. Each asks the others every few
 // seconds who is primary, and a primary asks before it serves or journals
-// anything. Who learns of a primary that beats it is fenced: its journal is
+// anything; until one has answered it is not taken for primary in the status. Who learns of a primary that beats it is fenced: its journal is
 // sealed at once, the state is written, and a person has to see to it (or, after
 // a switchover that both took part in, it follows the new one by itself).
 package replicator
