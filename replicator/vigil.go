@@ -146,6 +146,18 @@ func (v *vigil) round(ctx context.Context) int {
 	defer cancel()
 	addresses := v.addresses()
 	v.forget(addresses)
+	count := v.askAll(ctx, addresses)
+	if count > 0 {
+		v.mu.Lock()
+		v.unasked = ""
+		v.mu.Unlock()
+	}
+	return count
+}
+
+// askAll asks the nodes at some addresses at once, which makes all nodes known
+// to them that are known here, and returns how many answered.
+func (v *vigil) askAll(ctx context.Context, addresses []string) int {
 	answered := make([]bool, len(addresses))
 	var group errgroup.Group
 	for i, address := range addresses {
@@ -160,11 +172,6 @@ func (v *vigil) round(ctx context.Context) int {
 		if ok {
 			count++
 		}
-	}
-	if count > 0 {
-		v.mu.Lock()
-		v.unasked = ""
-		v.mu.Unlock()
 	}
 	return count
 }

@@ -46,11 +46,11 @@ type Document struct {
 	Pair    string    `json:"pair"`
 	Name    string    `json:"name"`
 	// Role is primary, mirror or fenced; or Unconfirmed.
-	Role    string    `json:"role"`
-	Epoch   uint64    `json:"epoch"`
-	Leader  string    `json:"leader,omitempty"` // the primary of that epoch, as far as it is known
-	State   State     `json:"state"`
-	Detail  string    `json:"detail"` // the state in a sentence
+	Role   string `json:"role"`
+	Epoch  uint64 `json:"epoch"`
+	Leader string `json:"leader,omitempty"` // the primary of that epoch, as far as it is known
+	State  State  `json:"state"`
+	Detail string `json:"detail"` // the state in a sentence
 
 	Store   Store    `json:"store"`
 	Journal *Journal `json:"journal,omitempty"` // of a primary
