@@ -312,6 +312,9 @@ func (n *node) Status() status.Document {
 		d.Loss.Words = "unknown: the store is not there"
 	}
 	n.vigil.describe(&d)
+	if why := n.vigil.unconfirmed(); why != "" && st.Role == identity.Primary {
+		d.Role, d.Unasked = status.Unconfirmed, why
+	}
 	describeRole(&d, st)
 	n.describeUnfinished(&d, st)
 	status.Judge(&d)

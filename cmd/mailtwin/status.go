@@ -27,6 +27,9 @@ func (p *program) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Tell how the node is, and what would be lost now",
 		Long: "Tells how the node is and what would be lost if the mirror were promoted now.\n\n" +
+			"The role is primary, mirror or fenced; or unconfirmed: the node was primary when it\n" +
+			"ended, and no other node has agreed since that it still is. Then, and while it is\n" +
+			"fenced or sealed, no mail server should be started.\n\n" +
 			exitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -19,6 +19,11 @@ const (
 	Unknown   State = "unknown"         // the other side is not heard of
 )
 
+// Unconfirmed is the role of a node that was primary when it ended, and has not
+// heard from another one since whether it still is. A mail server must not be
+// started there by itself.
+const Unconfirmed = "unconfirmed"
+
 // ExitCode returns what `mailtwin status` ends with: 0 in sync, 1 behind or
 // busy, 2 needs a person, 3 unknown.
 func (s State) ExitCode() int {
@@ -40,11 +45,12 @@ type Document struct {
 	Time    time.Time `json:"time"`
 	Pair    string    `json:"pair"`
 	Name    string    `json:"name"`
-	Role    string    `json:"role"`
-	Epoch   uint64    `json:"epoch"`
-	Leader  string    `json:"leader,omitempty"` // the primary of that epoch, as far as it is known
-	State   State     `json:"state"`
-	Detail  string    `json:"detail"` // the state in a sentence
+	// Role is primary, mirror or fenced; or Unconfirmed.
+	Role   string `json:"role"`
+	Epoch  uint64 `json:"epoch"`
+	Leader string `json:"leader,omitempty"` // the primary of that epoch, as far as it is known
+	State  State  `json:"state"`
+	Detail string `json:"detail"` // the state in a sentence
 
 	Store   Store    `json:"store"`
 	Journal *Journal `json:"journal,omitempty"` // of a primary
@@ -58,7 +64,8 @@ type Document struct {
 	Fenced string `json:"fenced,omitempty"`
 	// Peers are the other nodes of the pair that this one knows.
 	Peers []Peer `json:"peers,omitempty"`
-	// Unasked says that a primary began its work though none of them answered.
+	// Unasked says why the role is Unconfirmed: the others are being asked, or this
+	// node began its work though none of them answered.
 	Unasked string `json:"unasked,omitempty"`
 
 	LastError *Problem `json:"last_error,omitempty"`

@@ -37,6 +37,9 @@ func Judge(d *Document) {
 	if p := d.Pace; p != nil && (p.Health == "degraded" || p.Health == "failing") {
 		worse(Attention, "the array is "+p.Health+": "+p.HealthWords)
 	}
+	if d.Role == Unconfirmed {
+		worse(Unknown, d.Unasked)
+	}
 	if d.Role == "primary" && len(d.Mirrors) == 0 {
 		worse(Alone, "no mirror has joined: nothing is protected")
 	}

@@ -225,8 +225,10 @@ type EnrolResponse struct {
 	Authority []byte `protobuf:"bytes,2,opt,name=authority,proto3" json:"authority,omitempty"`
 	// The name of the pair.
 	Pair string `protobuf:"bytes,3,opt,name=pair,proto3" json:"pair,omitempty"`
-	// The name of the node that answered.
-	PeerName      string `protobuf:"bytes,4,opt,name=peer_name,json=peerName,proto3" json:"peer_name,omitempty"`
+	// The name of the node that answered, which is the primary.
+	PeerName string `protobuf:"bytes,4,opt,name=peer_name,json=peerName,proto3" json:"peer_name,omitempty"`
+	// The other nodes of the pair that it knows, at most 16.
+	Peers         []*EnrolledPeer `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +291,67 @@ func (x *EnrolResponse) GetPeerName() string {
 	return ""
 }
 
+func (x *EnrolResponse) GetPeers() []*EnrolledPeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// EnrolledPeer is a node of the pair, and where it can be dialled.
+type EnrolledPeer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// host:port
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrolledPeer) Reset() {
+	*x = EnrolledPeer{}
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrolledPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrolledPeer) ProtoMessage() {}
+
+func (x *EnrolledPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrolledPeer.ProtoReflect.Descriptor instead.
+func (*EnrolledPeer) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EnrolledPeer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EnrolledPeer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // ReplicateRequest is what a mirror says.
 type ReplicateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -311,7 +374,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +386,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +399,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{2}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReplicateRequest) GetEpoch() uint64 {
@@ -466,7 +529,7 @@ type ReplicateResponse struct {
 
 func (x *ReplicateResponse) Reset() {
 	*x = ReplicateResponse{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +541,7 @@ func (x *ReplicateResponse) String() string {
 func (*ReplicateResponse) ProtoMessage() {}
 
 func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +554,7 @@ func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateResponse.ProtoReflect.Descriptor instead.
 func (*ReplicateResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{3}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReplicateResponse) GetEpoch() uint64 {
@@ -596,7 +659,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +671,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +684,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{4}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hello) GetOldestVersion() uint32 {
@@ -686,7 +749,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +761,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +774,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{5}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Position) GetEpoch() uint64 {
@@ -758,7 +821,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +833,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +846,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{6}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -849,7 +912,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +924,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +937,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -901,7 +964,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +976,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +989,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Acknowledgement) GetSequence() uint64 {
@@ -948,7 +1011,7 @@ type Compare struct {
 
 func (x *Compare) Reset() {
 	*x = Compare{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1023,7 @@ func (x *Compare) String() string {
 func (*Compare) ProtoMessage() {}
 
 func (x *Compare) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1036,7 @@ func (x *Compare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compare.ProtoReflect.Descriptor instead.
 func (*Compare) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Compare) GetDirectories() []*DirectoryDigest {
@@ -999,7 +1062,7 @@ type DirectoryDigest struct {
 
 func (x *DirectoryDigest) Reset() {
 	*x = DirectoryDigest{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1074,7 @@ func (x *DirectoryDigest) String() string {
 func (*DirectoryDigest) ProtoMessage() {}
 
 func (x *DirectoryDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1087,7 @@ func (x *DirectoryDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectoryDigest.ProtoReflect.Descriptor instead.
 func (*DirectoryDigest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DirectoryDigest) GetPath() []byte {
@@ -1061,7 +1124,7 @@ type PackedListing struct {
 
 func (x *PackedListing) Reset() {
 	*x = PackedListing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1136,7 @@ func (x *PackedListing) String() string {
 func (*PackedListing) ProtoMessage() {}
 
 func (x *PackedListing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1149,7 @@ func (x *PackedListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackedListing.ProtoReflect.Descriptor instead.
 func (*PackedListing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PackedListing) GetListing() []byte {
@@ -1119,7 +1182,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1194,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1207,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Listing) GetPath() []byte {
@@ -1198,7 +1261,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1273,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1286,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Item) GetName() []byte {
@@ -1273,7 +1336,7 @@ type Facts struct {
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1348,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1361,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Facts) GetType() Type {
@@ -1375,7 +1438,7 @@ type ExtendedAttribute struct {
 
 func (x *ExtendedAttribute) Reset() {
 	*x = ExtendedAttribute{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1450,7 @@ func (x *ExtendedAttribute) String() string {
 func (*ExtendedAttribute) ProtoMessage() {}
 
 func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1463,7 @@ func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendedAttribute.ProtoReflect.Descriptor instead.
 func (*ExtendedAttribute) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ExtendedAttribute) GetName() []byte {
@@ -1429,7 +1492,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1504,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1517,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Fetch) GetItems() []*FetchItem {
@@ -1481,7 +1544,7 @@ type FetchItem struct {
 
 func (x *FetchItem) Reset() {
 	*x = FetchItem{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1556,7 @@ func (x *FetchItem) String() string {
 func (*FetchItem) ProtoMessage() {}
 
 func (x *FetchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1569,7 @@ func (x *FetchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchItem.ProtoReflect.Descriptor instead.
 func (*FetchItem) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FetchItem) GetTransfer() uint64 {
@@ -1552,7 +1615,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1627,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1640,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Batch) GetContents() []*Content {
@@ -1617,7 +1680,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1692,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1705,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Entries) GetFirst() uint64 {
@@ -1698,7 +1761,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1773,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1786,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Entry) GetKind() uint32 {
@@ -1795,7 +1858,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1870,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1883,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Held) GetBase() []byte {
@@ -1857,7 +1920,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1932,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1945,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Content) GetTransfer() uint64 {
@@ -1920,7 +1983,7 @@ type ContentEnd struct {
 
 func (x *ContentEnd) Reset() {
 	*x = ContentEnd{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +1995,7 @@ func (x *ContentEnd) String() string {
 func (*ContentEnd) ProtoMessage() {}
 
 func (x *ContentEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2008,7 @@ func (x *ContentEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentEnd.ProtoReflect.Descriptor instead.
 func (*ContentEnd) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ContentEnd) GetOutcome() Outcome {
@@ -1989,7 +2052,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2064,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2077,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Piece) GetPiece() isPiece_Piece {
@@ -2119,7 +2182,7 @@ type ChunkRun struct {
 
 func (x *ChunkRun) Reset() {
 	*x = ChunkRun{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2194,7 @@ func (x *ChunkRun) String() string {
 func (*ChunkRun) ProtoMessage() {}
 
 func (x *ChunkRun) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2207,7 @@ func (x *ChunkRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRun.ProtoReflect.Descriptor instead.
 func (*ChunkRun) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ChunkRun) GetFirst() uint64 {
@@ -2176,7 +2239,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2251,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2264,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Mark) GetSequence() uint64 {
@@ -2256,7 +2319,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2331,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2344,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Heartbeat) GetHead() uint64 {
@@ -2390,7 +2453,7 @@ type MirrorReport struct {
 
 func (x *MirrorReport) Reset() {
 	*x = MirrorReport{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2465,7 @@ func (x *MirrorReport) String() string {
 func (*MirrorReport) ProtoMessage() {}
 
 func (x *MirrorReport) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2478,7 @@ func (x *MirrorReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorReport.ProtoReflect.Descriptor instead.
 func (*MirrorReport) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MirrorReport) GetState() string {
@@ -2511,12 +2574,16 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
 	"\x13certificate_request\x18\x03 \x01(\fR\x12certificateRequest\x12\x16\n" +
-	"\x06listen\x18\x04 \x01(\tR\x06listen\"\x80\x01\n" +
+	"\x06listen\x18\x04 \x01(\tR\x06listen\"\xb1\x01\n" +
 	"\rEnrolResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1c\n" +
 	"\tauthority\x18\x02 \x01(\fR\tauthority\x12\x12\n" +
 	"\x04pair\x18\x03 \x01(\tR\x04pair\x12\x1b\n" +
-	"\tpeer_name\x18\x04 \x01(\tR\bpeerName\"\xeb\x02\n" +
+	"\tpeer_name\x18\x04 \x01(\tR\bpeerName\x12/\n" +
+	"\x05peers\x18\x05 \x03(\v2\x19.mailtwin.v1.EnrolledPeerR\x05peers\"<\n" +
+	"\fEnrolledPeer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xeb\x02\n" +
 	"\x10ReplicateRequest\x12\x14\n" +
 	"\x05epoch\x18\x0f \x01(\x04R\x05epoch\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.mailtwin.v1.HelloH\x00R\x05hello\x12-\n" +
@@ -2706,81 +2773,83 @@ func file_mailtwin_v1_replication_proto_rawDescGZIP() []byte {
 }
 
 var file_mailtwin_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(Outcome)(0),              // 0: mailtwin.v1.Outcome
 	(Type)(0),                 // 1: mailtwin.v1.Type
 	(*EnrolRequest)(nil),      // 2: mailtwin.v1.EnrolRequest
 	(*EnrolResponse)(nil),     // 3: mailtwin.v1.EnrolResponse
-	(*ReplicateRequest)(nil),  // 4: mailtwin.v1.ReplicateRequest
-	(*ReplicateResponse)(nil), // 5: mailtwin.v1.ReplicateResponse
-	(*Hello)(nil),             // 6: mailtwin.v1.Hello
-	(*Position)(nil),          // 7: mailtwin.v1.Position
-	(*Welcome)(nil),           // 8: mailtwin.v1.Welcome
-	(*Credit)(nil),            // 9: mailtwin.v1.Credit
-	(*Acknowledgement)(nil),   // 10: mailtwin.v1.Acknowledgement
-	(*Compare)(nil),           // 11: mailtwin.v1.Compare
-	(*DirectoryDigest)(nil),   // 12: mailtwin.v1.DirectoryDigest
-	(*PackedListing)(nil),     // 13: mailtwin.v1.PackedListing
-	(*Listing)(nil),           // 14: mailtwin.v1.Listing
-	(*Item)(nil),              // 15: mailtwin.v1.Item
-	(*Facts)(nil),             // 16: mailtwin.v1.Facts
-	(*ExtendedAttribute)(nil), // 17: mailtwin.v1.ExtendedAttribute
-	(*Fetch)(nil),             // 18: mailtwin.v1.Fetch
-	(*FetchItem)(nil),         // 19: mailtwin.v1.FetchItem
-	(*Batch)(nil),             // 20: mailtwin.v1.Batch
-	(*Entries)(nil),           // 21: mailtwin.v1.Entries
-	(*Entry)(nil),             // 22: mailtwin.v1.Entry
-	(*Held)(nil),              // 23: mailtwin.v1.Held
-	(*Content)(nil),           // 24: mailtwin.v1.Content
-	(*ContentEnd)(nil),        // 25: mailtwin.v1.ContentEnd
-	(*Piece)(nil),             // 26: mailtwin.v1.Piece
-	(*ChunkRun)(nil),          // 27: mailtwin.v1.ChunkRun
-	(*Mark)(nil),              // 28: mailtwin.v1.Mark
-	(*Heartbeat)(nil),         // 29: mailtwin.v1.Heartbeat
-	(*MirrorReport)(nil),      // 30: mailtwin.v1.MirrorReport
+	(*EnrolledPeer)(nil),      // 4: mailtwin.v1.EnrolledPeer
+	(*ReplicateRequest)(nil),  // 5: mailtwin.v1.ReplicateRequest
+	(*ReplicateResponse)(nil), // 6: mailtwin.v1.ReplicateResponse
+	(*Hello)(nil),             // 7: mailtwin.v1.Hello
+	(*Position)(nil),          // 8: mailtwin.v1.Position
+	(*Welcome)(nil),           // 9: mailtwin.v1.Welcome
+	(*Credit)(nil),            // 10: mailtwin.v1.Credit
+	(*Acknowledgement)(nil),   // 11: mailtwin.v1.Acknowledgement
+	(*Compare)(nil),           // 12: mailtwin.v1.Compare
+	(*DirectoryDigest)(nil),   // 13: mailtwin.v1.DirectoryDigest
+	(*PackedListing)(nil),     // 14: mailtwin.v1.PackedListing
+	(*Listing)(nil),           // 15: mailtwin.v1.Listing
+	(*Item)(nil),              // 16: mailtwin.v1.Item
+	(*Facts)(nil),             // 17: mailtwin.v1.Facts
+	(*ExtendedAttribute)(nil), // 18: mailtwin.v1.ExtendedAttribute
+	(*Fetch)(nil),             // 19: mailtwin.v1.Fetch
+	(*FetchItem)(nil),         // 20: mailtwin.v1.FetchItem
+	(*Batch)(nil),             // 21: mailtwin.v1.Batch
+	(*Entries)(nil),           // 22: mailtwin.v1.Entries
+	(*Entry)(nil),             // 23: mailtwin.v1.Entry
+	(*Held)(nil),              // 24: mailtwin.v1.Held
+	(*Content)(nil),           // 25: mailtwin.v1.Content
+	(*ContentEnd)(nil),        // 26: mailtwin.v1.ContentEnd
+	(*Piece)(nil),             // 27: mailtwin.v1.Piece
+	(*ChunkRun)(nil),          // 28: mailtwin.v1.ChunkRun
+	(*Mark)(nil),              // 29: mailtwin.v1.Mark
+	(*Heartbeat)(nil),         // 30: mailtwin.v1.Heartbeat
+	(*MirrorReport)(nil),      // 31: mailtwin.v1.MirrorReport
 }
 var file_mailtwin_v1_replication_proto_depIdxs = []int32{
-	6,  // 0: mailtwin.v1.ReplicateRequest.hello:type_name -> mailtwin.v1.Hello
-	9,  // 1: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
-	10, // 2: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
-	11, // 3: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
-	18, // 4: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
-	30, // 5: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
-	8,  // 6: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
-	20, // 7: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
-	13, // 8: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
-	29, // 9: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
-	7,  // 10: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
-	7,  // 11: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
-	12, // 12: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
-	0,  // 13: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
-	15, // 14: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
-	16, // 15: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
-	16, // 16: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
-	1,  // 17: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
-	17, // 18: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
-	19, // 19: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
-	24, // 20: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
-	22, // 21: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
-	16, // 22: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
-	23, // 23: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
-	0,  // 24: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
-	26, // 25: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
-	25, // 26: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
-	0,  // 27: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
-	16, // 28: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
-	27, // 29: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
-	28, // 30: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
-	4,  // 31: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
-	2,  // 32: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
-	5,  // 33: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
-	3,  // 34: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
-	33, // [33:35] is the sub-list for method output_type
-	31, // [31:33] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	4,  // 0: mailtwin.v1.EnrolResponse.peers:type_name -> mailtwin.v1.EnrolledPeer
+	7,  // 1: mailtwin.v1.ReplicateRequest.hello:type_name -> mailtwin.v1.Hello
+	10, // 2: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
+	11, // 3: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
+	12, // 4: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
+	19, // 5: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
+	31, // 6: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
+	9,  // 7: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
+	21, // 8: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
+	14, // 9: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
+	30, // 10: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
+	8,  // 11: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
+	8,  // 12: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
+	13, // 13: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
+	0,  // 14: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
+	16, // 15: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
+	17, // 16: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
+	17, // 17: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
+	1,  // 18: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
+	18, // 19: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
+	20, // 20: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
+	25, // 21: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
+	23, // 22: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
+	17, // 23: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
+	24, // 24: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
+	0,  // 25: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
+	27, // 26: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
+	26, // 27: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
+	0,  // 28: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
+	17, // 29: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
+	28, // 30: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
+	29, // 31: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
+	5,  // 32: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
+	2,  // 33: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
+	6,  // 34: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
+	3,  // 35: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
+	34, // [34:36] is the sub-list for method output_type
+	32, // [32:34] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_replication_proto_init() }
@@ -2788,7 +2857,7 @@ func file_mailtwin_v1_replication_proto_init() {
 	if File_mailtwin_v1_replication_proto != nil {
 		return
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[2].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[3].OneofWrappers = []any{
 		(*ReplicateRequest_Hello)(nil),
 		(*ReplicateRequest_Credit)(nil),
 		(*ReplicateRequest_Acknowledgement)(nil),
@@ -2796,13 +2865,13 @@ func file_mailtwin_v1_replication_proto_init() {
 		(*ReplicateRequest_Fetch)(nil),
 		(*ReplicateRequest_Report)(nil),
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[3].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[4].OneofWrappers = []any{
 		(*ReplicateResponse_Welcome)(nil),
 		(*ReplicateResponse_Batch)(nil),
 		(*ReplicateResponse_Listing)(nil),
 		(*ReplicateResponse_Heartbeat)(nil),
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[24].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[25].OneofWrappers = []any{
 		(*Piece_Raw)(nil),
 		(*Piece_Zstd)(nil),
 		(*Piece_Run)(nil),
@@ -2814,7 +2883,7 @@ func file_mailtwin_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_replication_proto_rawDesc), len(file_mailtwin_v1_replication_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
