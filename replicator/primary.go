@@ -94,11 +94,17 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		_ = log.Close()
 		return nil, fmt.Errorf("watch the store: %w", err)
 	}
+	first, err := mailstore.ParseFirst(n.cfg.Sync.First)
+	if err != nil {
+		_ = log.Close()
+		return nil, fmt.Errorf("what is copied first: %w", err)
+	}
 	p.server = primary.New(primary.Config{
 		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
-		Pace: p.pace, Idle: p.pace.set.HonoursPriority(),
+		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
+		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(),
 	})
 	p.salvage = salvage.NewServer(salvage.ServerConfig{
 		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
