@@ -22,7 +22,9 @@ const (
 )
 
 func (p *program) statusCommand() *cobra.Command {
-	var asJSON, watch bool
+	var asJSON, watch, mailboxes bool
+	var under string
+	var limit int
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Tell how the node is, and what would be lost now",
@@ -35,6 +37,9 @@ func (p *program) statusCommand() *cobra.Command {
 				return err
 			}
 			defer client.Close()
+			if mailboxes {
+				return p.mailboxes(c.Context(), client, under, limit, asJSON)
+			}
 			if watch {
 				return p.watchStatus(c.Context(), client, asJSON)
 			}
@@ -43,6 +48,10 @@ func (p *program) statusCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
 	c.Flags().BoolVar(&watch, "watch", false, "go on telling, after each change, until interrupted")
+	c.Flags().BoolVar(&mailboxes, "mailboxes", false, "tell how far the mirror has each domain, user and mailbox, the least complete first")
+	c.Flags().StringVar(&under, "under", "", "with --mailboxes: only those in this `directory` of the store")
+	c.Flags().IntVar(&limit, "limit", 0, "with --mailboxes: name so many of each kind at most (default 20; with --json 1000)")
+	c.MarkFlagsMutuallyExclusive("watch", "mailboxes")
 	return c
 }
 
@@ -67,6 +76,32 @@ func (p *program) status(ctx context.Context, client *operator.Client, asJSON bo
 	}
 	if code := doc.State.ExitCode(); code != exitOK {
 		return verdict(code)
+	}
+	return nil
+}
+
+// fewNamed is how many mailboxes people are told of by name.
+const fewNamed = 20
+
+// mailboxes tells how far the mirror has each. It ends well whatever it has:
+// whether that is enough is told by the status.
+func (p *program) mailboxes(ctx context.Context, client *operator.Client, under string, limit int, asJSON bool) error {
+	if limit <= 0 && !asJSON {
+		limit = fewNamed
+	}
+	doc, raw, err := client.Mailboxes(ctx, under, limit)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if asJSON {
+		b.Write(raw)
+		b.WriteByte('\n')
+	} else if err := status.RenderMailboxes(&b, &doc); err != nil {
+		return err
+	}
+	if _, err := p.out.Write(b.Bytes()); err != nil {
+		return fmt.Errorf("printing the mailboxes: %w", err)
 	}
 	return nil
 }
