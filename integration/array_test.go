@@ -64,7 +64,7 @@ func TestAnArrayIsDegraded(t *testing.T) {
 	_, err := tree.Generate(t.Context(), store, tree.Spec{Messages: 1500, Users: 6, MeanSize: 20_000})
 	must(t, err)
 	mount(t, "sync")
-	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: store, MirrorStore: mirror})
+	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: store, MirrorStore: mirror, Profile: "gentle"})
 	pace(t, p.Primary, "--reads", "30") // so that it is not done too soon
 	wipe(t, members[1])
 	eventually(t, time.Minute, "the primary says that the array is degraded", func() bool {
@@ -109,7 +109,7 @@ func pace(t *testing.T, n *pair.Node, args ...string) (p paceOf) {
 // it is, live mail goes on, and what was held back goes on when he lets it.
 func TestAPauseHoldsBulkAndNothingElse(t *testing.T) {
 	primary, mirror := stores(t)
-	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
+	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror, Profile: "gentle"})
 	p.MustBeInSync(t, time.Minute)
 	must(t, p.Mirror.Stop())
 	_, err := p.Primary.Run(t.Context(), "hold")

@@ -165,15 +165,21 @@ func TestIndexAtAnyMoment(t *testing.T) {
 	indexed(t, p)
 	p.MustBeEqual(t, time.Minute)
 	mustHaveIndexes(t, primary, mirror)
+	validities := validitiesOf(look(t, server))
+	for i, store := range taken {
+		opened(t, i, store, validities)
+	}
+}
+
+// validitiesOf returns the UIDVALIDITY of each mailbox, by user and name.
+func validitiesOf(snaps []client.Snapshot) map[string]uint32 {
 	validities := map[string]uint32{}
-	for _, snap := range look(t, server) {
+	for _, snap := range snaps {
 		for _, box := range snap.Mailboxes {
 			validities[snap.User+" "+box.Name] = box.UIDValidity
 		}
 	}
-	for i, store := range taken {
-		opened(t, i, store, validities)
-	}
+	return validities
 }
 
 // listed is what the uidlist of a mailbox says of one UID.

@@ -38,6 +38,7 @@ type vigil struct {
 
 // heard is what a peer said last.
 type heard struct {
+	asked  time.Time // what it said is not older
 	at     time.Time // zero: never
 	report pairing.Report
 	err    error // of the last attempt; nil: it answered
@@ -164,11 +165,12 @@ func (v *vigil) forget(known []string) {
 // ask asks the node at one address, and reports whether it answered.
 func (v *vigil) ask(ctx context.Context, address string) bool {
 	var r pairing.Report
+	asked := v.n.opt.Clock.Now()
 	c, err := v.client(address)
 	if err == nil {
 		r, err = c.Inspect(ctx, v.n.listen, v.n.peers.All())
 	}
-	v.note(address, r, err)
+	v.note(address, asked, r, err)
 	if err != nil || r.Name == v.n.id.Name() {
 		return false
 	}
@@ -184,7 +186,7 @@ func (v *vigil) ask(ctx context.Context, address string) bool {
 }
 
 // note remembers what a node said, and logs when it falls silent or speaks again.
-func (v *vigil) note(address string, r pairing.Report, err error) {
+func (v *vigil) note(address string, asked time.Time, r pairing.Report, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
@@ -192,7 +194,7 @@ func (v *vigil) note(address string, r pairing.Report, err error) {
 	h, known := v.heard[address]
 	changed := !known || (h.err == nil) != (err == nil)
 	if h.err = err; err == nil {
-		h.at, h.report = v.n.opt.Clock.Now(), r
+		h.asked, h.at, h.report = asked, v.n.opt.Clock.Now(), r
 	}
 	v.heard[address] = h
 	v.mu.Unlock()
@@ -203,6 +205,19 @@ func (v *vigil) note(address string, r pairing.Report, err error) {
 	default:
 		v.n.opt.Log.Info("a node of the pair answers", "name", r.Name, "address", address, "role", r.Role, "leads", r.Leads)
 	}
+}
+
+// lastOf returns what the node of a name said last, and when it was asked; zero
+// if it never answered.
+func (v *vigil) lastOf(name string) (r pairing.Report, asked time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, h := range v.heard {
+		if h.report.Name == name && h.asked.After(asked) {
+			r, asked = h.report, h.asked
+		}
+	}
+	return r, asked
 }
 
 // met acts on what a node said: whoever knows of a primary that beats ours has

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -144,11 +145,13 @@ func (d *demoPair) stop() error {
 	return err
 }
 
-// freeAddresses returns n addresses on loopback that nobody listens at now.
+// freeAddresses returns n addresses on loopback that nobody listens at now, nor
+// soon: they are not on 127.0.0.1, where every connection takes a port.
 func freeAddresses(n int) ([]string, error) {
 	var all []string
+	host := fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := net.Listen("tcp", host)
 		if err != nil {
 			return nil, fmt.Errorf("looking for a free port: %w", err)
 		}

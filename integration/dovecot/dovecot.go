@@ -109,8 +109,10 @@ func Prepare(run string, opt Options) (*Server, error) {
 		if err := os.MkdirAll(opt.Store, 0o755); err != nil {
 			return nil, fmt.Errorf("making the store for dovecot: %w", err)
 		}
-		listen = "127.0.0.1"
 		if addrs, err = port.Free(2); err != nil {
+			return nil, err
+		}
+		if listen, _, err = net.SplitHostPort(addrs[0]); err != nil {
 			return nil, err
 		}
 	}

@@ -53,7 +53,7 @@ type Options struct {
 	// IndexInterval is the setting of that name, as it is written in the file;
 	// "" leaves the default.
 	IndexInterval string
-	// Profile is the primary's pace; "" is the default.
+	// Profile is the primary's pace; "" is the default, but evacuate for New.
 	Profile string
 	// Wrap and Env are for the daemons; see Node.
 	Wrap []string

@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -163,6 +165,9 @@ func (w *Watcher) unlisted(p journal.Path, err error) { w.cannotRead(p, reasonUn
 
 func (w *Watcher) cannotRead(p journal.Path, why reason, err error) {
 	w.later(p, why, w.cfg.Timing.Unreadable, w.cfg.Timing.Unreadable)
+	if errors.Is(err, context.Canceled) {
+		return // the watcher ends; nothing is wrong with the file
+	}
 	if _, ok := w.broken[p]; !ok {
 		if len(w.broken) >= maxUnreadable {
 			w.brokenMore = max(0, w.agenda.count[reasonUnreadable]+w.agenda.count[reasonUnlisted]-len(w.broken))

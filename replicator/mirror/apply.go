@@ -132,10 +132,9 @@ func (a *applier) parent(p journal.Path) (*beneath.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := up.Mkdir(p.Dir().Name(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := a.mkdirLike(up, p.Dir()); err != nil {
 		return nil, err
 	}
-	a.touch(p.Dir().Dir())
 	return a.dir(p.Dir())
 }
 
@@ -211,27 +210,47 @@ func (a *applier) makeDir(c *change) error {
 	if err != nil {
 		return err
 	}
-	if err := a.mkdir(d, c.Path); err != nil {
+	if err := a.mkdir(d, c.Path, c.Facts.Attr); err != nil {
 		return err
 	}
 	return a.setAttributes(c)
 }
 
-// mkdir makes a directory, in place of what is there and is none.
-func (a *applier) mkdir(d *beneath.Dir, p journal.Path) error {
-	a.touch(p.Dir())
-	err := d.Mkdir(p.Name(), 0o700)
-	if !errors.Is(err, fs.ErrExist) {
+// mkdirLike makes a directory of which nothing is known yet but where it is: it
+// belongs to whom d belongs to.
+func (a *applier) mkdirLike(d *beneath.Dir, p journal.Path) error {
+	info, err := d.Info()
+	if err != nil {
 		return err
 	}
+	own := info.Facts.Attr
+	return a.mkdir(d, p, journal.Attributes{Mode: 0o700, UID: own.UID, GID: own.GID})
+}
+
+// mkdir makes a directory in d, in place of what is there and is none. It comes
+// in by rename, as a file does: nobody ever sees one that the owner of the mail
+// cannot enter, nor does a crash leave it.
+func (a *applier) mkdir(d *beneath.Dir, p journal.Path, attr journal.Attributes) error {
 	info, err := d.Stat(p.Name())
-	if err != nil || info.Facts.Type == journal.TypeDirectory {
+	if err == nil && info.Facts.Type == journal.TypeDirectory {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := d.Remove(p.Name()); err != nil {
+	const temp = "directory"
+	if err := a.stage.dir.RemoveTree(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return d.Mkdir(p.Name(), 0o700)
+	if err := a.stage.dir.Mkdir(temp, 0o700); err != nil {
+		return err
+	}
+	attr.Mode |= 0o700 // one that cannot be written to cannot be moved
+	if err := a.tolerate(a.stage.dir.SetAttributes(temp, journal.TypeDirectory, attr)); err != nil {
+		return err
+	}
+	a.inPlace = true
+	return a.replace(a.stage.dir, temp, d, p)
 }
 
 // remove removes p, with all beneath it if tree is set.

@@ -65,6 +65,7 @@ func (r *resync) takeListing(l *wire.Listing) error {
 		}); err != nil {
 			return inCatalog(err)
 		}
+		r.progress.ChangesDone += uint64(len(d.changes))
 		for _, c := range d.changes {
 			if err := r.k.add(c); err != nil {
 				return err
@@ -80,6 +81,7 @@ func (r *resync) takeListing(l *wire.Listing) error {
 // compared ends a task.
 func (r *resync) compared(t *task) error {
 	r.asked = r.asked[1:]
+	r.progress.ChangesDone += uint64(len(t.removals))
 	for _, p := range slices.Sorted(maps.Keys(t.removals)) {
 		if err := r.k.add(removal(p)); err != nil {
 			return err

@@ -10,7 +10,8 @@
 //     captured ones are put together, and all get their attributes;
 //  2. the staged files are made durable;
 //  3. the changes are made in the store, one after the other: content comes in
-//     by rename, so that nobody ever sees half a message;
+//     by rename, so that nobody ever sees half a message, and so does a
+//     directory, so that none is ever another's than its owner's;
 //  4. the directories are made durable;
 //  5. the catalog takes the changes and the position, durably;
 //  6. the position is acknowledged.

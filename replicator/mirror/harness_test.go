@@ -63,7 +63,7 @@ func newFixtureIn(t *testing.T, store string) *fixture {
 	f.m = New(Config{
 		Name: "mx2", Root: root, Catalog: cat, Rules: mailstore.Maildir{},
 		Log: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()}),
-		Now: time.Now, Explain: func(err error) error { return err },
+		Now: time.Now, Arrived: func() time.Time { return time.Time{} }, Explain: func(err error) error { return err },
 		Epoch: func() journal.Epoch { return f.epoch },
 		Led:   func(primary string, epoch journal.Epoch) error { return f.led(primary, epoch) },
 		Changed: func() {

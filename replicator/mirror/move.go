@@ -146,7 +146,7 @@ func (a *applier) moveDir(c *change) error {
 		if err := a.done(c, d); err != nil || !c.missing {
 			return err
 		}
-		err := a.mkdir(d, c.Path)
+		err := a.mkdirLike(d, c.Path)
 		if err == nil {
 			info, err = d.Stat(c.Path.Name())
 		}

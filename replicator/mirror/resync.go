@@ -337,7 +337,8 @@ func (r *resync) finish() error {
 	}
 	r.round.again = r.round.running // it has passed over what is derived
 	r.askMissing()
-	r.k.m.cfg.Log.Info("comparison finished", "files", r.progress.FilesDone, "bytes", r.progress.BytesDone)
+	r.k.m.cfg.Log.Info("comparison finished", "files", r.progress.FilesDone, "bytes", r.progress.BytesDone,
+		"other changes", r.progress.ChangesDone)
 	r.k.m.update(func(s *Status) { s.Whole, s.Resync = true, "" })
 	return nil
 }

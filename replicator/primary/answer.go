@@ -250,6 +250,7 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 	if err != nil {
 		return page, err
 	}
+	s.marked.outdated = true
 	return page, s.send(wire.ListingMessage(packed, len(plain)))
 }
 

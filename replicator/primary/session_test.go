@@ -407,6 +407,32 @@ func TestCompareWaitsForTheFirstScan(t *testing.T) {
 	next("listing", func(m *pb.ReplicateResponse) bool { return m.GetListing() != nil })
 }
 
+// TestAComparisonIsFollowedByAMark, though nothing has changed here: what the
+// listings have mended there is proven by it.
+func TestAComparisonIsFollowedByAMark(t *testing.T) {
+	p := newStore(t)
+	p.put("x", []byte("data"))
+	s := p.dial(t, wire.HelloMessage{Name: "mx2"})
+	s.welcome(t)
+	s.say(credit(1<<20, 100))
+	mark := func() {
+		t.Helper()
+		for {
+			select {
+			case m := <-s.said:
+				if m.GetHeartbeat().GetMark() != nil {
+					return
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("no mark")
+			}
+		}
+	}
+	mark()
+	s.say(wire.Compare([]wire.CompareItem{{Path: journal.Root}}))
+	mark()
+}
+
 // TestDamagedJournalIsPassedOver: a mirror that needs what cannot be read
 // compares instead.
 func TestDamagedJournalIsPassedOver(t *testing.T) {

@@ -142,7 +142,8 @@ type Primary struct {
 	Connected      bool       `json:"connected"`
 	Since          *time.Time `json:"since,omitempty"`
 	LastHeard      *time.Time `json:"last_heard,omitempty"`
-	Sequence       uint64     `json:"sequence"` // the last entry that is known of
+	LastWord       *time.Time `json:"last_word,omitempty"` // how the primary is is known as of then: a word may come late
+	Sequence       uint64     `json:"sequence"`            // the last entry that is known of
 	AppliedTo      uint64     `json:"applied_sequence"`
 	AckedSequence  uint64     `json:"acked_sequence"`
 	LagEntries     uint64     `json:"lag_entries"`

@@ -71,6 +71,8 @@ func Lost(l Loss) Loss {
 	switch {
 	case l.Known && nothing:
 		l.Words = "nothing"
+	case !l.Known && nothing && l.Seconds > 0:
+		l.Words = fmt.Sprintf("unknown: nothing that is known of, but what the other side says is %s old", Age(l.Seconds))
 	case !l.Known && nothing:
 		l.Words = "unknown: nothing that is known of, but the other side is not heard of"
 	default:

@@ -140,6 +140,9 @@ func renderPace(line func(string, string, ...any), p *Pace) {
 	}
 }
 
+// lateWord is the age of a primary's word that is worth a line.
+const lateWord = 5 * time.Second
+
 func renderPrimary(line func(string, string, ...any), p *Primary, now time.Time) {
 	name := p.Name
 	if name == "" {
@@ -148,6 +151,9 @@ func renderPrimary(line func(string, string, ...any), p *Primary, now time.Time)
 	line("primary "+name, "%s: %s", p.State, p.Detail)
 	if p.LastHeard != nil {
 		line("", "heard of %s ago", Age(now.Sub(*p.LastHeard).Seconds()))
+	}
+	if p.Connected && p.LastWord != nil && now.Sub(*p.LastWord) > lateWord {
+		line("", "which was said up to %s ago", Age(now.Sub(*p.LastWord).Seconds()))
 	}
 	line("", "applied up to %d of %d; behind by %d entries, %s, %s", p.AppliedTo, p.Sequence, p.LagEntries, Bytes(p.LagBytes), Age(p.LagSeconds))
 	if p.State == Syncing {

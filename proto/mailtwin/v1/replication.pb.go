@@ -2482,7 +2482,11 @@ type Heartbeat struct {
 	// If set: what was sent up to here makes the whole store have this digest.
 	// It is left out while it would be the same as the one before. An answer to
 	// a Fetch that follows makes it outdated; then another one comes.
-	Mark          *Mark `protobuf:"bytes,10,opt,name=mark,proto3" json:"mark,omitempty"`
+	Mark *Mark `protobuf:"bytes,10,opt,name=mark,proto3" json:"mark,omitempty"`
+	// The stamp of the last report that had arrived when this was said; 0 if none
+	// had. It tells the mirror, by its own clock alone, how old this can be at most:
+	// heartbeats wait behind the contents that were sent before them.
+	Heard         uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2587,6 +2591,13 @@ func (x *Heartbeat) GetMark() *Mark {
 	return nil
 }
 
+func (x *Heartbeat) GetHeard() uint64 {
+	if x != nil {
+		return x.Heard
+	}
+	return 0
+}
+
 // MirrorReport is sent once a second.
 type MirrorReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2607,8 +2618,11 @@ type MirrorReport struct {
 	// The last digest that the primary named was equal to the mirror's.
 	Proven         bool   `protobuf:"varint,10,opt,name=proven,proto3" json:"proven,omitempty"`
 	ProvenSequence uint64 `protobuf:"varint,11,opt,name=proven_sequence,json=provenSequence,proto3" json:"proven_sequence,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Nanoseconds since the stream began, by a clock of the mirror's that is never
+	// set. The primary only says it back.
+	Stamp         uint64 `protobuf:"varint,12,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MirrorReport) Reset() {
@@ -2714,6 +2728,13 @@ func (x *MirrorReport) GetProven() bool {
 func (x *MirrorReport) GetProvenSequence() uint64 {
 	if x != nil {
 		return x.ProvenSequence
+	}
+	return 0
+}
+
+func (x *MirrorReport) GetStamp() uint64 {
+	if x != nil {
+		return x.Stamp
 	}
 	return 0
 }
@@ -2878,7 +2899,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\x90\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xa6\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -2890,7 +2911,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x16\n" +
 	"\x06unread\x18\t \x01(\x04R\x06unread\x12%\n" +
 	"\x04mark\x18\n" +
-	" \x01(\v2\x11.mailtwin.v1.MarkR\x04mark\"\xdf\x02\n" +
+	" \x01(\v2\x11.mailtwin.v1.MarkR\x04mark\x12\x14\n" +
+	"\x05heard\x18\v \x01(\x04R\x05heard\"\xf5\x02\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
@@ -2903,7 +2925,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\amissing\x18\t \x01(\x04R\amissing\x12\x16\n" +
 	"\x06proven\x18\n" +
 	" \x01(\bR\x06proven\x12'\n" +
-	"\x0fproven_sequence\x18\v \x01(\x04R\x0eprovenSequence*\x83\x01\n" +
+	"\x0fproven_sequence\x18\v \x01(\x04R\x0eprovenSequence\x12\x14\n" +
+	"\x05stamp\x18\f \x01(\x04R\x05stamp*\x83\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
