@@ -29,6 +29,9 @@ func (p *program) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Tell how the node is, and what would be lost now",
 		Long: "Tells how the node is and what would be lost if the mirror were promoted now.\n\n" +
+			"While a first sync goes on it says how much is done, how fast it goes, and when it\n" +
+			"will be done at the rate of the last five minutes; with --watch on a terminal as a\n" +
+			"bar too.\n\n" +
 			exitCodes,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -138,6 +141,11 @@ func (p *program) printStatus(doc status.Document, raw []byte, asJSON bool, befo
 		b.WriteByte('\n')
 	} else if err := status.Render(&b, &doc); err != nil {
 		return err
+	}
+	if bars := !asJSON && before != "" && p.onTerminal(); bars {
+		if err := status.RenderBars(&b, &doc); err != nil {
+			return err
+		}
 	}
 	if _, err := p.out.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("printing the status: %w", err)
