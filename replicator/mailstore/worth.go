@@ -3,7 +3,6 @@ package mailstore
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -50,16 +49,13 @@ func ParseFirst(list string) ([]journal.Path, error) {
 	return out, nil
 }
 
-// archives are the names of folders, in lower case, that nobody looks into
-// every day.
-var archives = []string{"archive", "archives", "trash", "deleted", "deleted messages", "deleted items", "junk", "spam"}
-
 // Archive reports whether a folder is one that nobody looks into every day, or
 // is in such a one.
 func (Maildir) Archive(p journal.Path) bool {
 	for _, name := range []string{p.Name(), p.Dir().Name()} {
 		for part := range strings.SplitSeq(name, ".") {
-			if slices.Contains(archives, strings.ToLower(part)) {
+			switch strings.ToLower(part) {
+			case "archive", "archives", "trash", "deleted", "deleted messages", "deleted items", "junk", "spam":
 				return true
 			}
 		}

@@ -98,10 +98,16 @@ func lacksLittle(files, has uint64) bool {
 	return lacks < fewFiles && lacks < files/fewOf
 }
 
-// ages are the steps in which mailboxes count as equally active, so that an
-// INBOX comes before an archive that is not used much more.
-var ages = []time.Duration{
-	24 * time.Hour, 3 * 24 * time.Hour, recently, 30 * 24 * time.Hour, 90 * 24 * time.Hour, 365 * 24 * time.Hour,
+// stepOf returns the step of an age. Mailboxes of one step count as equally
+// active, so that an INBOX comes before an archive that is not used much more.
+func stepOf(age time.Duration) (step uint64) {
+	const day = 24 * time.Hour
+	for _, most := range [...]time.Duration{day, 3 * day, recently, 30 * day, 90 * day, 365 * day} {
+		if age > most {
+			step++
+		}
+	}
+	return step
 }
 
 // value tells of what value a mailbox is: how active it is comes first, then
@@ -114,10 +120,6 @@ func (s *Server) value(m *mailboxes.Mailbox, first bool) wire.Mailbox {
 	}
 	now := s.cfg.Now()
 	age := max(now.Sub(time.Unix(0, m.Newest)), 0)
-	step := 0
-	for step < len(ages) && age > ages[step] {
-		step++
-	}
 	kind := 1
 	switch {
 	case m.Inbox:
@@ -125,7 +127,7 @@ func (s *Server) value(m *mailboxes.Mailbox, first bool) wire.Mailbox {
 	case mailstore.Maildir{}.Archive(m.Path):
 		kind = 2
 	}
-	out.Turn = uint64(step)<<48 | uint64(kind)<<40 | uint64(age/time.Second)
+	out.Turn = stepOf(age)<<48 | uint64(kind)<<40 | uint64(age/time.Second)
 	if s.cfg.Order.Messages != mailstore.OrderInode && m.Newest > 0 && age <= recently {
 		out.Since = now.Add(-recently).UnixNano()
 	}
