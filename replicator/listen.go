@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/mailtwin/mailtwin/replicator/completeness"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
@@ -38,6 +39,7 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	n.door.Register(server)
 	n.salvageDoor.Register(server)
 	pairing.NewServer(n, n.id.RequirePeer).Register(server)
+	completeness.NewServer(completeness.Own(n.catalog), n.id.RequirePeer).Register(server)
 	if n.id.CanInvite() {
 		identity.NewEnrolmentServer(n.id, n.enrolled).Register(server)
 	}

@@ -16,15 +16,17 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
+	"github.com/mailtwin/mailtwin/replicator/progress"
 	"github.com/mailtwin/mailtwin/replicator/status"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // mirrorPart is a node that follows the primary.
 type mirrorPart struct {
-	n      *node
-	st     identity.State
-	mirror *mirror.Mirror
+	n       *node
+	st      identity.State
+	mirror  *mirror.Mirror
+	tracker *tracker
 
 	mu        sync.Mutex
 	handshake error     // why the last one failed
@@ -46,6 +48,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 		return nil, err
 	}
 	p := &mirrorPart{n: n, st: st, stopped: make(chan struct{}), change: make(chan struct{})}
+	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.mirror = mirror.New(mirror.Config{
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Rules: mailstore.Maildir{},
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now,
@@ -180,6 +183,11 @@ func (p *mirrorPart) run(ctx context.Context) error {
 	p.n.door.Shut(fmt.Sprintf("%s is a mirror: %v leads", p.n.id.Name(), p.n.state().Leads()))
 	p.n.opt.Log.Info("mirror", "store", p.n.cfg.Store.Path, "primary", p.n.leader())
 	p.n.ready()
+	track, stopTracking := context.WithCancel(ctx)
+	var tracking sync.WaitGroup
+	tracking.Go(func() { _ = p.tracker.run(track, p.courses) }) // it ends with its context
+	defer tracking.Wait()
+	defer stopTracking()
 	for ctx.Err() == nil {
 		p.mu.Lock()
 		halted, change := p.halted, p.change
@@ -295,6 +303,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
 	}
+	out.Progress = p.tracker.describe(p.n.id.Name(), courseOf(&s))
 	d.Primary = out
 	loss := status.Loss{
 		Known:   out.State != status.Unknown && s.Beat.State == "watching" && age <= freshWord,
@@ -305,6 +314,26 @@ func (p *mirrorPart) describe(d *status.Document) {
 		loss.Bytes += s.Beat.Bytes - min(s.Beat.Bytes, d.Store.Bytes)
 	}
 	d.Loss = status.Lost(loss)
+}
+
+// courses tell how far this mirror is, while it hears of its primary.
+func (p *mirrorPart) courses() map[string]course {
+	s := p.mirror.Status()
+	if !s.Connected {
+		return nil
+	}
+	return map[string]course{p.n.id.Name(): courseOf(&s)}
+}
+
+func courseOf(s *mirror.Status) course {
+	totals := s.Totals
+	return course{
+		going: s.Connected && !s.Whole, counted: s.Beat.State == "watching" || s.Beat.State == "scanning",
+		State: progress.State{
+			Messages: s.Beat.Files, MessagesDone: totals.Files - min(totals.Missing, totals.Files),
+			Bytes: s.Beat.Bytes, BytesDone: uint64(max(totals.Bytes, 0)),
+		},
+	}
 }
 
 // nameOf returns what the primary is called whose own word for it is heard; one

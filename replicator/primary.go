@@ -13,6 +13,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/config"
@@ -20,6 +21,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
+	"github.com/mailtwin/mailtwin/replicator/progress"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
@@ -37,6 +39,7 @@ type primaryPart struct {
 	server  *primary.Server
 	salvage *salvage.Server
 	pace    *pacing
+	tracker *tracker
 
 	sealing       sync.Mutex // held while the journal is sealed for a switchover
 	isSealed      bool       // it is done, and durable. Guarded by sealing
@@ -76,6 +79,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
 	p.enough, p.observed = make(chan struct{}), make(chan struct{})
 	p.pace = newPacing(n)
+	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })
 	err = n.inherit(log)
 	if err == nil && st.Sealed {
@@ -94,11 +98,17 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		_ = log.Close()
 		return nil, fmt.Errorf("watch the store: %w", err)
 	}
+	first, err := mailstore.ParseFirst(n.cfg.Sync.First)
+	if err != nil {
+		_ = log.Close()
+		return nil, fmt.Errorf("what is copied first: %w", err)
+	}
 	p.server = primary.New(primary.Config{
 		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
-		Pace: p.pace, Idle: p.pace.set.HonoursPriority(),
+		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
+		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(),
 	})
 	p.salvage = salvage.NewServer(salvage.ServerConfig{
 		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
@@ -152,6 +162,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { p.pace.Run(ctx); return nil })
 	group.Go(func() error { return p.pace.watchHealth(ctx) })
 	group.Go(func() error { return p.trim(ctx) })
+	group.Go(func() error { return p.tracker.run(ctx, p.courses) })
 	group.Go(func() error { return p.tell(ctx) })
 	group.Go(func() error {
 		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
@@ -305,7 +316,34 @@ func (p *primaryPart) mirror(d *status.Document, m primary.MirrorState) status.M
 		pending = uint64(d.Store.Watch.Pending)
 	}
 	out.State, out.Detail = judgeMirror(m, pending)
+	out.Progress = p.tracker.describe(m.Name, p.course(&m, d.Store.Files, d.Store.Bytes))
 	return out
+}
+
+// courses tell how far each mirror is that says so.
+func (p *primaryPart) courses() map[string]course {
+	out := make(map[string]course)
+	var totals catalog.Totals
+	if err := p.n.catalog.View(func(t *catalog.Tx) error {
+		totals = t.Totals()
+		return nil
+	}); err != nil {
+		return nil // others say so
+	}
+	for _, m := range p.server.Mirrors() {
+		if m.State != "" {
+			out[m.Name] = p.course(&m, totals.Files, uint64(totals.Bytes))
+		}
+	}
+	return out
+}
+
+// course tells how far a mirror is with a store of so many files.
+func (p *primaryPart) course(m *primary.MirrorState, files, bytes uint64) course {
+	return course{
+		going: m.State == "comparing", counted: p.storeState().Complete,
+		State: progress.State{Messages: files, MessagesDone: m.Files - min(m.Missing, m.Files), Bytes: bytes, BytesDone: m.Bytes},
+	}
 }
 
 // judgeMirror finds the state of a mirror, and says why.

@@ -77,6 +77,13 @@ func (n node) Journal() (*journal.Log, error) { return nil, journal.ErrClosed }
 func (n node) Pace(operator.PaceChange) (status.Pace, error) {
 	return status.Pace{Profile: "gentle", InForce: "gentle", Reason: "a test"}, nil
 }
+func (n node) Mailboxes(_ context.Context, under journal.Path, limit int) (status.Mailboxes, error) {
+	if under == "nowhere" {
+		return status.Mailboxes{}, errors.New("no mirror has joined: nothing is protected")
+	}
+	h := status.Holding{Name: string(under), Mailboxes: 2, Complete: 1, Messages: 1000, Bytes: 4096, Here: 999, HereSize: 2048}
+	return status.Mailboxes{Version: 1, Primary: n.id.Name(), Mirror: "mx2", Total: h, Users: []status.Holding{h}, UsersOmitted: uint64(limit)}, nil
+}
 func (n node) Invite(d time.Duration) (string, time.Time, error) {
 	return n.id.Invite(d)
 }

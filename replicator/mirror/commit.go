@@ -237,6 +237,8 @@ func (k *committer) take(s step) error {
 			}
 		}
 		return k.resync.takeListing(s.listing)
+	case s.activity != nil:
+		return k.resync.takeActivity(s.activity)
 	default:
 		k.resync.mark = s.mark
 		return nil

@@ -30,6 +30,9 @@ type Rules interface {
 	// Base returns the part of a message's name that stays when its flags
 	// change.
 	Base(name string) string
+	// MessageDirs returns the directories of the messages of the mailbox that
+	// has a control file of that path.
+	MessageDirs(control journal.Path) []journal.Path
 	// Members returns the paths that the files of watch.ClassDerived which belong
 	// together have in dir, in the reverse of the order in which they are put in
 	// place.

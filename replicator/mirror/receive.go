@@ -28,6 +28,7 @@ type step struct {
 	cost     int64               // bytes of the entries, to be granted again
 	answer   *arrived
 	listing  *wire.Listing
+	activity *wire.Activity
 	mark     *wire.Mark
 }
 
@@ -128,6 +129,12 @@ func (r *receiver) take(ctx context.Context, m *pb.ReplicateResponse) error {
 			return err
 		}
 		return r.pass(ctx, step{listing: &l})
+	case m.GetActivity() != nil:
+		a, err := wire.ParseActivity(m.GetActivity())
+		if err != nil {
+			return err
+		}
+		return r.pass(ctx, step{activity: &a})
 	case m.GetHeartbeat() != nil:
 		return r.takeHeartbeat(ctx, m.GetHeartbeat())
 	}

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,8 +46,9 @@ type want struct {
 	size  int64
 	link  uint64
 	plain bool
-	alone bool // linking it has failed: it becomes a file of its own
-	round bool // of a round that asks for all missing files
+	alone bool   // linking it has failed: it becomes a file of its own
+	round bool   // of a round that asks for all missing files
+	turn  uint64 // of those of one directory, the lowest is asked for first
 	tries int
 	names []change // further names of the same file, to be linked
 }
@@ -61,11 +63,13 @@ type want struct {
 type resync struct {
 	k        *committer
 	running  bool
+	survey   *survey // nil: the mailboxes have no order, or all are in todo
 	todo     []*task // a stack
 	asked    []*task // in the order of the answers
 	queue    []*want
+	held     []*want // of the directory that is being compared, to be sorted
 	inFlight map[uint64]*want
-	asking   map[journal.Path]struct{} // paths of queue and inFlight
+	asking   map[journal.Path]struct{} // paths of queue, held, inFlight, and of answers that are not committed
 	links    map[uint64]*want          // those of them that are hard links
 	round    round
 	patience int // ticks of againDelay until what is owed is asked for again
@@ -102,7 +106,7 @@ func newResync(k *committer, why string) *resync {
 func (r *resync) begin() {
 	r.running = true
 	r.progress = Progress{}
-	r.push(&task{path: journal.Root})
+	r.survey = &survey{}
 }
 
 // need compares the directory p and all beneath it.
@@ -126,9 +130,37 @@ func (r *resync) push(tasks ...*task) {
 // want asks for a content when its turn comes.
 func (r *resync) want(w want) {
 	r.queue = append(r.queue, &w)
+	r.register(&w)
+}
+
+// hold asks for a content when the directory that is being compared has come to
+// its end, in the turn that it has in it.
+func (r *resync) hold(w want) {
+	r.held = append(r.held, &w)
+	r.register(&w)
+}
+
+// queueHeld puts what was held into the queue.
+func (r *resync) queueHeld() {
+	slices.SortStableFunc(r.held, func(a, b *want) int { return cmp.Compare(a.turn, b.turn) })
+	r.queue = append(r.queue, r.held...)
+	r.held = r.held[:0]
+}
+
+// answered says that the catalog is about to tell what came of what was asked
+// for. Until then a listing of the same directory must not ask again.
+func (r *resync) answered(changes []*change) {
+	for _, c := range changes {
+		if c.answers != nil {
+			delete(r.asking, c.answers.path)
+		}
+	}
+}
+
+func (r *resync) register(w *want) {
 	r.asking[w.path] = struct{}{}
 	if w.link != 0 {
-		r.links[w.link] = &w
+		r.links[w.link] = w
 	}
 	r.progress.Files++
 	r.progress.Bytes += uint64(w.size)
@@ -165,10 +197,10 @@ func (r *resync) pump() error {
 	if err := r.sendFetches(); err != nil {
 		return err
 	}
-	if err := r.sendCompares(); err != nil {
+	if err := r.ask(); err != nil {
 		return err
 	}
-	if r.running && r.idle() && len(r.todo)+len(r.asked) == 0 {
+	if r.running && r.survey == nil && r.idle() && len(r.todo)+len(r.asked) == 0 {
 		if err := r.finish(); err != nil {
 			return err
 		}
@@ -185,7 +217,7 @@ func (r *resync) pump() error {
 
 // idle reports whether no content is on its way or waits to be committed.
 func (r *resync) idle() bool {
-	return len(r.queue)+len(r.inFlight)+len(r.k.group.changes) == 0
+	return len(r.queue)+len(r.held)+len(r.inFlight)+len(r.k.group.changes) == 0
 }
 
 // goRound asks for some more of the missing files, and ends the round after
@@ -251,6 +283,15 @@ func (r *resync) sendFetches() error {
 	return nil
 }
 
+// ask asks for what is to be compared, and for its order.
+func (r *resync) ask() error {
+	if err := r.askSurvey(); err != nil {
+		return err
+	}
+	r.refill()
+	return r.sendCompares()
+}
+
 // sendCompares asks for listings, a good number at a time.
 func (r *resync) sendCompares() error {
 	if len(r.asked) > comparesInFlight/2 {
@@ -267,9 +308,12 @@ func (r *resync) sendCompares() error {
 				if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 					return err
 				}
+				if task.since != 0 {
+					item.Digest = catalog.Digest{} // it is not compared as a whole
+				}
 				task.blind = item.Digest == (catalog.Digest{})
 				r.asked = append(r.asked, task)
-				items = append(items, wire.CompareItem{Path: task.path, Digest: item.Digest})
+				items = append(items, wire.CompareItem{Path: task.path, Digest: item.Digest, Since: task.since})
 			}
 			return nil
 		})
@@ -350,7 +394,7 @@ func (r *resync) checkMark() error {
 	}
 	r.k.m.update(func(s *Status) { s.Whole, s.Resync = false, why })
 	r.begin()
-	return r.sendCompares()
+	return r.ask()
 }
 
 // takeAnswer takes the content that was asked for. An answer that brings none
@@ -367,7 +411,6 @@ func (r *resync) takeAnswer(a *arrived) error {
 		r.queue = append(r.queue, w)
 		return nil
 	}
-	delete(r.asking, w.path)
 	if r.links[w.link] == w {
 		delete(r.links, w.link)
 	}

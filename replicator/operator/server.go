@@ -40,6 +40,9 @@ type Node interface {
 	Invite(validFor time.Duration) (token string, expires time.Time, err error)
 	// Pace changes the pace and tells what it is then.
 	Pace(change PaceChange) (status.Pace, error)
+	// Mailboxes tells how far the mirror has the mailboxes in a directory, and
+	// names at most limit of each kind.
+	Mailboxes(ctx context.Context, under journal.Path, limit int) (status.Mailboxes, error)
 }
 
 // PaceChange is what to change of the pace; nil stays as it is.

@@ -31,11 +31,12 @@ const (
 // answer is what was prepared for one request.
 type answer struct {
 	request
-	item catalog.Item
-	src  *source           // if the content was read ahead; closed
-	data []byte            // that content
-	have journal.ContentID // the mirror has the very content, which this is
-	err  error             // why there is none
+	item     catalog.Item
+	activity *wire.Activity    // of a survey
+	src      *source           // if the content was read ahead; closed
+	data     []byte            // that content
+	have     journal.ContentID // the mirror has the very content, which this is
+	err      error             // why there is none
 }
 
 // prefetch prepares answers, several at a time, and hands them over in the
@@ -57,7 +58,7 @@ func prefetch(ctx context.Context, s *session, out chan<- chan *answer) error {
 				return ctx.Err()
 			case out <- promise:
 			}
-			if req.compare != nil {
+			if req.fetch == nil {
 				promise <- &answer{request: req}
 				continue
 			}
@@ -185,10 +186,17 @@ func (s *sender) answer(promise chan *answer) error {
 
 // give sends an answer.
 func (s *sender) give(a *answer) error {
-	if a.compare != nil {
+	switch {
+	case a.compare != nil:
 		return s.answerCompare(a.compare)
+	case a.survey != nil:
+		return s.answerSurvey(a.survey)
+	case a.fetch != nil:
+		return s.answerFetch(a)
+	case a.err != nil:
+		return a.err
 	}
-	return s.answerFetch(a)
+	return s.send(wire.ActivityMessage(*a.activity))
 }
 
 // errPageFull ends the walk of a directory at the end of a page.
@@ -225,7 +233,7 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 	var page wire.Listing
 	at, err := s.snapshot(func(t *catalog.Tx) error {
 		var err error
-		page, err = pageOf(t, c, from)
+		page, err = s.server.pageOf(t, c, from)
 		return err
 	})
 	if err != nil {
@@ -247,7 +255,7 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 }
 
 // pageOf makes one page of a listing, of the names from from on.
-func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
+func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
 	l := wire.Listing{Path: c.Path, Outcome: wire.OK, Last: true}
 	item, err := t.Lookup(c.Path)
 	switch {
@@ -267,8 +275,11 @@ func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, erro
 			l.Last = false
 			return errPageFull
 		}
+		if c.Since != 0 && (it.Facts.Type != journal.TypeFile || it.Facts.Attr.MTime < c.Since) {
+			return nil
+		}
 		size += fixedSize + len(name) + factsSize(&it.Facts)
-		item := wire.Item{Name: name, Facts: it.Facts, Link: it.Link}
+		item := wire.Item{Name: name, Facts: it.Facts, Link: it.Link, Turn: s.cfg.Order.turn(&it)}
 		if c.Digest != (catalog.Digest{}) { // else the mirror has nothing there
 			item.Digest = it.Digest
 		}

@@ -34,7 +34,7 @@ type StoreState struct {
 	Complete bool
 }
 
-// Config is what a Server is made of. All fields but Pace must be set.
+// Config is what a Server is made of. All fields but Pace and Order must be set.
 type Config struct {
 	Name    string
 	Epoch   journal.Epoch
@@ -54,6 +54,8 @@ type Config struct {
 	Changed func()
 	// Pace is asked before the array is; nil: it need not be.
 	Pace Pace
+	// Order is what a mirror is to copy first.
+	Order Order
 	// Idle says that the disks' scheduler can put what can wait behind the rest.
 	Idle bool
 }

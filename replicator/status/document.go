@@ -138,6 +138,7 @@ type Mirror struct {
 	Missing        uint64     `json:"missing"`
 	Proven         bool       `json:"proven"` // equal by digest
 	ProvenSequence uint64     `json:"proven_sequence"`
+	Progress       *Progress  `json:"progress,omitempty"` // of a sync that goes on
 }
 
 // Primary is the primary, as its mirror knows it.
@@ -161,6 +162,7 @@ type Primary struct {
 	BytesLeft      uint64     `json:"bytes_left"`
 	Proven         bool       `json:"proven"`
 	ProvenSequence uint64     `json:"proven_sequence"`
+	Progress       *Progress  `json:"progress,omitempty"` // of a sync that goes on
 }
 
 // Peer is another node of the pair.

@@ -99,6 +99,9 @@ func renderMirror(line func(string, string, ...any), m *Mirror, now time.Time) {
 		line("", "has %d files, %s; %d files, %s known to be lacking; %s/s", m.Files, Bytes(m.Bytes),
 			m.FilesLeft, Bytes(m.BytesLeft), Bytes(uint64(m.BytesPerSecond)))
 	}
+	if m.Progress != nil {
+		line("", "%s", m.Progress.words())
+	}
 	if m.Proven {
 		line("", "proven equal at %d", m.ProvenSequence)
 	}
@@ -158,6 +161,9 @@ func renderPrimary(line func(string, string, ...any), p *Primary, now time.Time)
 	line("", "applied up to %d of %d; behind by %d entries, %s, %s", p.AppliedTo, p.Sequence, p.LagEntries, Bytes(p.LagBytes), Age(p.LagSeconds))
 	if p.State == Syncing {
 		line("", "%d files, %s known to be lacking", p.FilesLeft, Bytes(p.BytesLeft))
+	}
+	if p.Progress != nil {
+		line("", "%s", p.Progress.words())
 	}
 	if p.Proven {
 		line("", "proven equal at %d", p.ProvenSequence)

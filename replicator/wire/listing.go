@@ -16,6 +16,7 @@ type Item struct {
 	Facts  journal.Facts
 	Digest [32]byte // directories; zero: the mirror has nothing to compare it with
 	Link   uint64   // not 0: names with the same number are one file
+	Turn   uint64   // the lower, the earlier its content should be asked for
 }
 
 // Listing is what the primary has in one directory, or a part of it.
@@ -54,7 +55,7 @@ func marshalListing(l Listing) *pb.Listing {
 	}
 	for i := range l.Items {
 		it := &l.Items[i]
-		item := &pb.Item{Name: []byte(it.Name), Facts: Facts(it.Facts), Link: it.Link}
+		item := &pb.Item{Name: []byte(it.Name), Facts: Facts(it.Facts), Link: it.Link, Turn: it.Turn}
 		if it.Digest != [32]byte{} {
 			item.Digest = it.Digest[:]
 		}
@@ -101,7 +102,7 @@ func parseListing(in *pb.Listing) (Listing, error) {
 }
 
 func parseItem(dir journal.Path, in *pb.Item) (Item, error) {
-	out := Item{Name: string(in.GetName()), Link: in.GetLink()}
+	out := Item{Name: string(in.GetName()), Link: in.GetLink(), Turn: in.GetTurn()}
 	p, err := ParsePath([]byte(dir.Join(out.Name)))
 	if err != nil {
 		return out, err

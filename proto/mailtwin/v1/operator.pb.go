@@ -1412,6 +1412,109 @@ func (x *PaceRequest) GetPaused() bool {
 	return false
 }
 
+// MailboxesRequest asks how far the mirror has the mailboxes.
+type MailboxesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those in this directory of the store and beneath; empty: all.
+	Under string `protobuf:"bytes,1,opt,name=under,proto3" json:"under,omitempty"`
+	// The most domains, users and mailboxes that are told of by name, the least
+	// complete ones first; 0 is 1000, the most 10,000.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxesRequest) Reset() {
+	*x = MailboxesRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxesRequest) ProtoMessage() {}
+
+func (x *MailboxesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxesRequest.ProtoReflect.Descriptor instead.
+func (*MailboxesRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MailboxesRequest) GetUnder() string {
+	if x != nil {
+		return x.Under
+	}
+	return ""
+}
+
+func (x *MailboxesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// MailboxesResponse says it.
+type MailboxesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON, as `mailtwin status --mailboxes --json` prints it. Its fields are
+	// described in the package replicator/status.
+	Document      []byte `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MailboxesResponse) Reset() {
+	*x = MailboxesResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MailboxesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MailboxesResponse) ProtoMessage() {}
+
+func (x *MailboxesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MailboxesResponse.ProtoReflect.Descriptor instead.
+func (*MailboxesResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MailboxesResponse) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
 // PaceResponse is the pace after the change.
 type PaceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1423,7 +1526,7 @@ type PaceResponse struct {
 
 func (x *PaceResponse) Reset() {
 	*x = PaceResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1538,7 @@ func (x *PaceResponse) String() string {
 func (*PaceResponse) ProtoMessage() {}
 
 func (x *PaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1551,7 @@ func (x *PaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceResponse.ProtoReflect.Descriptor instead.
 func (*PaceResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PaceResponse) GetDocument() []byte {
@@ -1562,9 +1665,14 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x11_bytes_per_secondB\x13\n" +
 	"\x11_reads_per_secondB\b\n" +
 	"\x06_hoursB\t\n" +
-	"\a_paused\"*\n" +
+	"\a_paused\">\n" +
+	"\x10MailboxesRequest\x12\x14\n" +
+	"\x05under\x18\x01 \x01(\tR\x05under\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"/\n" +
+	"\x11MailboxesResponse\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\"*\n" +
 	"\fPaceResponse\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\fR\bdocument2\xd1\x04\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument2\x9d\x05\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
@@ -1573,7 +1681,8 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\bFailover\x12\x1c.mailtwin.v1.FailoverRequest\x1a\x1d.mailtwin.v1.FailoverResponse0\x01\x12C\n" +
 	"\x06Rejoin\x12\x1a.mailtwin.v1.RejoinRequest\x1a\x1b.mailtwin.v1.RejoinResponse0\x01\x12>\n" +
 	"\x05Ready\x12\x19.mailtwin.v1.ReadyRequest\x1a\x1a.mailtwin.v1.ReadyResponse\x12;\n" +
-	"\x04Pace\x12\x18.mailtwin.v1.PaceRequest\x1a\x19.mailtwin.v1.PaceResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\x04Pace\x12\x18.mailtwin.v1.PaceRequest\x1a\x19.mailtwin.v1.PaceResponse\x12J\n" +
+	"\tMailboxes\x12\x1d.mailtwin.v1.MailboxesRequest\x1a\x1e.mailtwin.v1.MailboxesResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -1587,7 +1696,7 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: mailtwin.v1.StatusRequest
 	(*StatusResponse)(nil),       // 1: mailtwin.v1.StatusResponse
@@ -1608,20 +1717,22 @@ var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*ReadyRequest)(nil),         // 16: mailtwin.v1.ReadyRequest
 	(*ReadyResponse)(nil),        // 17: mailtwin.v1.ReadyResponse
 	(*PaceRequest)(nil),          // 18: mailtwin.v1.PaceRequest
-	(*PaceResponse)(nil),         // 19: mailtwin.v1.PaceResponse
-	nil,                          // 20: mailtwin.v1.RejoinSummary.OutcomesEntry
-	(*Position)(nil),             // 21: mailtwin.v1.Position
-	(*Facts)(nil),                // 22: mailtwin.v1.Facts
+	(*MailboxesRequest)(nil),     // 19: mailtwin.v1.MailboxesRequest
+	(*MailboxesResponse)(nil),    // 20: mailtwin.v1.MailboxesResponse
+	(*PaceResponse)(nil),         // 21: mailtwin.v1.PaceResponse
+	nil,                          // 22: mailtwin.v1.RejoinSummary.OutcomesEntry
+	(*Position)(nil),             // 23: mailtwin.v1.Position
+	(*Facts)(nil),                // 24: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	21, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	22, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	23, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	24, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
 	11, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
 	10, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
 	11, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
 	14, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
 	15, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
-	20, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
+	22, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
 	0,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
 	2,  // 9: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
 	4,  // 10: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
@@ -1630,16 +1741,18 @@ var file_mailtwin_v1_operator_proto_depIdxs = []int32{
 	12, // 13: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
 	16, // 14: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
 	18, // 15: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
-	1,  // 16: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3,  // 17: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5,  // 18: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	7,  // 19: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
-	9,  // 20: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
-	13, // 21: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
-	17, // 22: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
-	19, // 23: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
-	16, // [16:24] is the sub-list for method output_type
-	8,  // [8:16] is the sub-list for method input_type
+	19, // 16: mailtwin.v1.OperatorService.Mailboxes:input_type -> mailtwin.v1.MailboxesRequest
+	1,  // 17: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3,  // 18: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	5,  // 19: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	7,  // 20: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	9,  // 21: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	13, // 22: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
+	17, // 23: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
+	21, // 24: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
+	20, // 25: mailtwin.v1.OperatorService.Mailboxes:output_type -> mailtwin.v1.MailboxesResponse
+	17, // [17:26] is the sub-list for method output_type
+	8,  // [8:17] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1673,7 +1786,7 @@ func file_mailtwin_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

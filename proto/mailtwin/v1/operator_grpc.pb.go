@@ -30,6 +30,7 @@ const (
 	OperatorService_Rejoin_FullMethodName       = "/mailtwin.v1.OperatorService/Rejoin"
 	OperatorService_Ready_FullMethodName        = "/mailtwin.v1.OperatorService/Ready"
 	OperatorService_Pace_FullMethodName         = "/mailtwin.v1.OperatorService/Pace"
+	OperatorService_Mailboxes_FullMethodName    = "/mailtwin.v1.OperatorService/Mailboxes"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -64,6 +65,8 @@ type OperatorServiceClient interface {
 	// Pace changes how much the array is asked for beside live mail, as far as
 	// fields are set, and tells how much that is.
 	Pace(ctx context.Context, in *PaceRequest, opts ...grpc.CallOption) (*PaceResponse, error)
+	// Mailboxes tells how far the mirror has each mailbox of the primary.
+	Mailboxes(ctx context.Context, in *MailboxesRequest, opts ...grpc.CallOption) (*MailboxesResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -199,6 +202,16 @@ func (c *operatorServiceClient) Pace(ctx context.Context, in *PaceRequest, opts 
 	return out, nil
 }
 
+func (c *operatorServiceClient) Mailboxes(ctx context.Context, in *MailboxesRequest, opts ...grpc.CallOption) (*MailboxesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MailboxesResponse)
+	err := c.cc.Invoke(ctx, OperatorService_Mailboxes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -231,6 +244,8 @@ type OperatorServiceServer interface {
 	// Pace changes how much the array is asked for beside live mail, as far as
 	// fields are set, and tells how much that is.
 	Pace(context.Context, *PaceRequest) (*PaceResponse, error)
+	// Mailboxes tells how far the mirror has each mailbox of the primary.
+	Mailboxes(context.Context, *MailboxesRequest) (*MailboxesResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -264,6 +279,9 @@ func (UnimplementedOperatorServiceServer) Ready(context.Context, *ReadyRequest) 
 }
 func (UnimplementedOperatorServiceServer) Pace(context.Context, *PaceRequest) (*PaceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Pace not implemented")
+}
+func (UnimplementedOperatorServiceServer) Mailboxes(context.Context, *MailboxesRequest) (*MailboxesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Mailboxes not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -395,6 +413,24 @@ func _OperatorService_Pace_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_Mailboxes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MailboxesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).Mailboxes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_Mailboxes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).Mailboxes(ctx, req.(*MailboxesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -413,6 +449,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Pace",
 			Handler:    _OperatorService_Pace_Handler,
+		},
+		{
+			MethodName: "Mailboxes",
+			Handler:    _OperatorService_Mailboxes_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -367,6 +367,7 @@ type ReplicateRequest struct {
 	//	*ReplicateRequest_Compare
 	//	*ReplicateRequest_Fetch
 	//	*ReplicateRequest_Report
+	//	*ReplicateRequest_Survey
 	Message       isReplicateRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -470,6 +471,15 @@ func (x *ReplicateRequest) GetReport() *MirrorReport {
 	return nil
 }
 
+func (x *ReplicateRequest) GetSurvey() *Survey {
+	if x != nil {
+		if x, ok := x.Message.(*ReplicateRequest_Survey); ok {
+			return x.Survey
+		}
+	}
+	return nil
+}
+
 type isReplicateRequest_Message interface {
 	isReplicateRequest_Message()
 }
@@ -498,6 +508,10 @@ type ReplicateRequest_Report struct {
 	Report *MirrorReport `protobuf:"bytes,6,opt,name=report,proto3,oneof"`
 }
 
+type ReplicateRequest_Survey struct {
+	Survey *Survey `protobuf:"bytes,7,opt,name=survey,proto3,oneof"`
+}
+
 func (*ReplicateRequest_Hello) isReplicateRequest_Message() {}
 
 func (*ReplicateRequest_Credit) isReplicateRequest_Message() {}
@@ -509,6 +523,8 @@ func (*ReplicateRequest_Compare) isReplicateRequest_Message() {}
 func (*ReplicateRequest_Fetch) isReplicateRequest_Message() {}
 
 func (*ReplicateRequest_Report) isReplicateRequest_Message() {}
+
+func (*ReplicateRequest_Survey) isReplicateRequest_Message() {}
 
 // ReplicateResponse is what a primary says.
 type ReplicateResponse struct {
@@ -522,6 +538,7 @@ type ReplicateResponse struct {
 	//	*ReplicateResponse_Batch
 	//	*ReplicateResponse_Listing
 	//	*ReplicateResponse_Heartbeat
+	//	*ReplicateResponse_Activity
 	Message       isReplicateResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -607,6 +624,15 @@ func (x *ReplicateResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *ReplicateResponse) GetActivity() *Activity {
+	if x != nil {
+		if x, ok := x.Message.(*ReplicateResponse_Activity); ok {
+			return x.Activity
+		}
+	}
+	return nil
+}
+
 type isReplicateResponse_Message interface {
 	isReplicateResponse_Message()
 }
@@ -627,6 +653,10 @@ type ReplicateResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,4,opt,name=heartbeat,proto3,oneof"`
 }
 
+type ReplicateResponse_Activity struct {
+	Activity *Activity `protobuf:"bytes,5,opt,name=activity,proto3,oneof"`
+}
+
 func (*ReplicateResponse_Welcome) isReplicateResponse_Message() {}
 
 func (*ReplicateResponse_Batch) isReplicateResponse_Message() {}
@@ -634,6 +664,8 @@ func (*ReplicateResponse_Batch) isReplicateResponse_Message() {}
 func (*ReplicateResponse_Listing) isReplicateResponse_Message() {}
 
 func (*ReplicateResponse_Heartbeat) isReplicateResponse_Message() {}
+
+func (*ReplicateResponse_Activity) isReplicateResponse_Message() {}
 
 // Hello opens the stream.
 type Hello struct {
@@ -1055,7 +1087,10 @@ type DirectoryDigest struct {
 	// nothing in it.
 	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// How many bytes of the path before in the same message come first.
-	Shared        uint32 `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	Shared uint32 `protobuf:"varint,3,opt,name=shared,proto3" json:"shared,omitempty"`
+	// Not 0: only files whose mtime is not before it are wanted, and nothing else
+	// of the directory. What is not listed then says nothing.
+	Since         int64 `protobuf:"fixed64,4,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1111,6 +1146,198 @@ func (x *DirectoryDigest) GetShared() uint32 {
 	return 0
 }
 
+func (x *DirectoryDigest) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+// Survey asks which mailboxes are of the most value, so that they are compared
+// before the others. It is answered by an Activity, in the order of all
+// requests. One goes on at a time.
+type Survey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next of the Activity before; empty at the beginning.
+	After []byte `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// How many files the mirror has: one that lacks little need not be told.
+	Files         uint64 `protobuf:"varint,2,opt,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Survey) Reset() {
+	*x = Survey{}
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Survey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Survey) ProtoMessage() {}
+
+func (x *Survey) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Survey.ProtoReflect.Descriptor instead.
+func (*Survey) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Survey) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Survey) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+// Activity is a part of what the primary knows of the value of its mailboxes.
+// It is a hint: the mirror compares the whole store after it.
+type Activity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 256.
+	Mailboxes []*Mailbox `protobuf:"bytes,1,rep,name=mailboxes,proto3" json:"mailboxes,omitempty"`
+	// Where the next Survey goes on; empty: there is nothing more.
+	Next          []byte `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Activity) Reset() {
+	*x = Activity{}
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Activity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Activity) ProtoMessage() {}
+
+func (x *Activity) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Activity.ProtoReflect.Descriptor instead.
+func (*Activity) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Activity) GetMailboxes() []*Mailbox {
+	if x != nil {
+		return x.Mailboxes
+	}
+	return nil
+}
+
+func (x *Activity) GetNext() []byte {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// Mailbox is a mailbox that is to be compared.
+type Mailbox struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The lower, the earlier.
+	Turn uint64 `protobuf:"varint,2,opt,name=turn,proto3" json:"turn,omitempty"`
+	// The operator wants it before all others.
+	First bool `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	// Not 0: it has messages that are not older, which are of the most value.
+	Since         int64 `protobuf:"fixed64,4,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mailbox) Reset() {
+	*x = Mailbox{}
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mailbox) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mailbox) ProtoMessage() {}
+
+func (x *Mailbox) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
+func (*Mailbox) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Mailbox) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Mailbox) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+func (x *Mailbox) GetFirst() bool {
+	if x != nil {
+		return x.First
+	}
+	return false
+}
+
+func (x *Mailbox) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 // PackedListing is a serialized Listing, compressed in the context of the
 // stream's entries.
 type PackedListing struct {
@@ -1124,7 +1351,7 @@ type PackedListing struct {
 
 func (x *PackedListing) Reset() {
 	*x = PackedListing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1363,7 @@ func (x *PackedListing) String() string {
 func (*PackedListing) ProtoMessage() {}
 
 func (x *PackedListing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1376,7 @@ func (x *PackedListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackedListing.ProtoReflect.Descriptor instead.
 func (*PackedListing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PackedListing) GetListing() []byte {
@@ -1182,7 +1409,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1421,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1434,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Listing) GetPath() []byte {
@@ -1254,14 +1481,17 @@ type Item struct {
 	// it, and where the mirror said that it has nothing to compare it with.
 	Digest []byte `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Not 0: names with the same number are one file (hard links).
-	Link          uint64 `protobuf:"varint,4,opt,name=link,proto3" json:"link,omitempty"`
+	Link uint64 `protobuf:"varint,4,opt,name=link,proto3" json:"link,omitempty"`
+	// The lower, the earlier its content should be asked for, among those of the
+	// same directory.
+	Turn          uint64 `protobuf:"varint,5,opt,name=turn,proto3" json:"turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1503,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1516,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Item) GetName() []byte {
@@ -1317,6 +1547,13 @@ func (x *Item) GetLink() uint64 {
 	return 0
 }
 
+func (x *Item) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
 // Facts say what a name stands for.
 type Facts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1336,7 +1573,7 @@ type Facts struct {
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1585,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1598,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Facts) GetType() Type {
@@ -1438,7 +1675,7 @@ type ExtendedAttribute struct {
 
 func (x *ExtendedAttribute) Reset() {
 	*x = ExtendedAttribute{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1687,7 @@ func (x *ExtendedAttribute) String() string {
 func (*ExtendedAttribute) ProtoMessage() {}
 
 func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1700,7 @@ func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendedAttribute.ProtoReflect.Descriptor instead.
 func (*ExtendedAttribute) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExtendedAttribute) GetName() []byte {
@@ -1492,7 +1729,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1741,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1754,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Fetch) GetItems() []*FetchItem {
@@ -1544,7 +1781,7 @@ type FetchItem struct {
 
 func (x *FetchItem) Reset() {
 	*x = FetchItem{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1793,7 @@ func (x *FetchItem) String() string {
 func (*FetchItem) ProtoMessage() {}
 
 func (x *FetchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1806,7 @@ func (x *FetchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchItem.ProtoReflect.Descriptor instead.
 func (*FetchItem) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FetchItem) GetTransfer() uint64 {
@@ -1615,7 +1852,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1864,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1877,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Batch) GetContents() []*Content {
@@ -1680,7 +1917,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1929,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1942,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Entries) GetFirst() uint64 {
@@ -1761,7 +1998,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2010,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2023,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Entry) GetKind() uint32 {
@@ -1858,7 +2095,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2107,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2120,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Held) GetBase() []byte {
@@ -1920,7 +2157,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2169,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2182,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Content) GetTransfer() uint64 {
@@ -1983,7 +2220,7 @@ type ContentEnd struct {
 
 func (x *ContentEnd) Reset() {
 	*x = ContentEnd{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2232,7 @@ func (x *ContentEnd) String() string {
 func (*ContentEnd) ProtoMessage() {}
 
 func (x *ContentEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2245,7 @@ func (x *ContentEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentEnd.ProtoReflect.Descriptor instead.
 func (*ContentEnd) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ContentEnd) GetOutcome() Outcome {
@@ -2052,7 +2289,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2301,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2314,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Piece) GetPiece() isPiece_Piece {
@@ -2182,7 +2419,7 @@ type ChunkRun struct {
 
 func (x *ChunkRun) Reset() {
 	*x = ChunkRun{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2431,7 @@ func (x *ChunkRun) String() string {
 func (*ChunkRun) ProtoMessage() {}
 
 func (x *ChunkRun) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2444,7 @@ func (x *ChunkRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRun.ProtoReflect.Descriptor instead.
 func (*ChunkRun) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ChunkRun) GetFirst() uint64 {
@@ -2239,7 +2476,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2488,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2501,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Mark) GetSequence() uint64 {
@@ -2319,7 +2556,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2568,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2581,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Heartbeat) GetHead() uint64 {
@@ -2453,7 +2690,7 @@ type MirrorReport struct {
 
 func (x *MirrorReport) Reset() {
 	*x = MirrorReport{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2702,7 @@ func (x *MirrorReport) String() string {
 func (*MirrorReport) ProtoMessage() {}
 
 func (x *MirrorReport) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2715,7 @@ func (x *MirrorReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorReport.ProtoReflect.Descriptor instead.
 func (*MirrorReport) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{29}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MirrorReport) GetState() string {
@@ -2583,7 +2820,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05peers\x18\x05 \x03(\v2\x19.mailtwin.v1.EnrolledPeerR\x05peers\"<\n" +
 	"\fEnrolledPeer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xeb\x02\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x9a\x03\n" +
 	"\x10ReplicateRequest\x12\x14\n" +
 	"\x05epoch\x18\x0f \x01(\x04R\x05epoch\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.mailtwin.v1.HelloH\x00R\x05hello\x12-\n" +
@@ -2591,14 +2828,16 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x0facknowledgement\x18\x03 \x01(\v2\x1c.mailtwin.v1.AcknowledgementH\x00R\x0facknowledgement\x120\n" +
 	"\acompare\x18\x04 \x01(\v2\x14.mailtwin.v1.CompareH\x00R\acompare\x12*\n" +
 	"\x05fetch\x18\x05 \x01(\v2\x12.mailtwin.v1.FetchH\x00R\x05fetch\x123\n" +
-	"\x06report\x18\x06 \x01(\v2\x19.mailtwin.v1.MirrorReportH\x00R\x06reportB\t\n" +
-	"\amessage\"\x82\x02\n" +
+	"\x06report\x18\x06 \x01(\v2\x19.mailtwin.v1.MirrorReportH\x00R\x06report\x12-\n" +
+	"\x06survey\x18\a \x01(\v2\x13.mailtwin.v1.SurveyH\x00R\x06surveyB\t\n" +
+	"\amessage\"\xb7\x02\n" +
 	"\x11ReplicateResponse\x12\x14\n" +
 	"\x05epoch\x18\x0f \x01(\x04R\x05epoch\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.mailtwin.v1.WelcomeH\x00R\awelcome\x12*\n" +
 	"\x05batch\x18\x02 \x01(\v2\x12.mailtwin.v1.BatchH\x00R\x05batch\x126\n" +
 	"\alisting\x18\x03 \x01(\v2\x1a.mailtwin.v1.PackedListingH\x00R\alisting\x126\n" +
-	"\theartbeat\x18\x04 \x01(\v2\x16.mailtwin.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\x04 \x01(\v2\x16.mailtwin.v1.HeartbeatH\x00R\theartbeat\x123\n" +
+	"\bactivity\x18\x05 \x01(\v2\x15.mailtwin.v1.ActivityH\x00R\bactivityB\t\n" +
 	"\amessage\"\x81\x02\n" +
 	"\x05Hello\x12%\n" +
 	"\x0eoldest_version\x18\x01 \x01(\rR\roldestVersion\x12%\n" +
@@ -2626,11 +2865,23 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x0fAcknowledgement\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\"I\n" +
 	"\aCompare\x12>\n" +
-	"\vdirectories\x18\x01 \x03(\v2\x1c.mailtwin.v1.DirectoryDigestR\vdirectories\"U\n" +
+	"\vdirectories\x18\x01 \x03(\v2\x1c.mailtwin.v1.DirectoryDigestR\vdirectories\"k\n" +
 	"\x0fDirectoryDigest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06shared\x18\x03 \x01(\rR\x06shared\"=\n" +
+	"\x06shared\x18\x03 \x01(\rR\x06shared\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x10R\x05since\"4\n" +
+	"\x06Survey\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
+	"\x05files\x18\x02 \x01(\x04R\x05files\"R\n" +
+	"\bActivity\x122\n" +
+	"\tmailboxes\x18\x01 \x03(\v2\x14.mailtwin.v1.MailboxR\tmailboxes\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\"]\n" +
+	"\aMailbox\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x12\n" +
+	"\x04turn\x18\x02 \x01(\x04R\x04turn\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\bR\x05first\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x10R\x05since\"=\n" +
 	"\rPackedListing\x12\x18\n" +
 	"\alisting\x18\x01 \x01(\fR\alisting\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\rR\x04size\"\xb4\x01\n" +
@@ -2639,12 +2890,13 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x14.mailtwin.v1.OutcomeR\aoutcome\x12'\n" +
 	"\x05items\x18\x03 \x03(\v2\x11.mailtwin.v1.ItemR\x05items\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12(\n" +
-	"\x05facts\x18\x05 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\"p\n" +
+	"\x05facts\x18\x05 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\"\x84\x01\n" +
 	"\x04Item\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12(\n" +
 	"\x05facts\x18\x02 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\x12\x12\n" +
-	"\x04link\x18\x04 \x01(\x04R\x04link\"\xfa\x01\n" +
+	"\x04link\x18\x04 \x01(\x04R\x04link\x12\x12\n" +
+	"\x04turn\x18\x05 \x01(\x04R\x04turn\"\xfa\x01\n" +
 	"\x05Facts\x12%\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x11.mailtwin.v1.TypeR\x04type\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x10\n" +
@@ -2773,7 +3025,7 @@ func file_mailtwin_v1_replication_proto_rawDescGZIP() []byte {
 }
 
 var file_mailtwin_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(Outcome)(0),              // 0: mailtwin.v1.Outcome
 	(Type)(0),                 // 1: mailtwin.v1.Type
@@ -2789,24 +3041,27 @@ var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(*Acknowledgement)(nil),   // 11: mailtwin.v1.Acknowledgement
 	(*Compare)(nil),           // 12: mailtwin.v1.Compare
 	(*DirectoryDigest)(nil),   // 13: mailtwin.v1.DirectoryDigest
-	(*PackedListing)(nil),     // 14: mailtwin.v1.PackedListing
-	(*Listing)(nil),           // 15: mailtwin.v1.Listing
-	(*Item)(nil),              // 16: mailtwin.v1.Item
-	(*Facts)(nil),             // 17: mailtwin.v1.Facts
-	(*ExtendedAttribute)(nil), // 18: mailtwin.v1.ExtendedAttribute
-	(*Fetch)(nil),             // 19: mailtwin.v1.Fetch
-	(*FetchItem)(nil),         // 20: mailtwin.v1.FetchItem
-	(*Batch)(nil),             // 21: mailtwin.v1.Batch
-	(*Entries)(nil),           // 22: mailtwin.v1.Entries
-	(*Entry)(nil),             // 23: mailtwin.v1.Entry
-	(*Held)(nil),              // 24: mailtwin.v1.Held
-	(*Content)(nil),           // 25: mailtwin.v1.Content
-	(*ContentEnd)(nil),        // 26: mailtwin.v1.ContentEnd
-	(*Piece)(nil),             // 27: mailtwin.v1.Piece
-	(*ChunkRun)(nil),          // 28: mailtwin.v1.ChunkRun
-	(*Mark)(nil),              // 29: mailtwin.v1.Mark
-	(*Heartbeat)(nil),         // 30: mailtwin.v1.Heartbeat
-	(*MirrorReport)(nil),      // 31: mailtwin.v1.MirrorReport
+	(*Survey)(nil),            // 14: mailtwin.v1.Survey
+	(*Activity)(nil),          // 15: mailtwin.v1.Activity
+	(*Mailbox)(nil),           // 16: mailtwin.v1.Mailbox
+	(*PackedListing)(nil),     // 17: mailtwin.v1.PackedListing
+	(*Listing)(nil),           // 18: mailtwin.v1.Listing
+	(*Item)(nil),              // 19: mailtwin.v1.Item
+	(*Facts)(nil),             // 20: mailtwin.v1.Facts
+	(*ExtendedAttribute)(nil), // 21: mailtwin.v1.ExtendedAttribute
+	(*Fetch)(nil),             // 22: mailtwin.v1.Fetch
+	(*FetchItem)(nil),         // 23: mailtwin.v1.FetchItem
+	(*Batch)(nil),             // 24: mailtwin.v1.Batch
+	(*Entries)(nil),           // 25: mailtwin.v1.Entries
+	(*Entry)(nil),             // 26: mailtwin.v1.Entry
+	(*Held)(nil),              // 27: mailtwin.v1.Held
+	(*Content)(nil),           // 28: mailtwin.v1.Content
+	(*ContentEnd)(nil),        // 29: mailtwin.v1.ContentEnd
+	(*Piece)(nil),             // 30: mailtwin.v1.Piece
+	(*ChunkRun)(nil),          // 31: mailtwin.v1.ChunkRun
+	(*Mark)(nil),              // 32: mailtwin.v1.Mark
+	(*Heartbeat)(nil),         // 33: mailtwin.v1.Heartbeat
+	(*MirrorReport)(nil),      // 34: mailtwin.v1.MirrorReport
 }
 var file_mailtwin_v1_replication_proto_depIdxs = []int32{
 	4,  // 0: mailtwin.v1.EnrolResponse.peers:type_name -> mailtwin.v1.EnrolledPeer
@@ -2814,42 +3069,45 @@ var file_mailtwin_v1_replication_proto_depIdxs = []int32{
 	10, // 2: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
 	11, // 3: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
 	12, // 4: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
-	19, // 5: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
-	31, // 6: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
-	9,  // 7: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
-	21, // 8: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
-	14, // 9: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
-	30, // 10: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
-	8,  // 11: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
-	8,  // 12: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
-	13, // 13: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
-	0,  // 14: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
-	16, // 15: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
-	17, // 16: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
-	17, // 17: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
-	1,  // 18: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
-	18, // 19: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
-	20, // 20: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
-	25, // 21: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
-	23, // 22: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
-	17, // 23: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
-	24, // 24: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
-	0,  // 25: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
-	27, // 26: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
-	26, // 27: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
-	0,  // 28: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
-	17, // 29: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
-	28, // 30: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
-	29, // 31: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
-	5,  // 32: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
-	2,  // 33: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
-	6,  // 34: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
-	3,  // 35: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
-	34, // [34:36] is the sub-list for method output_type
-	32, // [32:34] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	22, // 5: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
+	34, // 6: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
+	14, // 7: mailtwin.v1.ReplicateRequest.survey:type_name -> mailtwin.v1.Survey
+	9,  // 8: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
+	24, // 9: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
+	17, // 10: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
+	33, // 11: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
+	15, // 12: mailtwin.v1.ReplicateResponse.activity:type_name -> mailtwin.v1.Activity
+	8,  // 13: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
+	8,  // 14: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
+	13, // 15: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
+	16, // 16: mailtwin.v1.Activity.mailboxes:type_name -> mailtwin.v1.Mailbox
+	0,  // 17: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
+	19, // 18: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
+	20, // 19: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
+	20, // 20: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
+	1,  // 21: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
+	21, // 22: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
+	23, // 23: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
+	28, // 24: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
+	26, // 25: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
+	20, // 26: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
+	27, // 27: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
+	0,  // 28: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
+	30, // 29: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
+	29, // 30: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
+	0,  // 31: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
+	20, // 32: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
+	31, // 33: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
+	32, // 34: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
+	5,  // 35: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
+	2,  // 36: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
+	6,  // 37: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
+	3,  // 38: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
+	37, // [37:39] is the sub-list for method output_type
+	35, // [35:37] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_replication_proto_init() }
@@ -2864,14 +3122,16 @@ func file_mailtwin_v1_replication_proto_init() {
 		(*ReplicateRequest_Compare)(nil),
 		(*ReplicateRequest_Fetch)(nil),
 		(*ReplicateRequest_Report)(nil),
+		(*ReplicateRequest_Survey)(nil),
 	}
 	file_mailtwin_v1_replication_proto_msgTypes[4].OneofWrappers = []any{
 		(*ReplicateResponse_Welcome)(nil),
 		(*ReplicateResponse_Batch)(nil),
 		(*ReplicateResponse_Listing)(nil),
 		(*ReplicateResponse_Heartbeat)(nil),
+		(*ReplicateResponse_Activity)(nil),
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[25].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[28].OneofWrappers = []any{
 		(*Piece_Raw)(nil),
 		(*Piece_Zstd)(nil),
 		(*Piece_Run)(nil),
@@ -2883,7 +3143,7 @@ func file_mailtwin_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_replication_proto_rawDesc), len(file_mailtwin_v1_replication_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
