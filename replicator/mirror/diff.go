@@ -27,6 +27,7 @@ type task struct {
 	children  []*task
 	again     bool // not everything could be asked for: compare once more
 	blind     bool // asked for without a digest: the listing has none of subdirectories
+	partial   bool // what is not listed may be there all the same
 	passes    int  // how often that was so
 	listing
 }
@@ -52,6 +53,7 @@ func (r *resync) takeListing(l *wire.Listing) error {
 	if err := checkListing(l, t.from); err != nil {
 		return err
 	}
+	t.partial = t.partial || l.Partial
 	if l.Outcome == wire.OK {
 		d := &differ{resync: r, t: t}
 		if err := r.k.m.cfg.Catalog.View(func(tx *catalog.Tx) error {
@@ -75,6 +77,10 @@ func (r *resync) takeListing(l *wire.Listing) error {
 // compared ends a task.
 func (r *resync) compared(t *task) error {
 	r.asked = r.asked[1:]
+	if t.partial {
+		clear(t.removals)
+	}
+	t.partial = false
 	for _, p := range slices.Sorted(maps.Keys(t.removals)) {
 		if err := r.k.add(removal(p)); err != nil {
 			return err
@@ -227,7 +233,9 @@ func (d *differ) removed(p journal.Path) {
 		return
 	}
 	if len(d.t.removals) >= maxKept {
-		d.add(removal(p))
+		if !d.t.partial {
+			d.add(removal(p))
+		}
 		return
 	}
 	if d.t.removals == nil {

@@ -24,6 +24,9 @@ const (
 	// prefetchSize is the largest file that is read ahead as a whole; larger
 	// ones are read while they are sent.
 	prefetchSize = 1 << 20
+	// evacuationTries is how often an array that is about to be lost is asked for
+	// a file: the mirror asks a second time when it has all that can be had.
+	evacuationTries = 2
 	// maxPage is the bytes of a listing after which another page begins.
 	maxPage = 256 << 10
 )
@@ -90,6 +93,8 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 		a.have = have
 	case a.item.Missing:
 		a.err = errNeverCame
+	case s.cfg.Evacuating() && s.damaged.tries(req.fetch.Path) >= evacuationTries:
+		a.err = errGivenUp
 	case facts.Size <= prefetchSize || have.Known() && !facts.Content.Known():
 		a.err = s.readAhead(ctx, a)
 	}
@@ -225,7 +230,7 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 	var page wire.Listing
 	at, err := s.snapshot(func(t *catalog.Tx) error {
 		var err error
-		page, err = pageOf(t, c, from)
+		page, err = s.server.pageOf(t, c, from)
 		return err
 	})
 	if err != nil {
@@ -246,7 +251,7 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 }
 
 // pageOf makes one page of a listing, of the names from from on.
-func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
+func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
 	l := wire.Listing{Path: c.Path, Outcome: wire.OK, Last: true}
 	item, err := t.Lookup(c.Path)
 	switch {
@@ -259,7 +264,7 @@ func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, erro
 		l.Outcome = wire.Same
 		return l, nil
 	}
-	l.Facts = item.Facts
+	l.Facts, l.Partial = item.Facts, s.cfg.Unseen(c.Path, item.Observed)
 	size := 0
 	err = t.List(c.Path, from, func(name string, it catalog.Item) error {
 		if len(l.Items) == wire.MaxListingItems || size >= maxPage {

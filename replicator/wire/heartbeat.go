@@ -17,7 +17,8 @@ type Heartbeat struct {
 	State, Detail string
 	Files, Bytes  uint64
 	Unread        uint64
-	Mark          *Mark // nil: it would be the one before
+	Unreadable    uint64 // names and contents that cannot be read
+	Mark          *Mark  // nil: it would be the one before
 }
 
 // Mark is the digest of the primary's store at a place in the journal.
@@ -32,7 +33,7 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 	out := &pb.Heartbeat{
 		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
 		Now: h.Now.UnixNano(), State: Words(h.State), Detail: Words(h.Detail),
-		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread,
+		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread, Unreadable: h.Unreadable,
 	}
 	if m := h.Mark; m != nil {
 		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
@@ -45,7 +46,7 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 	out := Heartbeat{
 		Head: journal.Sequence(in.GetHead()), Lag: time.Duration(in.GetLagNanoseconds()), LagBytes: in.GetLagBytes(),
 		Now: time.Unix(0, in.GetNow()), State: Words(in.GetState()), Detail: Words(in.GetDetail()),
-		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(),
+		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(), Unreadable: in.GetUnreadable(),
 	}
 	if m := in.GetMark(); m != nil {
 		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}
