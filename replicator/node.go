@@ -302,7 +302,11 @@ func (n *node) Status() status.Document {
 		totals := t.Totals()
 		d.Store.Files, d.Store.Bytes, d.Store.Directories = totals.Files, uint64(totals.Bytes), totals.Directories
 		d.Store.Unread, d.Store.Missing = totals.Unread, totals.Missing
-		return nil
+		missing, err := t.Missing(status.FewNames)
+		for _, p := range missing {
+			d.Store.MissingFiles = append(d.Store.MissingFiles, string(p))
+		}
+		return err
 	}); err != nil {
 		d.Store.Detail = err.Error()
 	}

@@ -134,6 +134,9 @@ func (s *Server) Status(r *pb.StatusRequest, stream pb.OperatorService_StatusSer
 	for {
 		changed := s.Next()
 		doc := s.node.Status()
+		if !r.GetUnreadable() {
+			doc.Shorten()
+		}
 		b, err := json.Marshal(doc)
 		if err != nil {
 			return fmt.Errorf("write the status: %w", err)

@@ -25,7 +25,7 @@ func Judge(d *Document) {
 	case "starting", "baseline", "scanning":
 		worse(Scanning, d.Store.Detail)
 	}
-	if d.Store.Unreadable > 0 {
+	if d.Store.Unreadable > 0 && d.Role == "primary" { // a mirror says so of its primary
 		worse(Attention, fmt.Sprintf("%d files cannot be read", d.Store.Unreadable))
 	}
 	if d.Store.Missing > 0 {

@@ -30,8 +30,10 @@ type StatusRequest struct {
 	Follow bool                   `protobuf:"varint,1,opt,name=follow,proto3" json:"follow,omitempty"`
 	// The least time between two answers; 0 means each change.
 	IntervalNanoseconds uint64 `protobuf:"varint,2,opt,name=interval_nanoseconds,json=intervalNanoseconds,proto3" json:"interval_nanoseconds,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// List all files that cannot be read, not only the first.
+	Unreadable    bool `protobuf:"varint,3,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusRequest) Reset() {
@@ -76,6 +78,13 @@ func (x *StatusRequest) GetIntervalNanoseconds() uint64 {
 		return x.IntervalNanoseconds
 	}
 	return 0
+}
+
+func (x *StatusRequest) GetUnreadable() bool {
+	if x != nil {
+		return x.Unreadable
+	}
+	return false
 }
 
 // StatusResponse is the node's status.
@@ -1565,10 +1574,13 @@ var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"Z\n" +
+	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"z\n" +
 	"\rStatusRequest\x12\x16\n" +
 	"\x06follow\x18\x01 \x01(\bR\x06follow\x121\n" +
-	"\x14interval_nanoseconds\x18\x02 \x01(\x04R\x13intervalNanoseconds\",\n" +
+	"\x14interval_nanoseconds\x18\x02 \x01(\x04R\x13intervalNanoseconds\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x03 \x01(\bR\n" +
+	"unreadable\",\n" +
 	"\x0eStatusResponse\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\">\n" +
 	"\x12ShowJournalRequest\x12\x12\n" +

@@ -1402,7 +1402,10 @@ type Listing struct {
 	Items   []*Item                `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
 	Last    bool                   `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	// The directory's own facts.
-	Facts         *Facts `protobuf:"bytes,5,opt,name=facts,proto3" json:"facts,omitempty"`
+	Facts *Facts `protobuf:"bytes,5,opt,name=facts,proto3" json:"facts,omitempty"`
+	// There may be names in the directory that are not listed, because the primary
+	// could not look at them: nothing is to be removed for not being listed.
+	Partial       bool `protobuf:"varint,6,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1470,6 +1473,13 @@ func (x *Listing) GetFacts() *Facts {
 		return x.Facts
 	}
 	return nil
+}
+
+func (x *Listing) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 // Item is one name in a directory.
@@ -2549,7 +2559,9 @@ type Heartbeat struct {
 	// The stamp of the last report that had arrived when this was said; 0 if none
 	// had. It tells the mirror, by its own clock alone, how old this can be at most:
 	// heartbeats wait behind the contents that were sent before them.
-	Heard         uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
+	Heard uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
+	// Names that the primary cannot look at, and files that it cannot read.
+	Unreadable    uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2657,6 +2669,13 @@ func (x *Heartbeat) GetMark() *Mark {
 func (x *Heartbeat) GetHeard() uint64 {
 	if x != nil {
 		return x.Heard
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetUnreadable() uint64 {
+	if x != nil {
+		return x.Unreadable
 	}
 	return 0
 }
@@ -2884,13 +2903,14 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05since\x18\x04 \x01(\x10R\x05since\"=\n" +
 	"\rPackedListing\x12\x18\n" +
 	"\alisting\x18\x01 \x01(\fR\alisting\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\rR\x04size\"\xb4\x01\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\"\xce\x01\n" +
 	"\aListing\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12.\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x14.mailtwin.v1.OutcomeR\aoutcome\x12'\n" +
 	"\x05items\x18\x03 \x03(\v2\x11.mailtwin.v1.ItemR\x05items\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12(\n" +
-	"\x05facts\x18\x05 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\"\x84\x01\n" +
+	"\x05facts\x18\x05 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\x12\x18\n" +
+	"\apartial\x18\x06 \x01(\bR\apartial\"\x84\x01\n" +
 	"\x04Item\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12(\n" +
 	"\x05facts\x18\x02 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\x12\x16\n" +
@@ -2966,7 +2986,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xa6\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xc6\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -2979,7 +2999,10 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x06unread\x18\t \x01(\x04R\x06unread\x12%\n" +
 	"\x04mark\x18\n" +
 	" \x01(\v2\x11.mailtwin.v1.MarkR\x04mark\x12\x14\n" +
-	"\x05heard\x18\v \x01(\x04R\x05heard\"\xf5\x02\n" +
+	"\x05heard\x18\v \x01(\x04R\x05heard\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\f \x01(\x04R\n" +
+	"unreadable\"\xf5\x02\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
