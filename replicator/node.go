@@ -334,6 +334,20 @@ func (n *node) Journal() (*journal.Log, error) {
 	return p.log()
 }
 
+// Durability implements operator.Node.
+func (n *node) Durability() (operator.Durability, error) {
+	if p, ok := n.current().(*primaryPart); ok {
+		return p.durability(), nil
+	}
+	n.mu.Lock()
+	role, playing := n.st.Role, n.part != nil
+	n.mu.Unlock()
+	if !playing {
+		return operator.Durability{}, errors.New("the node is still starting")
+	}
+	return operator.Durability{}, fmt.Errorf("this node is %s: ask the primary", role)
+}
+
 // Invite implements operator.Node.
 func (n *node) Invite(validFor time.Duration) (string, time.Time, error) {
 	if !n.id.CanInvite() {

@@ -19,6 +19,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/progress"
@@ -294,6 +295,19 @@ func (p *primaryPart) describeUnreadable(s *status.Store, w watch.Status) {
 	for _, d := range damaged {
 		add(d.Path, d.Err, d.Since)
 	}
+}
+
+// durability tells how far changes are durable on the mirrors.
+func (p *primaryPart) durability() operator.Durability {
+	d := operator.Durability{Settled: p.watcher.Settled()}
+	d.Observed = p.journal.Head().Sequence // after that: what was settled is in it
+	for _, c := range p.journal.Cursors() {
+		if d.Mirrors == 0 || c.Position.Sequence < d.Durable {
+			d.Durable = c.Position.Sequence
+		}
+		d.Mirrors++
+	}
+	return d
 }
 
 func describeJournal(log *journal.Log) *status.Journal {
