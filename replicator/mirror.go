@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -16,19 +17,22 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
+	"github.com/mailtwin/mailtwin/replicator/progress"
 	"github.com/mailtwin/mailtwin/replicator/status"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // mirrorPart is a node that follows the primary.
 type mirrorPart struct {
-	n      *node
-	st     identity.State
-	mirror *mirror.Mirror
+	n       *node
+	st      identity.State
+	mirror  *mirror.Mirror
+	tracker *tracker
 
 	mu        sync.Mutex
-	handshake error  // why the last one failed
-	dialled   string // where
+	handshake error     // why the last one failed
+	dialled   string    // where
+	arrived   time.Time // when bytes came last
 	// stop ends what follows now; nil while nothing does. Then stopped is closed,
 	// if it was asked for.
 	stop    context.CancelFunc
@@ -45,11 +49,12 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 		return nil, err
 	}
 	p := &mirrorPart{n: n, st: st, stopped: make(chan struct{}), change: make(chan struct{})}
+	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.mirror = mirror.New(mirror.Config{
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Rules: mailstore.Maildir{},
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now,
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
-		Dial: p.dial, Explain: p.explain, Changed: n.server.Changed,
+		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})
 	return p, nil
 }
@@ -99,21 +104,57 @@ func (p *mirrorPart) dial(context.Context) (*grpc.ClientConn, error) {
 	p.mu.Lock()
 	p.dialled = address
 	p.mu.Unlock()
-	return p.n.dialPrimary(address, func(_ net.Addr, err error) { p.failed(err) })
+	return p.n.dialPrimary(address, func(_ net.Addr, err error) { p.failed(err) },
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			conn, err := dialTCP(ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			return &noticed{conn, p.notice}, nil
+		}))
+}
+
+// noticed is a connection of which each arrival of bytes is noticed.
+type noticed struct {
+	net.Conn
+	arrived func()
+}
+
+// Read implements net.Conn.
+func (c *noticed) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.arrived()
+	}
+	return n, err
+}
+
+func (p *mirrorPart) notice() {
+	p.mu.Lock()
+	p.arrived = p.n.opt.Clock.Now()
+	p.mu.Unlock()
+}
+
+func (p *mirrorPart) lastArrival() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.arrived
+}
+
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: wire.SilenceLimit}).DialContext(ctx, "tcp", address)
 }
 
 // dialPrimary makes a connection to the primary, which is established by its
 // first use. failed is told why a handshake failed; nil: nobody is.
-func (n *node) dialPrimary(address string, failed func(net.Addr, error)) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient("passthrough:///"+address,
+func (n *node) dialPrimary(address string, failed func(net.Addr, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(n.id.ClientCredentials(failed)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: wire.SilenceLimit, PermitWithoutStream: true}),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: wire.SilenceLimit}).DialContext(ctx, "tcp", address)
-		}),
-	)
+		grpc.WithContextDialer(dialTCP),
+	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("dial the primary at %s: %w", address, err)
 	}
@@ -143,6 +184,11 @@ func (p *mirrorPart) run(ctx context.Context) error {
 	p.n.door.Shut(fmt.Sprintf("%s is a mirror: %v leads", p.n.id.Name(), p.n.state().Leads()))
 	p.n.opt.Log.Info("mirror", "store", p.n.cfg.Store.Path, "primary", p.n.leader())
 	p.n.ready()
+	track, stopTracking := context.WithCancel(ctx)
+	var tracking sync.WaitGroup
+	tracking.Go(func() { _ = p.tracker.run(track, p.courses) }) // it ends with its context
+	defer tracking.Wait()
+	defer stopTracking()
 	for ctx.Err() == nil {
 		p.mu.Lock()
 		halted, change := p.halted, p.change
@@ -230,29 +276,39 @@ func (p *mirrorPart) describe(d *status.Document) {
 	d.Epoch = max(d.Epoch, uint64(s.Epoch))
 	d.Store.State, d.Store.Detail = "following", ""
 	d.Store.OwnersNotApplied = s.OwnersLost
+	w := p.n.lastWord(s.Primary, s.Epoch, s.Said, s.Beat)
 	out := &status.Primary{
 		Name: p.nameOf(s.Primary), Address: p.n.leader(), Connected: s.Connected, Since: &s.Since,
-		Sequence: max(uint64(s.Beat.Head), uint64(s.Applied)), AppliedTo: uint64(s.Applied), AckedSequence: uint64(s.Acked),
-		LagBytes: s.Beat.LagBytes, LagSeconds: s.Beat.Lag.Seconds(), ReceivedBytes: s.Received,
+		Sequence: max(uint64(w.head), uint64(s.Applied)), AppliedTo: uint64(s.Applied), AckedSequence: uint64(s.Acked),
+		LagBytes: w.lagBytes, LagSeconds: w.lag.Seconds(), ReceivedBytes: s.Received,
 		FilesLeft: s.Progress.Files, BytesLeft: s.Progress.Bytes, Proven: s.Proven, ProvenSequence: uint64(s.ProvenAt),
 	}
 	if !s.LastHeard.IsZero() {
 		out.LastHeard = &s.LastHeard
 	}
+	if !w.said.IsZero() {
+		out.LastWord = &w.said
+	}
 	out.LagEntries = out.Sequence - min(out.AckedSequence, out.Sequence)
 	if out.LagEntries == 0 {
 		out.LagBytes, out.LagSeconds = 0, 0
 	}
-	out.State, out.Detail = judgePrimary(s)
+	age := d.Time.Sub(w.said)
+	if s.Connected && age > freshWord {
+		out.LagSeconds = max(out.LagSeconds, age.Seconds())
+	}
+	out.State, out.Detail = judgePrimary(s, w, age)
 	if p.paused() {
 		out.State, out.Detail = status.Attention, "this mirror has stopped to follow: it is being promoted"
 	}
+	d.Store.Unreadable = int(min(s.Beat.Unreadable, math.MaxInt32))
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
 	}
+	out.Progress = p.tracker.describe(p.n.id.Name(), courseOf(&s))
 	d.Primary = out
 	loss := status.Loss{
-		Known:   out.State != status.Unknown && s.Beat.State == "watching",
+		Known:   out.State != status.Unknown && s.Beat.State == "watching" && age <= freshWord,
 		Entries: out.LagEntries, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
 	}
 	if !s.Whole {
@@ -260,6 +316,26 @@ func (p *mirrorPart) describe(d *status.Document) {
 		loss.Bytes += s.Beat.Bytes - min(s.Beat.Bytes, d.Store.Bytes)
 	}
 	d.Loss = status.Lost(loss)
+}
+
+// courses tell how far this mirror is, while it hears of its primary.
+func (p *mirrorPart) courses() map[string]course {
+	s := p.mirror.Status()
+	if !s.Connected {
+		return nil
+	}
+	return map[string]course{p.n.id.Name(): courseOf(&s)}
+}
+
+func courseOf(s *mirror.Status) course {
+	totals := s.Totals
+	return course{
+		going: s.Connected && !s.Whole, counted: s.Beat.State == "watching" || s.Beat.State == "scanning",
+		State: progress.State{
+			Messages: s.Beat.Files, MessagesDone: totals.Files - min(totals.Missing, totals.Files),
+			Bytes: s.Beat.Bytes, BytesDone: uint64(max(totals.Bytes, 0)),
+		},
+	}
 }
 
 // nameOf returns what the primary is called whose own word for it is heard; one
@@ -274,8 +350,33 @@ func (p *mirrorPart) nameOf(heard string) string {
 	return p.n.leader()
 }
 
-// judgePrimary finds the state of the replication as the mirror sees it.
-func judgePrimary(s mirror.Status) (status.State, string) {
+// freshWord is how old the primary's last word may be to be taken for how it is
+// now. The stream of one that is dead ends after as long.
+const freshWord = wire.SilenceLimit
+
+// word is what the primary said last of how much it has.
+type word struct {
+	said     time.Time // or some moments later; by our clock
+	head     journal.Sequence
+	lagBytes uint64
+	lag      time.Duration
+}
+
+// lastWord returns the newer one of what a primary said in its stream, where a
+// heartbeat waits behind all contents that were sent before it, and of what it
+// answered when the vigil asked it, on a connection of its own.
+func (n *node) lastWord(primary string, epoch journal.Epoch, said time.Time, beat wire.Heartbeat) word {
+	w := word{said: said, head: beat.Head, lagBytes: beat.LagBytes, lag: beat.Lag}
+	r, asked := n.vigil.lastOf(primary)
+	if r.Role == identity.Primary && r.Leads.Epoch == epoch && asked.After(said) {
+		w = word{said: asked, head: max(w.head, r.Position.Sequence), lagBytes: r.LagBytes, lag: r.Lag}
+	}
+	return w
+}
+
+// judgePrimary finds the state of the replication as the mirror sees it, by a
+// word of the primary's of some age.
+func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, string) {
 	switch {
 	case s.Attention != "":
 		return status.Attention, s.Attention
@@ -285,12 +386,19 @@ func judgePrimary(s mirror.Status) (status.State, string) {
 		return status.Unknown, "not connected"
 	case s.Beat.State == "suspended":
 		return status.Attention, "its store: " + s.Beat.Detail
+	case s.Beat.Unreadable > 0:
+		return status.Attention, fmt.Sprintf("it cannot read %d files", s.Beat.Unreadable)
 	case !s.Whole:
 		return status.Syncing, s.Resync
+	case s.Said.IsZero():
+		return status.Unknown, "connected, and it has not yet said how it is"
 	case s.Beat.State != "watching":
 		return status.Scanning, s.Beat.Detail
-	case s.Beat.Head > s.Acked:
+	case w.head > s.Acked:
 		return status.Behind, "changes are on their way"
+	case age > freshWord:
+		return status.Behind, fmt.Sprintf("what it says comes late, behind contents on a slow link or before a slow disk: how it is now is not known, but how it was %s ago",
+			status.Age(age.Seconds()))
 	case !s.Proven:
 		return status.Behind, "everything is here, but it is not proven yet that both are equal"
 	}

@@ -13,13 +13,16 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
+	"github.com/mailtwin/mailtwin/replicator/progress"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
@@ -37,6 +40,7 @@ type primaryPart struct {
 	server  *primary.Server
 	salvage *salvage.Server
 	pace    *pacing
+	tracker *tracker
 
 	sealing       sync.Mutex // held while the journal is sealed for a switchover
 	isSealed      bool       // it is done, and durable. Guarded by sealing
@@ -76,6 +80,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
 	p.enough, p.observed = make(chan struct{}), make(chan struct{})
 	p.pace = newPacing(n)
+	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })
 	err = n.inherit(log)
 	if err == nil && st.Sealed {
@@ -94,11 +99,17 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		_ = log.Close()
 		return nil, fmt.Errorf("watch the store: %w", err)
 	}
+	first, err := mailstore.ParseFirst(n.cfg.Sync.First)
+	if err != nil {
+		_ = log.Close()
+		return nil, fmt.Errorf("what is copied first: %w", err)
+	}
 	p.server = primary.New(primary.Config{
 		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
-		Pace: p.pace, Idle: p.pace.set.HonoursPriority(),
+		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
+		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(), Unseen: p.unseen, Evacuating: p.pace.evacuating,
 	})
 	p.salvage = salvage.NewServer(salvage.ServerConfig{
 		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
@@ -133,8 +144,15 @@ func (p *primaryPart) storeState() primary.StoreState {
 	s := p.watcher.Status()
 	return primary.StoreState{
 		State: string(s.Phase), Detail: s.Detail,
-		Complete: s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
+		Complete:   s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
+		Unreadable: s.UnreadableCount,
 	}
+}
+
+// unseen reports whether the catalog may lack names that are in a directory. A
+// sealed store was looked at as a whole, or its seal says that it was not.
+func (p *primaryPart) unseen(dir journal.Path, observed int64) bool {
+	return !p.n.state().Sealed && p.watcher.Unseen(dir, observed)
 }
 
 // run observes the store and serves mirrors until ctx ends.
@@ -152,6 +170,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { p.pace.Run(ctx); return nil })
 	group.Go(func() error { return p.pace.watchHealth(ctx) })
 	group.Go(func() error { return p.trim(ctx) })
+	group.Go(func() error { return p.tracker.run(ctx, p.courses) })
 	group.Go(func() error { return p.tell(ctx) })
 	group.Go(func() error {
 		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
@@ -244,12 +263,7 @@ func (p *primaryPart) describe(d *status.Document) {
 		s.Detail = w.Suspended
 	}
 	s.Watch = watchOf(w)
-	for _, u := range w.Unreadable {
-		s.UnreadableFiles = append(s.UnreadableFiles, fmt.Sprintf("%q: %s", string(u.Path), u.Err))
-	}
-	damaged, count := p.server.Damaged(10)
-	s.UnreadableFiles = append(s.UnreadableFiles, damaged...)
-	s.Unreadable = w.UnreadableCount + count
+	p.describeUnreadable(s, w)
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
 	}
@@ -260,6 +274,40 @@ func (p *primaryPart) describe(d *status.Document) {
 	}
 	d.Pace = p.pace.document()
 	d.Loss = lossOf(d)
+}
+
+// maxUnreadableBytes bounds the names and errors that a status lists.
+const maxUnreadableBytes = 2 << 20
+
+// describeUnreadable adds what cannot be looked at and what cannot be read.
+func (p *primaryPart) describeUnreadable(s *status.Store, w watch.Status) {
+	damaged := p.server.Damaged()
+	s.Unreadable = w.UnreadableCount + len(damaged)
+	bytes := 0
+	add := func(path journal.Path, err string, since time.Time) {
+		if bytes += len(path) + len(err); bytes <= maxUnreadableBytes {
+			s.UnreadableFiles = append(s.UnreadableFiles, status.Unreadable{Path: string(path), Error: err, Since: since})
+		}
+	}
+	for _, u := range w.Unreadable {
+		add(u.Path, u.Err, u.Since)
+	}
+	for _, d := range damaged {
+		add(d.Path, d.Err, d.Since)
+	}
+}
+
+// durability tells how far changes are durable on the mirrors.
+func (p *primaryPart) durability() operator.Durability {
+	d := operator.Durability{Settled: p.watcher.Settled()}
+	d.Observed = p.journal.Head().Sequence // after that: what was settled is in it
+	for _, c := range p.journal.Cursors() {
+		if d.Mirrors == 0 || c.Position.Sequence < d.Durable {
+			d.Durable = c.Position.Sequence
+		}
+		d.Mirrors++
+	}
+	return d
 }
 
 func describeJournal(log *journal.Log) *status.Journal {
@@ -305,7 +353,34 @@ func (p *primaryPart) mirror(d *status.Document, m primary.MirrorState) status.M
 		pending = uint64(d.Store.Watch.Pending)
 	}
 	out.State, out.Detail = judgeMirror(m, pending)
+	out.Progress = p.tracker.describe(m.Name, p.course(&m, d.Store.Files, d.Store.Bytes))
 	return out
+}
+
+// courses tell how far each mirror is that says so.
+func (p *primaryPart) courses() map[string]course {
+	out := make(map[string]course)
+	var totals catalog.Totals
+	if err := p.n.catalog.View(func(t *catalog.Tx) error {
+		totals = t.Totals()
+		return nil
+	}); err != nil {
+		return nil // others say so
+	}
+	for _, m := range p.server.Mirrors() {
+		if m.State != "" {
+			out[m.Name] = p.course(&m, totals.Files, uint64(totals.Bytes))
+		}
+	}
+	return out
+}
+
+// course tells how far a mirror is with a store of so many files.
+func (p *primaryPart) course(m *primary.MirrorState, files, bytes uint64) course {
+	return course{
+		going: m.State == "comparing", counted: p.storeState().Complete,
+		State: progress.State{Messages: files, MessagesDone: m.Files - min(m.Missing, m.Files), Bytes: bytes, BytesDone: m.Bytes},
+	}
 }
 
 // judgeMirror finds the state of a mirror, and says why.

@@ -171,10 +171,11 @@ func (f following) Following() failover.Following {
 	if err != nil {
 		return failover.Following{} // of which nothing is known
 	}
+	w := f.n.lastWord(s.Primary, s.Epoch, s.Said, s.Beat)
 	out := failover.Following{
-		Primary: s.Primary, Connected: s.Connected, LastHeard: s.LastHeard,
+		Primary: s.Primary, Connected: s.Connected, LastHeard: w.said,
 		Position: s.Position, Applied: s.Applied,
-		Head: s.Beat.Head, LagBytes: s.Beat.LagBytes, Lag: s.Beat.Lag,
+		Head: w.head, LagBytes: w.lagBytes, Lag: w.lag,
 		Observed: s.Beat.State == string(watch.PhaseWatching), Whole: s.Whole, Missing: s.Totals.Missing,
 		FilesLeft: s.Beat.Files - min(s.Beat.Files, s.Totals.Files),
 		BytesLeft: s.Beat.Bytes - min(s.Beat.Bytes, uint64(s.Totals.Bytes)),

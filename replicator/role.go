@@ -218,6 +218,11 @@ func (n *node) Inspect(ctx context.Context, by pairing.Caller) pairing.Report {
 		p, err := n.inspected(ctx)
 		if err == nil {
 			r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.trouble(ctx)
+			for _, m := range p.server.Mirrors() {
+				if m.Name == by.Name {
+					r.Lag, r.LagBytes = m.Lag, uint64(max(m.LagBytes, 0))
+				}
+			}
 			return r
 		}
 		r.Suspended = err.Error()

@@ -33,18 +33,35 @@ type vigil struct {
 	mu      sync.Mutex
 	clients map[string]*pairing.Client // by address; at most one for each peer, and one for node.peer
 	heard   map[string]heard           // by address
+	asking  string                     // a primary has not begun yet: the others are asked
 	unasked string                     // the node began as primary though nobody answered
 }
 
 // heard is what a peer said last.
 type heard struct {
+	asked  time.Time // what it said is not older
 	at     time.Time // zero: never
 	report pairing.Report
 	err    error // of the last attempt; nil: it answered
 }
 
 func newVigil(n *node) *vigil {
-	return &vigil{n: n, clients: make(map[string]*pairing.Client), heard: make(map[string]heard)}
+	v := &vigil{n: n, clients: make(map[string]*pairing.Client), heard: make(map[string]heard)}
+	if n.st.Role == identity.Primary && len(v.addresses()) > 0 {
+		v.asking = "the other nodes are asked who is primary"
+	}
+	return v
+}
+
+// unconfirmed says why it is not known whether a node that was primary when it
+// ended still is; "" if it is known, or no other node is.
+func (v *vigil) unconfirmed() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.asking != "" {
+		return v.asking
+	}
+	return v.unasked
 }
 
 // close hangs up.
@@ -77,13 +94,17 @@ func (v *vigil) client(address string) (*pairing.Client, error) {
 // may answer, for the whole rest of the pair can be down: then the node goes on,
 // and says so.
 func (v *vigil) first(ctx context.Context) {
-	if v.n.state().Role != identity.Primary || len(v.addresses()) == 0 {
+	if v.asking == "" {
 		return
 	}
 	v.n.mu.Lock()
-	v.n.waiting = "the other nodes are asked who is primary"
+	v.n.waiting = v.asking
 	v.n.mu.Unlock()
-	if v.round(ctx) > 0 || ctx.Err() != nil {
+	answered := v.round(ctx)
+	v.mu.Lock()
+	v.asking = ""
+	v.mu.Unlock()
+	if answered > 0 || ctx.Err() != nil {
 		return
 	}
 	text := fmt.Sprintf("no other node answered when this one began as primary of epoch %d: whether another one was promoted is not known", v.n.state().Epoch)
@@ -125,6 +146,18 @@ func (v *vigil) round(ctx context.Context) int {
 	defer cancel()
 	addresses := v.addresses()
 	v.forget(addresses)
+	count := v.askAll(ctx, addresses)
+	if count > 0 {
+		v.mu.Lock()
+		v.unasked = ""
+		v.mu.Unlock()
+	}
+	return count
+}
+
+// askAll asks the nodes at some addresses at once, which makes all nodes known
+// to them that are known here, and returns how many answered.
+func (v *vigil) askAll(ctx context.Context, addresses []string) int {
 	answered := make([]bool, len(addresses))
 	var group errgroup.Group
 	for i, address := range addresses {
@@ -139,11 +172,6 @@ func (v *vigil) round(ctx context.Context) int {
 		if ok {
 			count++
 		}
-	}
-	if count > 0 {
-		v.mu.Lock()
-		v.unasked = ""
-		v.mu.Unlock()
 	}
 	return count
 }
@@ -164,11 +192,12 @@ func (v *vigil) forget(known []string) {
 // ask asks the node at one address, and reports whether it answered.
 func (v *vigil) ask(ctx context.Context, address string) bool {
 	var r pairing.Report
+	asked := v.n.opt.Clock.Now()
 	c, err := v.client(address)
 	if err == nil {
 		r, err = c.Inspect(ctx, v.n.listen, v.n.peers.All())
 	}
-	v.note(address, r, err)
+	v.note(address, asked, r, err)
 	if err != nil || r.Name == v.n.id.Name() {
 		return false
 	}
@@ -184,7 +213,7 @@ func (v *vigil) ask(ctx context.Context, address string) bool {
 }
 
 // note remembers what a node said, and logs when it falls silent or speaks again.
-func (v *vigil) note(address string, r pairing.Report, err error) {
+func (v *vigil) note(address string, asked time.Time, r pairing.Report, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
@@ -192,7 +221,7 @@ func (v *vigil) note(address string, r pairing.Report, err error) {
 	h, known := v.heard[address]
 	changed := !known || (h.err == nil) != (err == nil)
 	if h.err = err; err == nil {
-		h.at, h.report = v.n.opt.Clock.Now(), r
+		h.asked, h.at, h.report = asked, v.n.opt.Clock.Now(), r
 	}
 	v.heard[address] = h
 	v.mu.Unlock()
@@ -203,6 +232,19 @@ func (v *vigil) note(address string, r pairing.Report, err error) {
 	default:
 		v.n.opt.Log.Info("a node of the pair answers", "name", r.Name, "address", address, "role", r.Role, "leads", r.Leads)
 	}
+}
+
+// lastOf returns what the node of a name said last, and when it was asked; zero
+// if it never answered.
+func (v *vigil) lastOf(name string) (r pairing.Report, asked time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, h := range v.heard {
+		if h.report.Name == name && h.asked.After(asked) {
+			r, asked = h.report, h.asked
+		}
+	}
+	return r, asked
 }
 
 // met acts on what a node said: whoever knows of a primary that beats ours has

@@ -167,16 +167,10 @@ func (c *Catalog) View(f func(*Tx) error) error {
 	}
 	defer release()
 	c.mu.Lock()
-	snapshot, paths := c.store.snapshot(), c.paths
+	// No update is committed meanwhile, so the state is the snapshot's.
+	t := &Tx{r: c.store.snapshot(), state: c.state, paths: c.paths}
 	c.mu.Unlock()
-	defer snapshot.Close()
-	t := &Tx{r: snapshot, paths: paths}
-	if t.state, err = readState(snapshot); err != nil {
-		return c.explain("read the catalog", err)
-	}
-	if t.root, err = t.child(noDir, ""); err != nil {
-		return c.explain("read the catalog", err)
-	}
+	defer t.r.Close()
 	if err := f(t); err != nil {
 		return c.explain("read the catalog", err)
 	}

@@ -15,7 +15,6 @@ type Tx struct {
 	r     reader
 	state state
 	paths *pathCache // of the catalog; has nothing that is not committed
-	root  *record    // in a view
 	err   error      // what could not be reported where it happened
 
 	// The rest is of updates only.
@@ -127,7 +126,9 @@ func (t *Tx) spoil(err error) error {
 // update fails when it ends.
 func (t *Tx) settledRoot() *record {
 	if t.b == nil {
-		return t.root
+		root, err := t.child(noDir, "")
+		t.err = errors.Join(t.err, err)
+		return root
 	}
 	err := t.settle()
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/replicator/governor"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
 
 // DefaultPath is where the commands look for the settings.
@@ -26,6 +27,7 @@ type Config struct {
 	Journal Journal `toml:"journal"`
 	Hooks   Hooks   `toml:"hooks"`
 	IMAP    IMAP    `toml:"imap"`
+	Sync    Sync    `toml:"sync"`
 	Pace    Pace    `toml:"pace"`
 	Log     Log     `toml:"log"`
 }
@@ -91,6 +93,16 @@ type IMAP struct {
 	// Users is a pattern over the paths of mailboxes that says whose they are;
 	// empty: Dovecot is asked for its users.
 	Users string `toml:"users"`
+}
+
+// Sync says in which order a mirror gets a store that it does not have. It is
+// the primary's settings that count.
+type Sync struct {
+	// First are directories of the store that come before all others; see
+	// mailstore.ParseFirst.
+	First string `toml:"first"`
+	// Order is that of messages.
+	Order mailstore.Order `toml:"order"`
 }
 
 // Pace bounds what is asked of the array beside live mail. All of it but the
@@ -159,6 +171,7 @@ func Default() Config {
 			SegmentSize: 16 << 20,
 		},
 		Hooks: Hooks{Timeout: Duration(time.Minute)},
+		Sync:  Sync{Order: mailstore.OrderAuto},
 		Pace:  Pace{Profile: governor.Gentle, OnDegraded: governor.AtFloor, OnFailing: governor.Pause},
 		Log:   Log{Level: LevelInfo, Format: FormatText},
 	}

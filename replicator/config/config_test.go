@@ -175,6 +175,8 @@ func TestValidation(t *testing.T) {
 		"hook limit":          {func(c *Config) { c.Hooks.Timeout = 0 }, "hooks.timeout is 0s"},
 		"hook limit long":     {func(c *Config) { c.Hooks.Timeout = Duration(2 * day) }, "hooks.timeout is 2d"},
 		"users":               {func(c *Config) { c.IMAP.Users = "%h/Maildir" }, "imap.users is not a pattern"},
+		"sync first":          {func(c *Config) { c.Sync.First = "a, ../b" }, "sync.first is not a list"},
+		"sync order":          {func(c *Config) { c.Sync.Order = "random" }, `sync.order cannot be "random"`},
 		"pace profile":        {func(c *Config) { c.Pace.Profile = "brutal" }, `pace.profile cannot be "brutal"`},
 		"pace degraded":       {func(c *Config) { c.Pace.OnDegraded = "evacuate" }, `pace.on_degraded cannot be "evacuate"`},
 		"pace failing":        {func(c *Config) { c.Pace.OnFailing = "ignore" }, `pace.on_failing cannot be "ignore"`},

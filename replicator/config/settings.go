@@ -36,7 +36,7 @@ func (s setting) sample() string {
 }
 
 func settings() []setting {
-	return slices.Concat(settingsOfNode(), settingsOfRoles(), settingsOfPace(), settingsOfLog())
+	return slices.Concat(settingsOfNode(), settingsOfRoles(), settingsOfSync(), settingsOfPace(), settingsOfLog())
 }
 
 // settingsOfNode say what the node is and where it keeps what.
@@ -103,6 +103,22 @@ func settingsOfRoles() []setting {
 			Whose mail lies where in the store, with %u, %n and %d as in Dovecot's
 			mail_location and * for any name. It is needed where "doveadm user"
 			cannot list the users. Default: none`},
+	}
+}
+
+func settingsOfSync() []setting {
+	return []setting{
+		{table: "sync", key: "first", value: func(c *Config) string { return c.Sync.First }, optional: true,
+			example: "example.com/anna, example.org", comment: `
+			Directories of the store, separated by commas, that a new mirror gets
+			before all others, in this order: those of domains, of users or of
+			mailboxes. Then come the mailboxes that were active last. Default: none`},
+		{table: "sync", key: "order", value: func(c *Config) string { return string(c.Sync.Order) }, comment: `
+			In which order a new mirror gets messages: auto (those of the last week
+			of all mailboxes, then one mailbox after the other), inode (one mailbox
+			after the other) or newest (as auto, and in each mailbox the newest
+			message first). Without newest a mailbox is read as it lies on the disk,
+			which is much faster on disks with heads. Default: auto`},
 	}
 }
 

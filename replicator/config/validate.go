@@ -42,7 +42,7 @@ func invalid(key, what, remedy string, args ...any) error {
 // looks at the disk to find out whether the state directory lies in the store
 // by way of a symbolic link. The error is ErrInvalid with a hint.
 func (c Config) Validate() error {
-	for _, check := range []func() error{c.checkStore, c.checkPaths, c.checkNode, c.checkJournal, c.checkHooks, c.checkIMAP, c.checkPace, c.checkLog} {
+	for _, check := range []func() error{c.checkStore, c.checkPaths, c.checkNode, c.checkJournal, c.checkHooks, c.checkIMAP, c.checkSync, c.checkPace, c.checkLog} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -133,6 +133,13 @@ func (c Config) checkIMAP() error {
 		return invalid("imap.users", "is "+err.Error(), "write it like \"%%d/%%n/Maildir\", beneath store.path")
 	}
 	return nil
+}
+
+func (c Config) checkSync() error {
+	if _, err := mailstore.ParseFirst(c.Sync.First); err != nil {
+		return invalid("sync.first", "is "+err.Error(), "write paths beneath store.path, separated by commas, like \"example.com/anna, example.org\"")
+	}
+	return oneOf("sync.order", c.Sync.Order, mailstore.OrderAuto, mailstore.OrderInode, mailstore.OrderNewest)
 }
 
 func (c Config) checkPace() error {

@@ -18,8 +18,9 @@ const maxMailboxes = 100
 type Loss struct {
 	// Nothing says that it is known that nothing can be lost.
 	Nothing bool `json:"nothing"`
-	// Heard says when the former primary was heard of last, and Silent how
-	// many seconds ago that is. What changed there since is not known.
+	// Heard says when the former primary said what was heard of it last, or some
+	// moments before, and Silent how many seconds ago that is. What changed there
+	// since is not known.
 	Heard  *time.Time `json:"last_heard"`
 	Silent *float64   `json:"silent_seconds"`
 	// Entries, Bytes and Lag are what was not durable here at that time: the
@@ -121,7 +122,7 @@ func (l *Loss) sayHeard(p *Plan) {
 	case l.Heard == nil:
 		l.add("Since when %s is silent is not known: this daemon has not heard of it since it started. What changed there is not known.", who)
 	default:
-		l.add("The last word of %s came %s ago, at %s. What changed there since is not known, and will be missing here.",
+		l.add("The last word of %s is %s old, of %s. What changed there since is not known, and will be missing here.",
 			who, status.Age(*l.Silent), l.Heard.Format(time.DateTime))
 	}
 }

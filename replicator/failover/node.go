@@ -126,9 +126,11 @@ type Contents struct {
 
 // Following is what a mirror knows of itself and of its primary.
 type Following struct {
-	Primary   string    // the name of the primary; "" if it was never reached
-	Connected bool      // to it, now
-	LastHeard time.Time // zero: not since the daemon started
+	Primary   string // the name of the primary; "" if it was never reached
+	Connected bool   // to it, now
+	// LastHeard is when the primary's last word was said, or some moments before:
+	// it may have come much later. Zero: none was since the daemon started.
+	LastHeard time.Time
 	// Position is the last place whose digest is known; Applied may be beyond.
 	Position journal.Position
 	Applied  journal.Sequence

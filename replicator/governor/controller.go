@@ -101,7 +101,13 @@ func (c *controller) use(m manner) {
 
 // urgent reports whether a decision must not wait for more to happen.
 func (c *controller) urgent(w window) bool {
-	return w.slow || w.passed >= lookInterval || c.phase == searching && w.units >= searchUnits
+	return w.slow || w.passed >= lookInterval || c.searched(w)
+}
+
+// searched reports whether a window is long enough to double the rate. Without
+// a bound there is none to be found.
+func (c *controller) searched(w window) bool {
+	return c.phase == searching && !c.manner.unbound && w.units >= searchUnits
 }
 
 // decide takes one window into account.

@@ -197,8 +197,7 @@ func (p *pacer) done(now, started time.Duration, n float64, measured bool) bool 
 		p.window.took += took
 		p.window.slow = p.window.slow || p.law.waited(took)
 	}
-	return p.window.slow && now-p.decided > lookInterval/10 ||
-		p.law.phase == searching && p.window.units >= searchUnits
+	return p.window.slow && now-p.decided > lookInterval/10 || p.law.searched(p.window)
 }
 
 // look takes what a look at the machine found, and decides if it is time to.

@@ -2,6 +2,7 @@ package mailstore
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/watch"
@@ -12,9 +13,11 @@ import (
 // a log of the one before it.
 const (
 	indexFile   = "dovecot.index"
-	indexLog    = "dovecot.index.log"
-	indexLogOld = "dovecot.index.log.2"
+	indexLogOld = IndexLog + ".2"
 )
+
+// IndexLog is the name of the log of an index, with which it begins.
+const IndexLog = "dovecot.index.log"
 
 // listIndex is the index of the list of folders. Where Dovecot keeps folders by
 // their index, it is the one place that has their names.
@@ -28,7 +31,7 @@ var _ watch.Snapshots = Maildir{}
 
 // Members implements watch.Snapshots.
 func (Maildir) Members(dir journal.Path) []journal.Path {
-	return []journal.Path{dir.Join(indexFile), dir.Join(indexLog), dir.Join(indexLogOld)}
+	return []journal.Path{dir.Join(indexFile), dir.Join(IndexLog), dir.Join(indexLogOld)}
 }
 
 // Before implements watch.Snapshots: the index of the list of folders ends at a
@@ -117,6 +120,27 @@ func byteOrder(flags byte) binary.ByteOrder {
 		return binary.LittleEndian
 	}
 	return binary.BigEndian
+}
+
+// emptyLogSize is the size of the header of a log as this package writes it.
+const emptyLogSize = 40
+
+// EmptyIndexLog returns a log without any change in it, whose history begins
+// above a modification sequence: of what was before, Dovecot then says that it
+// is not known. It is for a mailbox without an index.
+func EmptyIndexLog(now time.Time, modseq uint64) []byte {
+	b := make([]byte, emptyLogSize)
+	order := binary.NativeEndian
+	b[0], b[1] = 1, 3 // the version
+	order.PutUint16(b[2:], emptyLogSize)
+	order.PutUint32(b[4:], max(uint32(now.Unix()), 1)) // an id, which Dovecot takes from the clock too
+	order.PutUint32(b[8:], 1)                          // the first of its sequence
+	order.PutUint32(b[20:], uint32(now.Unix()))
+	order.PutUint64(b[24:], modseq)
+	if order.Uint16([]byte{1, 0}) == 1 {
+		b[32] = littleEndian
+	}
+	return b
 }
 
 // parseLog reads the header of a transaction log, and finds the end of its last

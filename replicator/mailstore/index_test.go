@@ -3,8 +3,10 @@ package mailstore
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 )
@@ -185,4 +187,23 @@ func FuzzIndex(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAnEmptyLogIsOne(t *testing.T) {
+	now := time.Unix(0x01020304, 0)
+	data := EmptyIndexLog(now, 0x1122334455667788)
+	log, ok := parseLog(data)
+	if !ok || log.id != 0x01020304 || log.sequence != 1 || log.before != 0 || len(log.whole) != len(data) {
+		t.Errorf("%+v, %v", log, ok)
+	}
+	if _, ok := (Maildir{}).Whole([][]byte{nil, data, nil}); !ok {
+		t.Error("it is no index")
+	}
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		return // the bytes below are those of another machine
+	}
+	want := "01032800" + "04030201" + "01000000" + "00000000" + "00000000" + "04030201" + "8877665544332211" + "0100000000000000"
+	if got := hex.EncodeToString(data); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
 }

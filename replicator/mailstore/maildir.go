@@ -112,7 +112,7 @@ func ofServer(name string) bool {
 
 // ofIndex reports whether a file of this name is a part of a mailbox's index.
 func ofIndex(name string) bool {
-	return name == indexFile || name == indexLog || name == indexLogOld
+	return name == indexFile || name == IndexLog || name == indexLogOld
 }
 
 // rebuildable reports whether a file can be made again from the others.

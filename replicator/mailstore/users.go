@@ -98,6 +98,31 @@ func (u Users) Of(p journal.Path) (user string, ok bool) {
 	return user, ValidUser(user)
 }
 
+// Owner returns whose mail lies in the home of an INBOX, and the domain, "" if
+// there is none. Where the pattern says nothing of it, it is guessed from the
+// path: DOMAIN/USER or DOMAIN/USER/Maildir is a user of a domain, anything else
+// a user whose name is the path.
+func (u Users) Owner(inbox journal.Path) (user, domain string) {
+	user, ok := u.Of(inbox)
+	if !ok {
+		home := inbox
+		switch strings.ToLower(home.Name()) {
+		case "maildir", "mail", "inbox":
+			if home.Dir() != journal.Root {
+				home = home.Dir()
+			}
+		}
+		user = string(home)
+		if up := home.Dir(); up != journal.Root && up.Dir() == journal.Root && strings.Contains(string(up), ".") {
+			user = home.Name() + "@" + string(up)
+		}
+	}
+	if at := strings.LastIndexByte(user, '@'); at >= 0 {
+		domain = user[at+1:]
+	}
+	return user, domain
+}
+
 // match returns what the variable of the part is in a name.
 func (p part) match(name string) (value string, ok bool) {
 	switch p.variable {

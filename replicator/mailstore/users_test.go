@@ -8,6 +8,30 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 )
 
+func TestOwner(t *testing.T) {
+	for _, c := range []struct{ pattern, inbox, user, domain string }{
+		{"%d/%n/Maildir", "ex.com/anna/Maildir", "anna@ex.com", "ex.com"},
+		{"", "ex.com/anna/Maildir", "anna@ex.com", "ex.com"},
+		{"", "ex.com/anna", "anna@ex.com", "ex.com"},
+		{"", "home/anna/Maildir", "home/anna", ""},
+		{"", "anna@ex.com/mail", "anna@ex.com", "ex.com"},
+		{"", "a.b/c/d", "a.b/c/d", ""},
+		{"", "Maildir", "Maildir", ""},
+		{"", ".", ".", ""},
+	} {
+		var u Users
+		if c.pattern != "" {
+			var err error
+			if u, err = ParseUsers(c.pattern); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if user, domain := u.Owner(journal.Path(c.inbox)); user != c.user || domain != c.domain {
+			t.Errorf("%q, %q: %q of %q", c.pattern, c.inbox, user, domain)
+		}
+	}
+}
+
 func TestUsersOfPaths(t *testing.T) {
 	for _, c := range []struct{ pattern, path, user string }{
 		{"%d/%n/Maildir", "example.org/ann/Maildir", "ann@example.org"},

@@ -28,7 +28,7 @@ const (
 )
 
 // missingRetry is how long the mirror waits before it asks again for contents
-// that the primary could not read.
+// that the primary could not read; see resync.retryMissing.
 const missingRetry = time.Minute
 
 // againDelay is how long it waits after an answer that brought no content: the
@@ -131,7 +131,7 @@ func (k *committer) run(ctx context.Context) error {
 			k.silent = ctx.Err()
 			return k.finish()
 		case <-retry.C:
-			k.resync.askMissing()
+			k.resync.retryMissing()
 		case <-again.C:
 			k.resync.askAgain()
 		case s := <-k.c.steps:
@@ -237,6 +237,8 @@ func (k *committer) take(s step) error {
 			}
 		}
 		return k.resync.takeListing(s.listing)
+	case s.activity != nil:
+		return k.resync.takeActivity(s.activity)
 	default:
 		k.resync.mark = s.mark
 		return nil

@@ -48,6 +48,7 @@ type connection struct {
 	// and nothing of a lower one is taken. Set before the stream is shared.
 	epoch   journal.Epoch
 	greeted bool // the primary is of that very epoch
+	began   time.Time
 
 	sendMu sync.Mutex
 
@@ -90,7 +91,8 @@ func (m *Mirror) follow(ctx context.Context, client pb.ReplicationServiceClient,
 	if err != nil {
 		return fmt.Errorf("reach the primary: %w", err)
 	}
-	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), news: make(chan struct{}, 1), lastHeard: m.cfg.Now()}
+	now := m.cfg.Now()
+	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), news: make(chan struct{}, 1), lastHeard: now, began: now}
 	welcome, err := c.greet()
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
@@ -312,7 +314,9 @@ func (c *connection) report(ctx context.Context) error {
 		case <-tick.C:
 		case <-c.news:
 		}
-		if err := c.send(wire.ReportMessage(reportOf(c.m.Status()))); err != nil {
+		r := reportOf(c.m.Status())
+		r.Stamp = c.m.cfg.Now().Sub(c.began)
+		if err := c.send(wire.ReportMessage(r)); err != nil {
 			return err
 		}
 	}
@@ -332,7 +336,11 @@ func (c *connection) watchSilence(ctx context.Context) error {
 		c.mu.Lock()
 		heard, listening := c.lastHeard, c.listening
 		c.mu.Unlock()
-		if !listening.IsZero() && c.m.cfg.Now().Sub(listening) > wire.SilenceLimit {
+		since := listening
+		if arrived := c.m.cfg.Arrived(); arrived.After(since) {
+			since = arrived // a message that is large takes its time on a slow link
+		}
+		if !listening.IsZero() && c.m.cfg.Now().Sub(since) > wire.SilenceLimit {
 			return errSilent
 		}
 		c.m.update(func(s *Status) { s.LastHeard = heard })

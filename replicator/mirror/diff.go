@@ -25,9 +25,12 @@ type task struct {
 	waits     int    // message directories that are not compared yet
 	postponed []want // control files of a mailbox, asked for behind its messages
 	children  []*task
-	again     bool // not everything could be asked for: compare once more
-	blind     bool // asked for without a digest: the listing has none of subdirectories
-	passes    int  // how often that was so
+	again     bool  // not everything could be asked for: compare once more
+	blind     bool  // asked for without a digest: the listing has none of subdirectories
+	passes    int   // how often that was so
+	alone     bool  // of the directories in it, only those of messages are compared
+	since     int64 // not 0: only files that are not older are asked for
+	partial   bool  // what is not listed may be there all the same
 	listing
 }
 
@@ -52,10 +55,14 @@ func (r *resync) takeListing(l *wire.Listing) error {
 	if err := checkListing(l, t.from); err != nil {
 		return err
 	}
+	t.partial = t.partial || l.Partial
 	if l.Outcome == wire.OK {
 		d := &differ{resync: r, t: t}
 		if err := r.k.m.cfg.Catalog.View(func(tx *catalog.Tx) error {
 			d.tx = tx
+			if t.since != 0 {
+				return d.some(l)
+			}
 			return d.page(l)
 		}); err != nil {
 			return inCatalog(err)
@@ -76,12 +83,17 @@ func (r *resync) takeListing(l *wire.Listing) error {
 // compared ends a task.
 func (r *resync) compared(t *task) error {
 	r.asked = r.asked[1:]
+	if t.partial {
+		clear(t.removals)
+	}
+	t.partial = false
 	r.progress.ChangesDone += uint64(len(t.removals))
 	for _, p := range slices.Sorted(maps.Keys(t.removals)) {
 		if err := r.k.add(removal(p)); err != nil {
 			return err
 		}
 	}
+	r.queueHeld()
 	children := t.children
 	t.listing, t.children = listing{}, nil
 	r.progress.Directories -= min(1, r.progress.Directories)
@@ -229,7 +241,9 @@ func (d *differ) removed(p journal.Path) {
 		return
 	}
 	if len(d.t.removals) >= maxKept {
-		d.add(removal(p))
+		if !d.t.partial {
+			d.add(removal(p))
+		}
 		return
 	}
 	if d.t.removals == nil {
@@ -254,10 +268,15 @@ func (d *differ) added(it *wire.Item) error {
 	if done, err := d.rename(it); done || err != nil {
 		return err
 	}
+	return d.bring(p, it)
+}
+
+// bring sees to a file that is not here.
+func (d *differ) bring(p journal.Path, it *wire.Item) error {
 	if done, err := d.linked(p, it); done || err != nil {
 		return err
 	}
-	w := want{path: p, size: it.Facts.Size, link: it.Link, facts: it.Facts}
+	w := want{path: p, size: it.Facts.Size, link: it.Link, facts: it.Facts, turn: it.Turn}
 	if !it.Facts.Content.Known() || !d.isMessage(p) {
 		d.fetch(w)
 		return nil // control files keep their turn behind the messages
@@ -298,7 +317,7 @@ func (d *differ) both(it *wire.Item, ours catalog.Item) error {
 	case journal.TypeFile:
 		theirs, mine := it.Facts.Content, ours.Facts.Content
 		if ours.Missing || !theirs.Known() || theirs != mine {
-			w := want{path: p, size: it.Facts.Size, link: it.Link, facts: it.Facts}
+			w := want{path: p, size: it.Facts.Size, link: it.Link, facts: it.Facts, turn: it.Turn}
 			if !ours.Missing && !theirs.Known() {
 				w.have = mine
 			}
@@ -344,7 +363,7 @@ func (d *differ) rename(it *wire.Item) (bool, error) {
 		d.change(journal.KindSetAttributes, p, it.Facts)
 		return true, nil
 	}
-	d.fetch(want{path: p, size: it.Facts.Size, link: it.Link, have: ours.Facts.Content, facts: it.Facts})
+	d.fetch(want{path: p, size: it.Facts.Size, link: it.Link, have: ours.Facts.Content, facts: it.Facts, turn: it.Turn})
 	return true, nil
 }
 
@@ -410,10 +429,14 @@ func sameMessage(ours catalog.Item, theirs journal.Facts) bool {
 	return ours.Facts.Attr.MTime == theirs.Attr.MTime
 }
 
-// descend compares a directory beneath.
+// descend compares a directory beneath, if that is of interest.
 func (d *differ) descend(p journal.Path) {
 	sub := &task{path: p}
-	if d.isMessage(p.Join("1")) {
+	messages := d.isMessage(p.Join("1"))
+	if d.t.alone && !messages {
+		return
+	}
+	if messages {
 		sub.parent = d.t
 		d.t.waits++
 	}
@@ -426,10 +449,10 @@ func (d *differ) fetch(w want) {
 		return
 	}
 	switch {
-	case len(d.queue)+len(d.t.postponed) >= fetchesKept:
+	case len(d.queue)+len(d.held)+len(d.t.postponed) >= fetchesKept:
 		d.t.again = d.t.passes < maxPasses
 	case d.isMessage(w.path):
-		d.want(w)
+		d.hold(w)
 	default:
 		d.t.postponed = append(d.t.postponed, w)
 	}

@@ -30,6 +30,14 @@
 // different becomes changes without a sequence number, and fetches for the
 // contents that are lacking.
 //
+// A store that is not here is compared in the order of its value, which the
+// primary knows (see survey): what came lately to all mailboxes, then the
+// mailboxes that were active last, each by itself, and at the end the whole
+// store, top down. So what is here at any moment is worth the most, and the
+// comparison of the whole finds what nobody has named. In a mailbox, messages
+// are asked for in the turn that the primary gives them, control files behind
+// them.
+//
 // The index of a mailbox never gets ahead of its mail (see derived.go).
 //
 // What the package rests on: fsync of a file, rename, fsync of its directory;

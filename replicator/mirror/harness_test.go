@@ -63,7 +63,7 @@ func newFixtureIn(t *testing.T, store string) *fixture {
 	f.m = New(Config{
 		Name: "mx2", Root: root, Catalog: cat, Rules: mailstore.Maildir{},
 		Log: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: t.Output()}),
-		Now: time.Now, Explain: func(err error) error { return err },
+		Now: time.Now, Arrived: func() time.Time { return time.Time{} }, Explain: func(err error) error { return err },
 		Epoch: func() journal.Epoch { return f.epoch },
 		Led:   func(primary string, epoch journal.Epoch) error { return f.led(primary, epoch) },
 		Changed: func() {
@@ -169,6 +169,9 @@ type fakePrimary struct {
 	acked    journal.Sequence
 	fetches  []wire.FetchItem   // asked for, not answered
 	compares []wire.CompareItem // the same
+	surveys  []string           // the same: from where on
+	asked    []string           // all files that were asked for, in their order
+	surveyed bool               // the test answers surveys; else there are no mailboxes
 	next     journal.Sequence
 	epoch    journal.Epoch // of the welcome, and of entries
 	welcomed journal.Epoch // of all messages
@@ -298,6 +301,14 @@ func (p *fakePrimary) take(r *pb.ReplicateRequest) {
 			p.f.t.Error(err)
 		}
 		p.fetches = append(p.fetches, items...)
+		for _, w := range items {
+			p.asked = append(p.asked, string(w.Path))
+		}
+	case r.GetSurvey() != nil:
+		p.surveys = append(p.surveys, string(r.GetSurvey().GetAfter()))
+		if !p.surveyed {
+			p.send(wire.ActivityMessage(wire.Activity{}))
+		}
 	case r.GetCompare() != nil:
 		items, err := wire.ParseCompare(r.GetCompare())
 		if err != nil {

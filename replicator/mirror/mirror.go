@@ -30,6 +30,9 @@ type Rules interface {
 	// Base returns the part of a message's name that stays when its flags
 	// change.
 	Base(name string) string
+	// MessageDirs returns the directories of the messages of the mailbox that
+	// has a control file of that path.
+	MessageDirs(control journal.Path) []journal.Path
 	// Members returns the paths that the files of watch.ClassDerived which belong
 	// together have in dir, in the reverse of the order in which they are put in
 	// place.
@@ -51,6 +54,8 @@ type Config struct {
 	Led func(primary string, epoch journal.Epoch) error
 	// Dial connects to the primary; the connection is closed by the mirror.
 	Dial func(context.Context) (*grpc.ClientConn, error)
+	// Arrived returns when bytes last came over the connection; zero if none did.
+	Arrived func() time.Time
 	// Explain puts an error of the connection into words for the operator.
 	Explain func(error) error
 	// Changed is called when Status would tell something new; it must not block.
@@ -67,11 +72,14 @@ type Mirror struct {
 
 // Status is how a mirror is.
 type Status struct {
-	Primary    string // name; "" until it was reached
-	Epoch      journal.Epoch
-	Connected  bool
-	Since      time.Time // of the connection, or of being without one
-	LastHeard  time.Time
+	Primary   string // name; "" until it was reached
+	Epoch     journal.Epoch
+	Connected bool
+	Since     time.Time // of the connection, or of being without one
+	LastHeard time.Time
+	// Said is when Beat was said, or some moments before, by our clock: it may
+	// have waited in the stream for long. Zero if there was no beat.
+	Said       time.Time
 	LastError  string
 	Attention  string // what a person has to see to; "" if nothing
 	Applied    journal.Sequence

@@ -28,6 +28,7 @@ type step struct {
 	cost     int64               // bytes of the entries, to be granted again
 	answer   *arrived
 	listing  *wire.Listing
+	activity *wire.Activity
 	mark     *wire.Mark
 }
 
@@ -128,6 +129,12 @@ func (r *receiver) take(ctx context.Context, m *pb.ReplicateResponse) error {
 			return err
 		}
 		return r.pass(ctx, step{listing: &l})
+	case m.GetActivity() != nil:
+		a, err := wire.ParseActivity(m.GetActivity())
+		if err != nil {
+			return err
+		}
+		return r.pass(ctx, step{activity: &a})
 	case m.GetHeartbeat() != nil:
 		return r.takeHeartbeat(ctx, m.GetHeartbeat())
 	}
@@ -149,9 +156,12 @@ func (r *receiver) takeHeartbeat(ctx context.Context, m *pb.Heartbeat) error {
 	if err != nil {
 		return err
 	}
+	if passed := r.c.m.cfg.Now().Sub(r.c.began); beat.Heard < 0 || beat.Heard > passed {
+		return fmt.Errorf("%w: a heartbeat that answers what this mirror will say in %v", wire.ErrProtocol, beat.Heard-passed)
+	}
 	mark := beat.Mark
 	beat.Mark = nil
-	r.c.m.update(func(s *Status) { s.Beat = beat })
+	r.c.m.update(func(s *Status) { s.Beat, s.Said = beat, r.c.began.Add(beat.Heard) })
 	if mark == nil {
 		return nil
 	}

@@ -23,6 +23,7 @@ type recorder struct {
 // to.
 func (k *committer) record(g *group) error {
 	r := &recorder{k: k}
+	k.resync.answered(g.changes)
 	position, applied := k.position, max(k.applied, g.last)
 	if g.position.Sequence > 0 {
 		position = g.position

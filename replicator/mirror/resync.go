@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,13 +30,21 @@ const (
 	missingPage = 256
 )
 
+// maxRest bounds the ticks of missingRetry between two rounds that bring nothing.
+const maxRest = 15
+
 // maxPatience bounds the ticks of againDelay between two attempts to get what
 // is owed.
 const maxPatience = 255
 
 // resyncPause is the least time between two comparisons of the whole store,
-// if the one before did not make the digests equal.
-const resyncPause = 10 * time.Second
+// if the one before did not make the digests equal. It doubles with each that
+// does not, up to maxPauseShift times: where the primary cannot read a
+// directory, nothing makes them equal.
+const (
+	resyncPause   = 10 * time.Second
+	maxPauseShift = 5
+)
 
 // want is a content to ask for.
 type want struct {
@@ -45,8 +54,9 @@ type want struct {
 	size  int64
 	link  uint64
 	plain bool
-	alone bool // linking it has failed: it becomes a file of its own
-	round bool // of a round that asks for all missing files
+	alone bool   // linking it has failed: it becomes a file of its own
+	round bool   // of a round that asks for all missing files
+	turn  uint64 // of those of one directory, the lowest is asked for first
 	tries int
 	names []change // further names of the same file, to be linked
 }
@@ -61,15 +71,20 @@ type want struct {
 type resync struct {
 	k        *committer
 	running  bool
+	survey   *survey // nil: the mailboxes have no order, or all are in todo
 	todo     []*task // a stack
 	asked    []*task // in the order of the answers
 	queue    []*want
+	held     []*want // of the directory that is being compared, to be sorted
 	inFlight map[uint64]*want
-	asking   map[journal.Path]struct{} // paths of queue and inFlight
+	asking   map[journal.Path]struct{} // paths of queue, held, inFlight, and of answers that are not committed
 	links    map[uint64]*want          // those of them that are hard links
 	round    round
-	patience int // ticks of againDelay until what is owed is asked for again
-	waited   int // ticks so far
+	rest     int    // ticks of missingRetry until missing files are asked for again
+	rested   int    // ticks so far
+	lacked   uint64 // files that were missing at the last round
+	patience int    // ticks of againDelay until what is owed is asked for again
+	waited   int    // ticks so far
 	transfer uint64
 	progress Progress
 	mark     *wire.Mark // the last one, if it was not looked at yet
@@ -102,7 +117,7 @@ func newResync(k *committer, why string) *resync {
 func (r *resync) begin() {
 	r.running = true
 	r.progress = Progress{}
-	r.push(&task{path: journal.Root})
+	r.survey = &survey{}
 }
 
 // need compares the directory p and all beneath it.
@@ -126,9 +141,37 @@ func (r *resync) push(tasks ...*task) {
 // want asks for a content when its turn comes.
 func (r *resync) want(w want) {
 	r.queue = append(r.queue, &w)
+	r.register(&w)
+}
+
+// hold asks for a content when the directory that is being compared has come to
+// its end, in the turn that it has in it.
+func (r *resync) hold(w want) {
+	r.held = append(r.held, &w)
+	r.register(&w)
+}
+
+// queueHeld puts what was held into the queue.
+func (r *resync) queueHeld() {
+	slices.SortStableFunc(r.held, func(a, b *want) int { return cmp.Compare(a.turn, b.turn) })
+	r.queue = append(r.queue, r.held...)
+	r.held = r.held[:0]
+}
+
+// answered says that the catalog is about to tell what came of what was asked
+// for. Until then a listing of the same directory must not ask again.
+func (r *resync) answered(changes []*change) {
+	for _, c := range changes {
+		if c.answers != nil {
+			delete(r.asking, c.answers.path)
+		}
+	}
+}
+
+func (r *resync) register(w *want) {
 	r.asking[w.path] = struct{}{}
 	if w.link != 0 {
-		r.links[w.link] = &w
+		r.links[w.link] = w
 	}
 	r.progress.Files++
 	r.progress.Bytes += uint64(w.size)
@@ -139,6 +182,20 @@ func (r *resync) askMissing() {
 	if !r.round.running {
 		r.round = round{running: true}
 	}
+}
+
+// retryMissing begins a round after a while that grows as long as none of them
+// brings a content: an array that cannot read a file is slow to say so.
+func (r *resync) retryMissing() {
+	missing := r.k.m.Status().Totals.Missing
+	if missing == 0 || missing < r.lacked {
+		r.rest, r.rested = 0, 0
+	}
+	if r.rested++; r.rested <= r.rest {
+		return
+	}
+	r.rested, r.rest, r.lacked = 0, min(2*r.rest+1, maxRest), missing
+	r.askMissing()
 }
 
 // askAgain asks for what is owed and was not to be had, after a while that
@@ -165,10 +222,10 @@ func (r *resync) pump() error {
 	if err := r.sendFetches(); err != nil {
 		return err
 	}
-	if err := r.sendCompares(); err != nil {
+	if err := r.ask(); err != nil {
 		return err
 	}
-	if r.running && r.idle() && len(r.todo)+len(r.asked) == 0 {
+	if r.running && r.survey == nil && r.idle() && len(r.todo)+len(r.asked) == 0 {
 		if err := r.finish(); err != nil {
 			return err
 		}
@@ -185,7 +242,7 @@ func (r *resync) pump() error {
 
 // idle reports whether no content is on its way or waits to be committed.
 func (r *resync) idle() bool {
-	return len(r.queue)+len(r.inFlight)+len(r.k.group.changes) == 0
+	return len(r.queue)+len(r.held)+len(r.inFlight)+len(r.k.group.changes) == 0
 }
 
 // goRound asks for some more of the missing files, and ends the round after
@@ -251,6 +308,15 @@ func (r *resync) sendFetches() error {
 	return nil
 }
 
+// ask asks for what is to be compared, and for its order.
+func (r *resync) ask() error {
+	if err := r.askSurvey(); err != nil {
+		return err
+	}
+	r.refill()
+	return r.sendCompares()
+}
+
 // sendCompares asks for listings, a good number at a time.
 func (r *resync) sendCompares() error {
 	if len(r.asked) > comparesInFlight/2 {
@@ -267,9 +333,12 @@ func (r *resync) sendCompares() error {
 				if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 					return err
 				}
+				if task.since != 0 {
+					item.Digest = catalog.Digest{} // it is not compared as a whole
+				}
 				task.blind = item.Digest == (catalog.Digest{})
 				r.asked = append(r.asked, task)
-				items = append(items, wire.CompareItem{Path: task.path, Digest: item.Digest})
+				items = append(items, wire.CompareItem{Path: task.path, Digest: item.Digest, Since: task.since})
 			}
 			return nil
 		})
@@ -338,7 +407,7 @@ func (r *resync) checkMark() error {
 		return nil
 	}
 	r.k.m.update(func(s *Status) { s.Proven = false })
-	if r.failures > 0 && now.Sub(r.ended) < resyncPause {
+	if pause := resyncPause << min(max(r.failures-1, 0), maxPauseShift); r.failures > 0 && now.Sub(r.ended) < pause {
 		r.mark = mark // later
 		return nil
 	}
@@ -350,7 +419,7 @@ func (r *resync) checkMark() error {
 	}
 	r.k.m.update(func(s *Status) { s.Whole, s.Resync = false, why })
 	r.begin()
-	return r.sendCompares()
+	return r.ask()
 }
 
 // takeAnswer takes the content that was asked for. An answer that brings none
@@ -367,7 +436,6 @@ func (r *resync) takeAnswer(a *arrived) error {
 		r.queue = append(r.queue, w)
 		return nil
 	}
-	delete(r.asking, w.path)
 	if r.links[w.link] == w {
 		delete(r.links, w.link)
 	}

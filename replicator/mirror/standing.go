@@ -31,6 +31,7 @@ type Standing struct {
 	Epoch     journal.Epoch
 	Connected bool
 	LastHeard time.Time
+	Said      time.Time // as in Status
 	Beat      wire.Heartbeat
 	// Proven says that the digest of the primary's store at ProvenAt was ours.
 	Proven   bool
@@ -41,7 +42,7 @@ type Standing struct {
 func (m *Mirror) Standing() (Standing, error) {
 	st := m.Status()
 	s := Standing{
-		Primary: st.Primary, Epoch: st.Epoch, Connected: st.Connected, LastHeard: st.LastHeard, Beat: st.Beat,
+		Primary: st.Primary, Epoch: st.Epoch, Connected: st.Connected, LastHeard: st.LastHeard, Said: st.Said, Beat: st.Beat,
 		Proven: st.Proven, ProvenAt: st.ProvenAt,
 	}
 	err := m.cfg.Catalog.View(func(t *catalog.Tx) error {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -300,6 +301,9 @@ func TestProtocolIsKept(t *testing.T) {
 			e := does(journal.KindSymlink, "a", file{target: "x"})
 			e.Facts.Target = ""
 			p.journal(e)
+		}},
+		{"a heartbeat that answers what was not said yet", func(p *fakePrimary) {
+			p.send(wire.HeartbeatMessage(wire.Heartbeat{State: "watching", Heard: time.Hour}))
 		}},
 		{"a message of no kind", func(p *fakePrimary) { p.send(&pb.ReplicateResponse{}) }},
 	} {

@@ -56,6 +56,17 @@
 //
 // A folder whose uidlist is not in the store, or is missing, is left as it is.
 //
+// # Mailboxes without an index
+//
+// The index of a mailbox that is young, or too large, was never replicated.
+// Dovecot makes one when the mailbox is first opened, and its log then begins
+// with modification sequence 0: as if it had all changes that there ever were.
+// A client that resumes is told of new mail and flags, for these are found when
+// the mailbox is opened, but not of what was expunged while it was away. So in
+// a folder without an index an empty dovecot.index.log is made first, whose
+// history begins with N. Dovecot (2.3.19) takes it for its own; whoever resumes
+// from before is told of every UID that is not there.
+//
 // # The record
 //
 // Which users are done is kept in the file modseq of the state directory, so

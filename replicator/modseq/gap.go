@@ -42,17 +42,25 @@ const (
 // errLocked says that Dovecot is writing a uidlist.
 var errLocked = errors.New("the uidlist is locked by another program")
 
-// widener leaves a gap of UIDs in the folders of users.
-type widener struct {
+// folders prepares the folders of users before Dovecot opens them.
+type folders struct {
 	doveadm doveadm
 	store   string // its path
-	gap     uint32
 	clock   Clock
 }
 
-// folder leaves a gap in one folder: where its uidlist is, Dovecot knows.
-func (w *widener) folder(ctx context.Context, user, folder string) error {
-	lines, code, err := w.doveadm.run(ctx, "mailbox", "path", "-u", user, "-t", "control", "--", folder)
+// widen leaves a gap in one folder: where its uidlist is, Dovecot knows.
+func (f folders) widen(ctx context.Context, user, folder string, gap uint32) error {
+	return f.at(ctx, user, folder, "control", func(root *beneath.Root, dir journal.Path) error {
+		return widen(root, dir, gap, f.clock.Now())
+	})
+}
+
+// at does something in the directory where a folder's files of a kind are, as
+// doveadm calls it. It does nothing if that is not in the store: then it was
+// not replicated either.
+func (f folders) at(ctx context.Context, user, folder, kind string, do func(root *beneath.Root, dir journal.Path) error) error {
+	lines, code, err := f.doveadm.run(ctx, "mailbox", "path", "-u", user, "-t", kind, "--", folder)
 	switch {
 	case code == exitNotFound:
 		return nil
@@ -61,16 +69,16 @@ func (w *widener) folder(ctx context.Context, user, folder string) error {
 	case len(lines) != 1:
 		return fmt.Errorf("`doveadm mailbox path` printed %d lines for the folder %q of %s, not one", len(lines), folder, user)
 	}
-	root, err := beneath.Open(w.store)
+	dir, ok := within(f.store, lines[0])
+	if !ok {
+		return nil
+	}
+	root, err := beneath.Open(f.store)
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	defer root.Close()
-	dir, ok := within(w.store, lines[0])
-	if !ok {
-		return nil // what is not in the store was not replicated either
-	}
-	return widen(root, dir, w.gap, w.clock.Now())
+	return do(root, dir)
 }
 
 // within returns the path in the store of a directory by its absolute path, and

@@ -281,7 +281,7 @@ func (r *Raiser) one(ctx context.Context, mu *sync.Mutex, l *ledger) bool {
 		}
 		return true
 	}
-	err := r.doveadm.raise(ctx, u.name, r.modseq, func(folder string) error { return r.widen(ctx, u, folder) })
+	err := r.doveadm.raise(ctx, u.name, r.modseq, func(folder string) error { return r.prepare(ctx, u, folder) })
 	if err == nil {
 		mu.Lock()
 		err = l.done(u.name)
@@ -300,13 +300,17 @@ func (r *Raiser) one(ctx context.Context, mu *sync.Mutex, l *ledger) bool {
 	return true
 }
 
-// widen leaves a gap of UIDs in a folder, once.
-func (r *Raiser) widen(ctx context.Context, u *user, folder string) error {
+// prepare does what is to be done to a folder before Dovecot opens it: once,
+// as far as it must not be done again.
+func (r *Raiser) prepare(ctx context.Context, u *user, folder string) error {
+	f := folders{doveadm: r.doveadm, store: r.cfg.Store, clock: r.cfg.Clock}
+	if err := f.beginHistory(ctx, u.name, folder, r.modseq); err != nil {
+		return err
+	}
 	if r.gap == 0 || u.widened[folder] {
 		return nil
 	}
-	w := widener{doveadm: r.doveadm, store: r.cfg.Store, gap: r.gap, clock: r.cfg.Clock}
-	if err := w.folder(ctx, u.name, folder); err != nil {
+	if err := f.widen(ctx, u.name, folder, r.gap); err != nil {
 		return err
 	}
 	if u.widened == nil {

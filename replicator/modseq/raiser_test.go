@@ -62,6 +62,8 @@ user,*)
 mailbox,list)
 	grep -qx -- "$4" users || exit 67
 	cat "$4.folders" ;;
+mailbox,path)
+	echo /elsewhere ;;
 mailbox,update)
 	while [ -e block ] && [ "$4" != vip@b ]; do sleep 0.01; done
 	[ ! -e "fail-$4" ] || { echo "disk full" >&2; exit 75; }

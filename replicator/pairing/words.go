@@ -29,8 +29,12 @@ type Report struct {
 	Detail   string
 	// Suspended says of a primary why its store cannot be observed; "" if it can.
 	Suspended string
-	Now       time.Time // by its clock
-	Peers     []identity.Peer
+	// Lag and LagBytes are how far the mirror that asks is behind a primary: the
+	// age of the oldest change that it lacks, and the bytes that wait for it.
+	Lag      time.Duration
+	LagBytes uint64
+	Now      time.Time // by its clock
+	Peers    []identity.Peer
 }
 
 // Caller is what a node says of itself when it inspects another.
@@ -146,6 +150,7 @@ func reportOf(r Report) *pb.InspectResponse {
 		Name: r.Name, Role: string(r.Role), Leads: claimOf(r.Leads), Promised: claimOf(r.Promised), Sealed: r.Sealed,
 		Position: positionOf(r.Position), Start: positionOf(r.Start), State: r.State, Detail: wire.Words(r.Detail), Suspended: wire.Words(r.Suspended),
 		Now: r.Now.UnixNano(), Peers: peersOf(r.Peers),
+		LagBytes: r.LagBytes, LagNanoseconds: uint64(r.Lag),
 	}
 }
 
@@ -153,6 +158,7 @@ func parseReport(r *pb.InspectResponse) (Report, error) {
 	out := Report{
 		Name: r.GetName(), Sealed: r.GetSealed(), State: wire.Words(r.GetState()), Detail: wire.Words(r.GetDetail()), Suspended: wire.Words(r.GetSuspended()),
 		Now: time.Unix(0, r.GetNow()), Peers: parsePeers(r.GetPeers()),
+		Lag: max(time.Duration(r.GetLagNanoseconds()), 0), LagBytes: r.GetLagBytes(),
 	}
 	err := config.CheckName(out.Name)
 	if err == nil {

@@ -24,6 +24,9 @@ const (
 	// prefetchSize is the largest file that is read ahead as a whole; larger
 	// ones are read while they are sent.
 	prefetchSize = 1 << 20
+	// evacuationTries is how often an array that is about to be lost is asked for
+	// a file: the mirror asks a second time when it has all that can be had.
+	evacuationTries = 2
 	// maxPage is the bytes of a listing after which another page begins.
 	maxPage = 256 << 10
 )
@@ -31,11 +34,12 @@ const (
 // answer is what was prepared for one request.
 type answer struct {
 	request
-	item catalog.Item
-	src  *source           // if the content was read ahead; closed
-	data []byte            // that content
-	have journal.ContentID // the mirror has the very content, which this is
-	err  error             // why there is none
+	item     catalog.Item
+	activity *wire.Activity    // of a survey
+	src      *source           // if the content was read ahead; closed
+	data     []byte            // that content
+	have     journal.ContentID // the mirror has the very content, which this is
+	err      error             // why there is none
 }
 
 // prefetch prepares answers, several at a time, and hands them over in the
@@ -57,7 +61,7 @@ func prefetch(ctx context.Context, s *session, out chan<- chan *answer) error {
 				return ctx.Err()
 			case out <- promise:
 			}
-			if req.compare != nil {
+			if req.fetch == nil {
 				promise <- &answer{request: req}
 				continue
 			}
@@ -90,6 +94,8 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 		a.have = have
 	case a.item.Missing:
 		a.err = errNeverCame
+	case s.cfg.Evacuating() && s.damaged.tries(req.fetch.Path) >= evacuationTries:
+		a.err = errGivenUp
 	case facts.Size <= prefetchSize || have.Known() && !facts.Content.Known():
 		a.err = s.readAhead(ctx, a)
 	}
@@ -185,10 +191,17 @@ func (s *sender) answer(promise chan *answer) error {
 
 // give sends an answer.
 func (s *sender) give(a *answer) error {
-	if a.compare != nil {
+	switch {
+	case a.compare != nil:
 		return s.answerCompare(a.compare)
+	case a.survey != nil:
+		return s.answerSurvey(a.survey)
+	case a.fetch != nil:
+		return s.answerFetch(a)
+	case a.err != nil:
+		return a.err
 	}
-	return s.answerFetch(a)
+	return s.send(wire.ActivityMessage(*a.activity))
 }
 
 // errPageFull ends the walk of a directory at the end of a page.
@@ -225,7 +238,7 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 	var page wire.Listing
 	at, err := s.snapshot(func(t *catalog.Tx) error {
 		var err error
-		page, err = pageOf(t, c, from)
+		page, err = s.server.pageOf(t, c, from)
 		return err
 	})
 	if err != nil {
@@ -247,7 +260,7 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 }
 
 // pageOf makes one page of a listing, of the names from from on.
-func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
+func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
 	l := wire.Listing{Path: c.Path, Outcome: wire.OK, Last: true}
 	item, err := t.Lookup(c.Path)
 	switch {
@@ -260,15 +273,18 @@ func pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, erro
 		l.Outcome = wire.Same
 		return l, nil
 	}
-	l.Facts = item.Facts
+	l.Facts, l.Partial = item.Facts, s.cfg.Unseen(c.Path, item.Observed)
 	size := 0
 	err = t.List(c.Path, from, func(name string, it catalog.Item) error {
 		if len(l.Items) == wire.MaxListingItems || size >= maxPage {
 			l.Last = false
 			return errPageFull
 		}
+		if c.Since != 0 && (it.Facts.Type != journal.TypeFile || it.Facts.Attr.MTime < c.Since) {
+			return nil
+		}
 		size += fixedSize + len(name) + factsSize(&it.Facts)
-		item := wire.Item{Name: name, Facts: it.Facts, Link: it.Link}
+		item := wire.Item{Name: name, Facts: it.Facts, Link: it.Link, Turn: s.cfg.Order.turn(&it)}
 		if c.Digest != (catalog.Digest{}) { // else the mirror has nothing there
 			item.Digest = it.Digest
 		}

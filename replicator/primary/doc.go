@@ -14,6 +14,15 @@
 // large one, all entries that wait are sent first. New mail does not wait for
 // the initial sync.
 //
+// In which order a mirror gets a store is the mirror's business, for it asks;
+// but only the primary knows what is of value. So it answers surveys: which
+// mailboxes there are, page by page from its catalog, how active each is and
+// whether the operator wants it first. And a listing says of each file in which
+// turn it should be asked for, which is that of the inodes unless the settings
+// say otherwise.
+//
 // Contents are read when they are sent. What cannot be read then has an
-// outcome of its own (gone, changed, unreadable), and never stops the stream.
+// outcome of its own (gone, changed, unreadable), and never stops the stream. Where
+// the observer could not look at all names of a directory its listing is partial,
+// so that the mirror does not take for removed what nobody could see.
 package primary

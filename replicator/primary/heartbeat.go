@@ -55,7 +55,7 @@ func (s *sender) tell(mark *wire.Mark) error {
 	cfg := &s.server.cfg
 	head := cfg.Journal.Head().Sequence
 	s.session.mu.Lock()
-	acked := s.session.acked
+	acked, heard := s.session.acked, s.session.report.Stamp
 	s.session.mu.Unlock()
 	bytes, age := s.server.ledger.lag(acked, head, cfg.Now())
 	store := cfg.Store()
@@ -68,7 +68,8 @@ func (s *sender) tell(mark *wire.Mark) error {
 	return s.send(wire.HeartbeatMessage(wire.Heartbeat{
 		Head: head, Lag: age, LagBytes: uint64(bytes), Now: cfg.Now(),
 		State: store.State, Detail: store.Detail,
-		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Mark: mark,
+		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Heard: heard, Mark: mark,
+		Unreadable: uint64(store.Unreadable + s.server.damaged.len()),
 	}))
 }
 

@@ -53,10 +53,12 @@ type MirrorState struct {
 	Applied         journal.Sequence
 }
 
-// request is something that the mirror asked for: a comparison or a fetch.
+// request is something that the mirror asked for: a comparison, a fetch or a
+// survey.
 type request struct {
 	compare *wire.CompareItem
 	fetch   *wire.FetchItem
+	survey  *wire.SurveyItem
 }
 
 // session is one mirror's stream.
@@ -314,6 +316,12 @@ func (s *session) take(m *pb.ReplicateRequest) error {
 				return err
 			}
 		}
+	case m.GetSurvey() != nil:
+		q, err := wire.ParseSurvey(m.GetSurvey())
+		if err != nil {
+			return err
+		}
+		return s.enqueue(request{survey: &q})
 	default:
 		return fmt.Errorf("%w: a message of no known kind", wire.ErrProtocol)
 	}

@@ -72,16 +72,31 @@ func renderStore(line func(string, string, ...any), s *Store) {
 		}
 	}
 	if s.Unreadable > 0 {
-		line("unreadable", "%d", s.Unreadable)
-		for _, f := range s.UnreadableFiles {
-			line("", "%s", f)
-		}
+		renderUnreadable(line, s)
 	}
 	if s.Missing > 0 {
 		line("missing", "the content of %d files never came", s.Missing)
+		for _, f := range s.MissingFiles {
+			line("", "%s", f)
+		}
 	}
 	if s.OwnersNotApplied {
 		line("owners", "not set: the daemon has no privilege to")
+	}
+}
+
+func renderUnreadable(line func(string, string, ...any), s *Store) {
+	if len(s.UnreadableFiles) == 0 {
+		line("unreadable", "%d files on the primary, whose status lists them", s.Unreadable)
+		return
+	}
+	line("unreadable", "%d files; what the mirror has of them stays, and they are tried again at a low rate", s.Unreadable)
+	for i := range s.UnreadableFiles {
+		f := &s.UnreadableFiles[i]
+		line("", "%s: %s, since %s", f.Path, f.Error, f.Since.Local().Format(time.DateTime))
+	}
+	if more := s.Unreadable - len(s.UnreadableFiles); more > 0 {
+		line("", "and %d more; `mailtwin status --unreadable` lists them", more)
 	}
 }
 
@@ -98,6 +113,9 @@ func renderMirror(line func(string, string, ...any), m *Mirror, now time.Time) {
 	if m.State == Syncing {
 		line("", "has %d files, %s; %d files, %s known to be lacking; %s/s", m.Files, Bytes(m.Bytes),
 			m.FilesLeft, Bytes(m.BytesLeft), Bytes(uint64(m.BytesPerSecond)))
+	}
+	if m.Progress != nil {
+		line("", "%s", m.Progress.words())
 	}
 	if m.Proven {
 		line("", "proven equal at %d", m.ProvenSequence)
@@ -140,6 +158,9 @@ func renderPace(line func(string, string, ...any), p *Pace) {
 	}
 }
 
+// lateWord is the age of a primary's word that is worth a line.
+const lateWord = 5 * time.Second
+
 func renderPrimary(line func(string, string, ...any), p *Primary, now time.Time) {
 	name := p.Name
 	if name == "" {
@@ -149,9 +170,15 @@ func renderPrimary(line func(string, string, ...any), p *Primary, now time.Time)
 	if p.LastHeard != nil {
 		line("", "heard of %s ago", Age(now.Sub(*p.LastHeard).Seconds()))
 	}
+	if p.Connected && p.LastWord != nil && now.Sub(*p.LastWord) > lateWord {
+		line("", "which was said up to %s ago", Age(now.Sub(*p.LastWord).Seconds()))
+	}
 	line("", "applied up to %d of %d; behind by %d entries, %s, %s", p.AppliedTo, p.Sequence, p.LagEntries, Bytes(p.LagBytes), Age(p.LagSeconds))
 	if p.State == Syncing {
 		line("", "%d files, %s known to be lacking", p.FilesLeft, Bytes(p.BytesLeft))
+	}
+	if p.Progress != nil {
+		line("", "%s", p.Progress.words())
 	}
 	if p.Proven {
 		line("", "proven equal at %d", p.ProvenSequence)

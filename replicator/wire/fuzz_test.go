@@ -37,6 +37,7 @@ func FuzzEntries(f *testing.F) {
 func FuzzFromPrimary(f *testing.F) {
 	for _, m := range []*pb.ReplicateResponse{
 		Welcome(WelcomeMessage{Version: 1, Name: "mx1", Resync: "new"}),
+		ActivityMessage(Activity{Next: "1:a", Mailboxes: []Mailbox{{Path: "a/b", Turn: 3, Since: 9, First: true}}}),
 		HeartbeatMessage(Heartbeat{State: "watching", Mark: &Mark{Sequence: 1}}),
 	} {
 		b, err := proto.Marshal(m)
@@ -53,6 +54,8 @@ func FuzzFromPrimary(f *testing.F) {
 		switch m := in.GetMessage().(type) {
 		case *pb.ReplicateResponse_Welcome:
 			twice(t, m.Welcome, ParseWelcome, func(w WelcomeMessage) *pb.Welcome { return Welcome(w).GetWelcome() })
+		case *pb.ReplicateResponse_Activity:
+			twice(t, m.Activity, ParseActivity, func(a Activity) *pb.Activity { return ActivityMessage(a).GetActivity() })
 		case *pb.ReplicateResponse_Heartbeat:
 			twice(t, m.Heartbeat, ParseHeartbeat, func(h Heartbeat) *pb.Heartbeat { return HeartbeatMessage(h).GetHeartbeat() })
 		case *pb.ReplicateResponse_Batch:
@@ -69,7 +72,8 @@ func FuzzFromPrimary(f *testing.F) {
 func FuzzFromMirror(f *testing.F) {
 	for _, m := range []*pb.ReplicateRequest{
 		Hello(HelloMessage{Name: "mx2", OldestVersion: 1, NewestVersion: 1}),
-		Compare([]CompareItem{{Path: "a", Digest: [32]byte{1}}}),
+		Compare([]CompareItem{{Path: "a", Digest: [32]byte{1}, Since: 4}}),
+		Survey(SurveyItem{After: "1:a/b", Files: 7}),
 		Fetch([]FetchItem{{Transfer: 1, Path: "a/b", Have: [32]byte{1}}}),
 		ReportMessage(Report{State: "following", Applied: 3}),
 	} {
@@ -94,6 +98,8 @@ func FuzzFromMirror(f *testing.F) {
 			twice(t, m.Compare, ParseCompare, func(c []CompareItem) *pb.Compare { return Compare(c).GetCompare() })
 		case *pb.ReplicateRequest_Fetch:
 			twice(t, m.Fetch, ParseFetch, func(i []FetchItem) *pb.Fetch { return Fetch(i).GetFetch() })
+		case *pb.ReplicateRequest_Survey:
+			twice(t, m.Survey, ParseSurvey, func(s SurveyItem) *pb.Survey { return Survey(s).GetSurvey() })
 		case *pb.ReplicateRequest_Report:
 			parse := func(r *pb.MirrorReport) (Report, error) { return ParseReport(r), nil }
 			twice(t, m.Report, parse, func(r Report) *pb.MirrorReport { return ReportMessage(r).GetReport() })

@@ -17,7 +17,9 @@ type Heartbeat struct {
 	State, Detail string
 	Files, Bytes  uint64
 	Unread        uint64
-	Mark          *Mark // nil: it would be the one before
+	Heard         time.Duration // the stamp of the last report that had come; 0: none
+	Unreadable    uint64        // names and contents that cannot be read
+	Mark          *Mark         // nil: it would be the one before
 }
 
 // Mark is the digest of the primary's store at a place in the journal.
@@ -32,7 +34,8 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 	out := &pb.Heartbeat{
 		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
 		Now: h.Now.UnixNano(), State: Words(h.State), Detail: Words(h.Detail),
-		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread,
+		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread, Heard: uint64(h.Heard),
+		Unreadable: h.Unreadable,
 	}
 	if m := h.Mark; m != nil {
 		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
@@ -45,7 +48,8 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 	out := Heartbeat{
 		Head: journal.Sequence(in.GetHead()), Lag: time.Duration(in.GetLagNanoseconds()), LagBytes: in.GetLagBytes(),
 		Now: time.Unix(0, in.GetNow()), State: Words(in.GetState()), Detail: Words(in.GetDetail()),
-		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(),
+		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(), Heard: time.Duration(in.GetHeard()),
+		Unreadable: in.GetUnreadable(),
 	}
 	if m := in.GetMark(); m != nil {
 		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}
@@ -64,6 +68,9 @@ type Report struct {
 	Files, Bytes, Missing                 uint64
 	Proven                                bool
 	ProvenSequence                        journal.Sequence
+	// Stamp is how long the stream has gone on, by the mirror's clock: heartbeats
+	// say it back.
+	Stamp time.Duration
 }
 
 // ReportMessage converts r for the wire.
@@ -72,7 +79,7 @@ func ReportMessage(r Report) *pb.ReplicateRequest {
 		State: Words(r.State), Detail: Words(r.Detail), Applied: uint64(r.Applied),
 		DirectoriesToCompare: r.DirectoriesLeft, FilesToFetch: r.FilesLeft, BytesToFetch: r.BytesLeft,
 		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing,
-		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence),
+		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence), Stamp: uint64(r.Stamp),
 	}}}
 }
 
@@ -82,7 +89,7 @@ func ParseReport(r *pb.MirrorReport) Report {
 		State: Words(r.GetState()), Detail: Words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
 		DirectoriesLeft: r.GetDirectoriesToCompare(), FilesLeft: r.GetFilesToFetch(), BytesLeft: r.GetBytesToFetch(),
 		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(),
-		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()),
+		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()), Stamp: time.Duration(r.GetStamp()),
 	}
 }
 

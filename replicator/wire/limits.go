@@ -21,6 +21,7 @@ const (
 	MaxListingItems    = 1000      // items in one Listing
 	MaxCompare         = 256       // directories in one Compare
 	MaxFetch           = 256       // files in one Fetch
+	MaxMailboxes       = 256       // mailboxes in one Activity
 	MaxPendingRequests = 8192      // directories and files that wait for an answer
 	ChunkWindow        = 64 << 10  // chunks that both sides remember
 	PrimaryTransfer    = 1 << 63   // transfers that the primary numbers have this bit

@@ -16,6 +16,7 @@ type Item struct {
 	Facts  journal.Facts
 	Digest [32]byte // directories; zero: the mirror has nothing to compare it with
 	Link   uint64   // not 0: names with the same number are one file
+	Turn   uint64   // the lower, the earlier its content should be asked for
 }
 
 // Listing is what the primary has in one directory, or a part of it.
@@ -25,6 +26,7 @@ type Listing struct {
 	Facts   journal.Facts // of the directory itself
 	Items   []Item
 	Last    bool
+	Partial bool   // there may be names that are not among the items: they could not be looked at
 	From    string // set by the receiver: the page is of the names from here on
 }
 
@@ -46,7 +48,7 @@ func ListingMessage(packed []byte, size int) *pb.ReplicateResponse {
 
 func marshalListing(l Listing) *pb.Listing {
 	out := &pb.Listing{
-		Path: []byte(l.Path), Outcome: pb.Outcome(l.Outcome), Last: l.Last,
+		Path: []byte(l.Path), Outcome: pb.Outcome(l.Outcome), Last: l.Last, Partial: l.Partial,
 		Items: make([]*pb.Item, 0, len(l.Items)),
 	}
 	if l.Outcome == OK {
@@ -54,7 +56,7 @@ func marshalListing(l Listing) *pb.Listing {
 	}
 	for i := range l.Items {
 		it := &l.Items[i]
-		item := &pb.Item{Name: []byte(it.Name), Facts: Facts(it.Facts), Link: it.Link}
+		item := &pb.Item{Name: []byte(it.Name), Facts: Facts(it.Facts), Link: it.Link, Turn: it.Turn}
 		if it.Digest != [32]byte{} {
 			item.Digest = it.Digest[:]
 		}
@@ -81,6 +83,7 @@ func parseListing(in *pb.Listing) (Listing, error) {
 	if out.Outcome, err = ParseOutcome(in.GetOutcome()); err != nil {
 		return out, err
 	}
+	out.Partial = in.GetPartial()
 	if out.Last = in.GetLast(); out.Outcome != OK {
 		return out, nil
 	}
@@ -101,7 +104,7 @@ func parseListing(in *pb.Listing) (Listing, error) {
 }
 
 func parseItem(dir journal.Path, in *pb.Item) (Item, error) {
-	out := Item{Name: string(in.GetName()), Link: in.GetLink()}
+	out := Item{Name: string(in.GetName()), Link: in.GetLink(), Turn: in.GetTurn()}
 	p, err := ParsePath([]byte(dir.Join(out.Name)))
 	if err != nil {
 		return out, err

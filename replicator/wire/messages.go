@@ -96,6 +96,7 @@ func ParseWelcome(w *pb.Welcome) (WelcomeMessage, error) {
 type CompareItem struct {
 	Path   journal.Path
 	Digest [32]byte // zero: the mirror has no such directory, or nothing in it
+	Since  int64    // not 0: only files whose mtime is not before it are wanted
 }
 
 // Compare converts requests for the wire.
@@ -106,7 +107,7 @@ func Compare(items []CompareItem) *pb.ReplicateRequest {
 		p := items[i].Path
 		shared := sharedPrefix(before, p)
 		before = p
-		d := &pb.DirectoryDigest{Path: []byte(p[shared:]), Shared: uint32(shared)}
+		d := &pb.DirectoryDigest{Path: []byte(p[shared:]), Shared: uint32(shared), Since: items[i].Since}
 		if items[i].Digest != [32]byte{} {
 			d.Digest = items[i].Digest[:]
 		}
@@ -134,7 +135,7 @@ func ParseCompare(c *pb.Compare) ([]CompareItem, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, CompareItem{Path: p, Digest: digest})
+		out = append(out, CompareItem{Path: p, Digest: digest, Since: d.GetSince()})
 	}
 	return out, nil
 }

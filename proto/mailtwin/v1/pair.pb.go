@@ -215,9 +215,14 @@ type InspectResponse struct {
 	// Other nodes that it knows, at most 16.
 	Peers []*PairPeer `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
 	// Of a primary, why its store cannot be observed; empty if it can.
-	Suspended     string `protobuf:"bytes,12,opt,name=suspended,proto3" json:"suspended,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Suspended string `protobuf:"bytes,12,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	// Of a primary that is asked by one of its mirrors: the age of the oldest entry
+	// that the mirror has not acknowledged, and the bytes that wait to be sent to it.
+	// It is what heartbeats say, on a connection on which no contents wait.
+	LagNanoseconds uint64 `protobuf:"varint,13,opt,name=lag_nanoseconds,json=lagNanoseconds,proto3" json:"lag_nanoseconds,omitempty"`
+	LagBytes       uint64 `protobuf:"varint,14,opt,name=lag_bytes,json=lagBytes,proto3" json:"lag_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *InspectResponse) Reset() {
@@ -332,6 +337,20 @@ func (x *InspectResponse) GetSuspended() string {
 		return x.Suspended
 	}
 	return ""
+}
+
+func (x *InspectResponse) GetLagNanoseconds() uint64 {
+	if x != nil {
+		return x.LagNanoseconds
+	}
+	return 0
+}
+
+func (x *InspectResponse) GetLagBytes() uint64 {
+	if x != nil {
+		return x.LagBytes
+	}
+	return 0
 }
 
 // ClaimRequest asks for a promise.
@@ -870,7 +889,7 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"U\n" +
 	"\x0eInspectRequest\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12+\n" +
-	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\x9e\x03\n" +
+	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\xe4\x03\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12,\n" +
@@ -884,7 +903,9 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\x03now\x18\n" +
 	" \x01(\x10R\x03now\x12+\n" +
 	"\x05peers\x18\v \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\x12\x1c\n" +
-	"\tsuspended\x18\f \x01(\tR\tsuspended\"<\n" +
+	"\tsuspended\x18\f \x01(\tR\tsuspended\x12'\n" +
+	"\x0flag_nanoseconds\x18\r \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
+	"\tlag_bytes\x18\x0e \x01(\x04R\blagBytes\"<\n" +
 	"\fClaimRequest\x12,\n" +
 	"\x05claim\x18\x01 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05claim\"i\n" +
 	"\rClaimResponse\x12\x18\n" +

@@ -1,0 +1,76 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/completeness"
+	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// Mailboxes implements operator.Node.
+func (n *node) Mailboxes(ctx context.Context, under journal.Path, limit int) (status.Mailboxes, error) {
+	if limit <= 0 {
+		limit = completeness.DefaultLimit
+	}
+	out := status.Mailboxes{Version: status.Version, Time: n.opt.Clock.Now(), Primary: n.id.Name(), Mirror: n.id.Name()}
+	if under != journal.Root {
+		out.Under = string(under)
+	}
+	var users mailstore.Users
+	if pattern := n.cfg.IMAP.Users; pattern != "" {
+		var err error
+		if users, err = mailstore.ParseUsers(pattern); err != nil {
+			return out, err
+		}
+	}
+	other, address, err := n.counterpart()
+	if err != nil {
+		return out, err
+	}
+	conn, err := n.dialPrimary(address, nil)
+	if err != nil {
+		return out, err
+	}
+	defer func() { _ = conn.Close() }()
+	primary, mirror := completeness.Own(n.catalog), completeness.Of(conn)
+	if out.Mirror = other; n.state().Role == identity.Mirror {
+		primary, mirror = mirror, primary
+		out.Primary, out.Mirror = other, n.id.Name()
+	}
+	if err := completeness.Compare(ctx, primary, mirror, under, users, min(limit, completeness.MaxLimit), &out); err != nil {
+		return out, fmt.Errorf("compare the mailboxes with those of %s at %s: %w", other, address, err)
+	}
+	return out, nil
+}
+
+// counterpart returns the other node of a comparison, and where it listens: a
+// mirror's primary, or of a primary's mirrors the one that has the most.
+func (n *node) counterpart() (name, address string, err error) {
+	switch p := n.current().(type) {
+	case *mirrorPart:
+		return p.nameOf(p.mirror.Status().Primary), n.leader(), nil
+	case *primaryPart:
+		best := -1
+		mirrors := p.server.Mirrors()
+		for i := range mirrors {
+			if best < 0 || mirrors[i].Files > mirrors[best].Files {
+				best = i
+			}
+		}
+		if best < 0 {
+			return "", "", hint.Add(errors.New("no mirror has joined: nothing is protected"), "`mailtwin invite` joins one")
+		}
+		name = mirrors[best].Name
+		if address = n.peers.Address(name); address == "" {
+			return "", "", fmt.Errorf("where %s listens is not known", name)
+		}
+		return name, address, nil
+	}
+	return "", "", errors.New("this node is neither primary nor mirror now: `mailtwin status` says what it waits for")
+}

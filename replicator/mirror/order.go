@@ -1,0 +1,218 @@
+package mirror
+
+import (
+	"cmp"
+	"container/heap"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/wire"
+)
+
+const (
+	// rankedKept is how many mailboxes are put into their order; those that are
+	// of less value come with the comparison of the whole store.
+	rankedKept = 1 << 16
+	// fewTasks is how many directories wait, at most, when more are added.
+	fewTasks = 64
+)
+
+// survey puts the mailboxes of a store that is to be compared into the order of
+// their value, which the primary knows. It goes on page by page; meanwhile those
+// that the operator wants first are compared, and of the others what came
+// lately. Then all are compared in their order, each by itself, and at last the
+// whole store, which finds everything else. What is equal by then costs nothing.
+type survey struct {
+	asked  bool   // an answer is on its way
+	after  string // where the next one goes on
+	over   bool   // there is none
+	first  bool   // nothing else is looked at before those of the last answer
+	ranked byTurn
+}
+
+// askSurvey asks for more mailboxes when few directories wait.
+func (r *resync) askSurvey() error {
+	s := r.survey
+	if s == nil || s.asked || s.over || s.first && len(r.todo)+len(r.asked) > 0 || len(r.todo) > fewTasks || len(r.queue) >= fetchesQueued {
+		return nil
+	}
+	var files uint64
+	if err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
+		totals := t.Totals()
+		files = totals.Files - totals.Missing
+		return nil
+	}); err != nil {
+		return inCatalog(err)
+	}
+	s.asked = true
+	return r.k.c.send(wire.Survey(wire.SurveyItem{After: s.after, Files: files}))
+}
+
+// takeActivity takes an answer.
+func (r *resync) takeActivity(a *wire.Activity) error {
+	s := r.survey
+	if s == nil || !s.asked {
+		return fmt.Errorf("%w: no mailboxes were asked for", wire.ErrProtocol)
+	}
+	if a.Next != "" && a.Next == s.after {
+		return fmt.Errorf("%w: the survey does not come on from %q", wire.ErrProtocol, a.Next)
+	}
+	s.asked, s.after, s.over = false, a.Next, a.Next == ""
+	s.first = false
+	var tasks []*task
+	if err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
+		for _, m := range a.Mailboxes {
+			if can, err := wayFree(t, m.Path); err != nil || !can {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			if m.First {
+				s.first = true
+				tasks = append(tasks, &task{path: m.Path, alone: true})
+				continue
+			}
+			s.ranked.add(m)
+			if m.Since == 0 {
+				continue
+			}
+			for _, dir := range r.k.m.cfg.Rules.MessageDirs(m.Path.Join("messages")) {
+				tasks = append(tasks, &task{path: dir, since: m.Since})
+			}
+		}
+		return nil
+	}); err != nil {
+		return inCatalog(err)
+	}
+	r.push(tasks...)
+	return nil
+}
+
+// wayFree reports whether nothing but directories is at p and above: what else
+// is in the way has to be compared first.
+func wayFree(t *catalog.Tx, p journal.Path) (bool, error) {
+	for ; p != journal.Root; p = p.Dir() {
+		it, err := t.Lookup(p)
+		if errors.Is(err, catalog.ErrNotFound) {
+			continue
+		}
+		return err == nil && it.Facts.Type == journal.TypeDirectory, err
+	}
+	return true, nil
+}
+
+// refill puts the next mailboxes on the stack, and after the last one the whole
+// store.
+func (r *resync) refill() {
+	s := r.survey
+	if s == nil || !s.over || len(r.todo) > 0 {
+		return
+	}
+	if s.ranked.sort(); len(s.ranked.boxes) == 0 {
+		r.survey = nil
+		r.push(&task{path: journal.Root})
+		return
+	}
+	n := min(fewTasks, len(s.ranked.boxes))
+	tasks := make([]*task, 0, n)
+	for _, m := range s.ranked.boxes[:n] {
+		tasks = append(tasks, &task{path: m.Path, alone: true})
+	}
+	s.ranked.boxes = s.ranked.boxes[n:]
+	r.push(tasks...)
+}
+
+// byTurn keeps the mailboxes of the lowest turns: a heap with the highest of
+// them on top, until it is sorted.
+type byTurn struct {
+	boxes  []wire.Mailbox
+	sorted bool
+}
+
+func (h *byTurn) add(m wire.Mailbox) {
+	heap.Push(h, m)
+	if len(h.boxes) > rankedKept {
+		heap.Pop(h)
+	}
+}
+
+// sort puts them into their order, once.
+func (h *byTurn) sort() {
+	if !h.sorted {
+		h.sorted = true
+		slices.SortFunc(h.boxes, compareTurns)
+	}
+}
+
+func compareTurns(a, b wire.Mailbox) int {
+	return cmp.Or(cmp.Compare(a.Turn, b.Turn), cmp.Compare(a.Path, b.Path))
+}
+
+func (h *byTurn) Len() int           { return len(h.boxes) }
+func (h *byTurn) Less(i, j int) bool { return compareTurns(h.boxes[i], h.boxes[j]) > 0 }
+func (h *byTurn) Swap(i, j int)      { h.boxes[i], h.boxes[j] = h.boxes[j], h.boxes[i] }
+
+// Push implements heap.Interface.
+func (h *byTurn) Push(x any) {
+	if m, ok := x.(wire.Mailbox); ok {
+		h.boxes = append(h.boxes, m)
+	}
+}
+
+// Pop implements heap.Interface.
+func (h *byTurn) Pop() any {
+	last := len(h.boxes) - 1
+	m := h.boxes[last]
+	h.boxes = h.boxes[:last]
+	return m
+}
+
+// some takes a listing of nothing but what came lately: what is in it and not
+// here is asked for. What it says of the rest, and of names that changed, is
+// left to the comparison of the whole directory.
+func (d *differ) some(l *wire.Listing) error {
+	for i := range l.Items {
+		it := &l.Items[i]
+		p := d.t.path.Join(it.Name)
+		if it.Facts.Type != journal.TypeFile || !d.isMessage(p) {
+			continue
+		}
+		here, err := d.here(p)
+		if err != nil {
+			return err
+		}
+		if here {
+			continue
+		}
+		if err := d.bring(p, it); err != nil {
+			return err
+		}
+	}
+	if !l.Last {
+		d.t.from = l.Items[len(l.Items)-1].Name + "\x00"
+	}
+	return nil
+}
+
+// here reports whether a message is in its mailbox already, under whatever name.
+func (d *differ) here(p journal.Path) (bool, error) {
+	base := d.k.m.cfg.Rules.Base(p.Name())
+	found := false
+	for _, dir := range d.k.m.cfg.Rules.MessageDirs(p.Dir()) {
+		err := d.tx.ListPrefix(dir, base, func(name string, _ catalog.Item) error {
+			if d.k.m.cfg.Rules.Base(name) != base {
+				return nil
+			}
+			found = true
+			return errPageEnd
+		})
+		if err != nil && !errors.Is(err, errPageEnd) && !errors.Is(err, catalog.ErrNotFound) {
+			return false, err
+		}
+	}
+	return found, nil
+}
