@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -48,6 +49,10 @@ type connection struct {
 	// and nothing of a lower one is taken. Set before the stream is shared.
 	epoch   journal.Epoch
 	greeted bool // the primary is of that very epoch
+
+	resting atomic.Bool    // the committer waits for steps
+	syncing atomic.Int32   // contents that are being synced as they arrived
+	syncs   sync.WaitGroup // of them
 
 	sendMu sync.Mutex
 
@@ -223,6 +228,7 @@ func (c *connection) run(ctx context.Context, cancel context.CancelCauseFunc, w 
 		group.Go(func() { cancel(part(ctx)) })
 	}
 	group.Wait()
+	c.syncs.Wait()
 	return context.Cause(ctx)
 }
 
