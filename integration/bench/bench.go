@@ -61,6 +61,7 @@ func (s settings) measure(ctx context.Context) (err error) {
 		{"e", b.memory},
 		{"g", b.failover},
 		{"h", b.foreground},
+		{"i", b.live},
 	}
 	for _, c := range cases {
 		if !strings.ContainsAny(b.only, c.letters) {
