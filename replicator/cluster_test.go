@@ -39,10 +39,11 @@ type cluster struct {
 
 // testNode is one node, running or not.
 type testNode struct {
-	c    *cluster
-	cfg  config.Config
-	n    *node // the last one that ran
-	stop func()
+	c     *cluster
+	cfg   config.Config
+	n     *node // the last one that ran
+	clock Clock
+	stop  func()
 
 	mu    sync.Mutex
 	hooks []string
@@ -55,11 +56,7 @@ func newCluster(t *testing.T, names ...string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, nodes: make(map[string]*testNode)}
 	for _, name := range names {
-		cfg := config.Default()
-		cfg.StateDir, cfg.Store.Path = filepath.Join(t.TempDir(), name), filepath.Join(t.TempDir(), "store")
-		cfg.Node.Name, cfg.Node.Listen = name, freeAddress(t)
-		c.must(errors.Join(os.Mkdir(cfg.StateDir, 0o700), os.Mkdir(cfg.Store.Path, 0o700)))
-		c.nodes[name] = &testNode{c: c, cfg: cfg, fail: make(map[string]error)}
+		c.add(name)
 	}
 	first := c.nodes[names[0]]
 	id, err := identity.Create(first.cfg.StateDir, "pair-test", names[0], time.Now)
@@ -69,20 +66,39 @@ func newCluster(t *testing.T, names ...string) *cluster {
 	}))
 	first.start()
 	for _, name := range names[1:] {
-		m := c.nodes[name]
-		m.cfg.Node.Peer = first.cfg.Node.Listen
 		token, _, err := id.Invite(time.Hour)
 		c.must(err)
-		_, _, err = identity.Enrol(t.Context(), identity.Enrolment{
-			StateDir: m.cfg.StateDir, Address: m.cfg.Node.Peer, Token: token, Name: name, Listen: m.cfg.Node.Listen,
-		}, time.Now)
-		c.must(err)
-		c.must(identity.SaveState(m.cfg.StateDir, identity.State{Role: identity.Mirror, Pair: "pair-test", Name: name}))
+		m := c.nodes[name]
+		c.must(m.join(first, token))
 		m.start()
 	}
 	first.write("u/Maildir/cur/first.M1P1.host:2,S", "Subject: first\n\nbody\n")
 	first.inSync()
 	return c
+}
+
+// add makes room for one more node.
+func (c *cluster) add(name string) *testNode {
+	cfg := config.Default()
+	cfg.StateDir, cfg.Store.Path = filepath.Join(c.t.TempDir(), name), filepath.Join(c.t.TempDir(), "store")
+	cfg.Node.Name, cfg.Node.Listen = name, freeAddress(c.t)
+	c.must(errors.Join(os.Mkdir(cfg.StateDir, 0o700), os.Mkdir(cfg.Store.Path, 0o700)))
+	m := &testNode{c: c, cfg: cfg, clock: systemClock{}, fail: make(map[string]error)}
+	c.nodes[name] = m
+	return m
+}
+
+// join makes the node a mirror of a pair, which begins to follow when it is
+// started.
+func (m *testNode) join(primary *testNode, token string) error {
+	m.cfg.Node.Peer = primary.cfg.Node.Listen
+	_, _, err := identity.Enrol(m.c.t.Context(), identity.Enrolment{
+		StateDir: m.cfg.StateDir, Address: m.cfg.Node.Peer, Token: token, Name: m.cfg.Node.Name, Listen: m.cfg.Node.Listen,
+	}, time.Now)
+	if err != nil {
+		return err
+	}
+	return identity.SaveState(m.cfg.StateDir, identity.State{Role: identity.Mirror, Pair: "pair-test", Name: m.cfg.Node.Name})
 }
 
 // freeAddress returns an address that nobody else comes to: connections get
@@ -111,7 +127,7 @@ func (m *testNode) start() {
 	ready := make(chan struct{})
 	n, err := newNode(m.cfg, Options{
 		Log:   hclog.New(&hclog.LoggerOptions{Name: m.cfg.Node.Name, Level: hclog.Info, Output: t.Output()}),
-		Clock: systemClock{}, Ready: func() { close(ready) }, Hook: m.hook,
+		Clock: m.clock, Ready: func() { close(ready) }, Hook: m.hook,
 	})
 	m.c.must(err)
 	ctx, cancel := context.WithCancel(context.Background())

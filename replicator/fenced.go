@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/vfs"
@@ -37,8 +38,13 @@ func (p *fencedPart) run(ctx context.Context) error {
 	p.n.opt.Log.Error("this node is fenced", "leads", p.st.Leads(), "hint", "stop the mail server here, if the hook demote has not; then run `mailtwin rejoin`")
 	p.open()
 	p.n.ready()
-	p.runHook(ctx)
-	<-ctx.Done()
+	for ctx.Err() == nil {
+		p.runHook(ctx)
+		select {
+		case <-ctx.Done():
+		case <-p.n.opt.Clock.After(demoteAgain):
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.journal == nil {
@@ -50,24 +56,30 @@ func (p *fencedPart) run(ctx context.Context) error {
 	return nil
 }
 
-// runHook runs demote, each time that the node begins to be fenced: it is made
-// for being run again.
+// demoteAgain is how often a fenced node sees to it that no mail server runs: one
+// may have been started at boot, or by a person, after the hook ran last.
+const demoteAgain = time.Minute
+
+// runHook runs demote, when the node begins to be fenced and each minute from
+// then on: it is made for being run again.
 func (p *fencedPart) runHook(ctx context.Context) {
 	e := HookEvent{
 		Event: "demote", Peer: p.st.Leader, Epoch: p.st.Epoch,
 		Reason: fmt.Sprintf("this node is not primary any more: %v leads", p.st.Leads()),
 	}
+	var failed error
 	for _, e.Phase = range []string{"before", "after"} {
 		err := p.n.hook(ctx, e)
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
 		p.n.opt.Log.Error("the hook demote failed; is the mail server stopped?", "phase", e.Phase, "error", err)
-		p.mu.Lock()
-		p.demote = err
-		p.mu.Unlock()
-		p.n.server.Changed()
+		failed = errors.Join(failed, err)
 	}
+	p.mu.Lock()
+	p.demote = failed
+	p.mu.Unlock()
+	p.n.server.Changed()
 }
 
 // open opens the journal for those who read it. Nothing is made where there is

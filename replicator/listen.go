@@ -62,16 +62,34 @@ func listensAt(configured string, got net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// enrolled remembers a node that has joined.
-func (n *node) enrolled(peer identity.Peer) {
+// tellPatience is how long a node that joins waits until the others know of it;
+// who is silent hears of it later.
+const tellPatience = 2 * time.Second
+
+// enrolled remembers a node that has joined, and sees to it that the others do:
+// when this one dies a moment later, whoever is promoted has to tell them all. It
+// returns who is known.
+func (n *node) enrolled(ctx context.Context, peer identity.Peer) []identity.Peer {
 	n.opt.Log.Info("a node has joined the pair", "name", peer.Name, "address", peer.Address)
+	others := n.peers.All()
 	if peer.Address == "" {
-		return // it will say where it is
+		return others // it will say where it is
 	}
 	if err := n.peers.Set(peer); err != nil {
 		n.problem(err.Error())
 		n.opt.Log.Error("a node that has joined cannot be remembered", "name", peer.Name, "error", err)
+		return others
 	}
+	ctx, cancel := context.WithTimeout(ctx, tellPatience)
+	defer cancel()
+	var addresses []string
+	for _, p := range others {
+		if p.Name != peer.Name {
+			addresses = append(addresses, p.Address)
+		}
+	}
+	n.vigil.askAll(ctx, addresses)
+	return others
 }
 
 // meet remembers nodes that were not known.

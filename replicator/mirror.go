@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -300,6 +301,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	if p.paused() {
 		out.State, out.Detail = status.Attention, "this mirror has stopped to follow: it is being promoted"
 	}
+	d.Store.Unreadable = int(min(s.Beat.Unreadable, math.MaxInt32))
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
 	}
@@ -384,6 +386,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Unknown, "not connected"
 	case s.Beat.State == "suspended":
 		return status.Attention, "its store: " + s.Beat.Detail
+	case s.Beat.Unreadable > 0:
+		return status.Attention, fmt.Sprintf("it cannot read %d files", s.Beat.Unreadable)
 	case !s.Whole:
 		return status.Syncing, s.Resync
 	case s.Said.IsZero():

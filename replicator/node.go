@@ -302,7 +302,11 @@ func (n *node) Status() status.Document {
 		totals := t.Totals()
 		d.Store.Files, d.Store.Bytes, d.Store.Directories = totals.Files, uint64(totals.Bytes), totals.Directories
 		d.Store.Unread, d.Store.Missing = totals.Unread, totals.Missing
-		return nil
+		missing, err := t.Missing(status.FewNames)
+		for _, p := range missing {
+			d.Store.MissingFiles = append(d.Store.MissingFiles, string(p))
+		}
+		return err
 	}); err != nil {
 		d.Store.Detail = err.Error()
 	}
@@ -312,6 +316,9 @@ func (n *node) Status() status.Document {
 		d.Loss.Words = "unknown: the store is not there"
 	}
 	n.vigil.describe(&d)
+	if why := n.vigil.unconfirmed(); why != "" && st.Role == identity.Primary {
+		d.Role, d.Unasked = status.Unconfirmed, why
+	}
 	describeRole(&d, st)
 	n.describeUnfinished(&d, st)
 	status.Judge(&d)
@@ -325,6 +332,20 @@ func (n *node) Journal() (*journal.Log, error) {
 		return nil, errors.New("the node is still starting")
 	}
 	return p.log()
+}
+
+// Durability implements operator.Node.
+func (n *node) Durability() (operator.Durability, error) {
+	if p, ok := n.current().(*primaryPart); ok {
+		return p.durability(), nil
+	}
+	n.mu.Lock()
+	role, playing := n.st.Role, n.part != nil
+	n.mu.Unlock()
+	if !playing {
+		return operator.Durability{}, errors.New("the node is still starting")
+	}
+	return operator.Durability{}, fmt.Errorf("this node is %s: ask the primary", role)
 }
 
 // Invite implements operator.Node.

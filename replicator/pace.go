@@ -104,6 +104,9 @@ func (p *pacing) change(c operator.PaceChange) error {
 	return nil
 }
 
+// evacuating reports whether the array is about to be lost.
+func (p *pacing) evacuating() bool { return p.Status().Profile == governor.Evacuate }
+
 // document is the pace for the status.
 func (p *pacing) document() *status.Pace {
 	s := p.Status()

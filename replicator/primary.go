@@ -19,6 +19,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/progress"
@@ -108,7 +109,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
-		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(),
+		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(), Unseen: p.unseen, Evacuating: p.pace.evacuating,
 	})
 	p.salvage = salvage.NewServer(salvage.ServerConfig{
 		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
@@ -143,8 +144,15 @@ func (p *primaryPart) storeState() primary.StoreState {
 	s := p.watcher.Status()
 	return primary.StoreState{
 		State: string(s.Phase), Detail: s.Detail,
-		Complete: s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
+		Complete:   s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
+		Unreadable: s.UnreadableCount,
 	}
+}
+
+// unseen reports whether the catalog may lack names that are in a directory. A
+// sealed store was looked at as a whole, or its seal says that it was not.
+func (p *primaryPart) unseen(dir journal.Path, observed int64) bool {
+	return !p.n.state().Sealed && p.watcher.Unseen(dir, observed)
 }
 
 // run observes the store and serves mirrors until ctx ends.
@@ -255,12 +263,7 @@ func (p *primaryPart) describe(d *status.Document) {
 		s.Detail = w.Suspended
 	}
 	s.Watch = watchOf(w)
-	for _, u := range w.Unreadable {
-		s.UnreadableFiles = append(s.UnreadableFiles, fmt.Sprintf("%q: %s", string(u.Path), u.Err))
-	}
-	damaged, count := p.server.Damaged(10)
-	s.UnreadableFiles = append(s.UnreadableFiles, damaged...)
-	s.Unreadable = w.UnreadableCount + count
+	p.describeUnreadable(s, w)
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
 	}
@@ -271,6 +274,40 @@ func (p *primaryPart) describe(d *status.Document) {
 	}
 	d.Pace = p.pace.document()
 	d.Loss = lossOf(d)
+}
+
+// maxUnreadableBytes bounds the names and errors that a status lists.
+const maxUnreadableBytes = 2 << 20
+
+// describeUnreadable adds what cannot be looked at and what cannot be read.
+func (p *primaryPart) describeUnreadable(s *status.Store, w watch.Status) {
+	damaged := p.server.Damaged()
+	s.Unreadable = w.UnreadableCount + len(damaged)
+	bytes := 0
+	add := func(path journal.Path, err string, since time.Time) {
+		if bytes += len(path) + len(err); bytes <= maxUnreadableBytes {
+			s.UnreadableFiles = append(s.UnreadableFiles, status.Unreadable{Path: string(path), Error: err, Since: since})
+		}
+	}
+	for _, u := range w.Unreadable {
+		add(u.Path, u.Err, u.Since)
+	}
+	for _, d := range damaged {
+		add(d.Path, d.Err, d.Since)
+	}
+}
+
+// durability tells how far changes are durable on the mirrors.
+func (p *primaryPart) durability() operator.Durability {
+	d := operator.Durability{Settled: p.watcher.Settled()}
+	d.Observed = p.journal.Head().Sequence // after that: what was settled is in it
+	for _, c := range p.journal.Cursors() {
+		if d.Mirrors == 0 || c.Position.Sequence < d.Durable {
+			d.Durable = c.Position.Sequence
+		}
+		d.Mirrors++
+	}
+	return d
 }
 
 func describeJournal(log *journal.Log) *status.Journal {

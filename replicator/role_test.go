@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -303,14 +306,52 @@ func TestPrimaryThatNobodyAnswers(t *testing.T) {
 	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
 	mx1.stop()
 	mx2.stop()
+	boots, err := newNode(mx1.cfg, Options{Log: hclog.NewNullLogger(), Clock: systemClock{}})
+	c.must(err)
+	if d := boots.Status(); d.Role != status.Unconfirmed || d.State != status.Unknown {
+		t.Errorf("before anybody was asked its role is %s, its state %s: %s", d.Role, d.State, d.Detail)
+	}
+	c.must(boots.catalog.Close())
 	mx1.start()
 	mx1.until("alone", func(d status.Document) bool {
-		return d.Unasked != "" && d.Store.State == "watching" && len(d.Peers) == 1 && !d.Peers[0].Answers && d.Peers[0].Problem != ""
+		if d.Role == "primary" {
+			t.Errorf("it says that it is primary: %s: %s", d.State, d.Detail)
+		}
+		return d.State.ExitCode() == 3 && d.Unasked != "" && d.Store.State == "watching" && len(d.Peers) == 1 && !d.Peers[0].Answers && d.Peers[0].Problem != ""
 	})
 	mx2.start()
 	mx1.until("heard", func(d status.Document) bool {
-		return d.Unasked == "" && d.Peers[0].Answers && d.Peers[0].Role == "mirror"
+		return d.Role == "primary" && d.Unasked == "" && d.Peers[0].Answers && d.Peers[0].Role == "mirror"
 	})
+}
+
+// hurried is a clock on which one passes sooner that is waited for long.
+type hurried struct{ systemClock }
+
+func (hurried) After(d time.Duration) <-chan time.Time {
+	return time.After(min(d, 100*time.Millisecond))
+}
+
+// TestFencedSeesToIt: what was started after the hook ran is stopped by it, and
+// a hook that failed gets another chance.
+func TestFencedSeesToIt(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	mx1.stop()
+	mx2.promote()
+	mx1.clock = hurried{}
+	mx1.fail["demote before"] = errors.New("it does not stop")
+	mx1.start()
+	mx1.until("fenced", func(d status.Document) bool { return strings.Contains(d.Store.Detail, "it does not stop") })
+	mx1.mu.Lock()
+	delete(mx1.fail, "demote before")
+	before := len(mx1.hooks)
+	mx1.mu.Unlock()
+	mx1.until("demoted", func(d status.Document) bool { return d.Role == "fenced" && d.Store.Detail == "" })
+	mx1.until("demoted again", func(status.Document) bool { return len(mx1.ran()) >= before+4 })
+	if ran := mx1.ran(); ran[len(ran)-1] != "demote after mx2 2" && ran[len(ran)-1] != "demote before mx2 2" {
+		t.Errorf("the hooks that ran are %q", ran)
+	}
 }
 
 // TestPromotionInTheMidst: a mirror that was comparing when its primary died has

@@ -33,6 +33,7 @@ type vigil struct {
 	mu      sync.Mutex
 	clients map[string]*pairing.Client // by address; at most one for each peer, and one for node.peer
 	heard   map[string]heard           // by address
+	asking  string                     // a primary has not begun yet: the others are asked
 	unasked string                     // the node began as primary though nobody answered
 }
 
@@ -45,7 +46,22 @@ type heard struct {
 }
 
 func newVigil(n *node) *vigil {
-	return &vigil{n: n, clients: make(map[string]*pairing.Client), heard: make(map[string]heard)}
+	v := &vigil{n: n, clients: make(map[string]*pairing.Client), heard: make(map[string]heard)}
+	if n.st.Role == identity.Primary && len(v.addresses()) > 0 {
+		v.asking = "the other nodes are asked who is primary"
+	}
+	return v
+}
+
+// unconfirmed says why it is not known whether a node that was primary when it
+// ended still is; "" if it is known, or no other node is.
+func (v *vigil) unconfirmed() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.asking != "" {
+		return v.asking
+	}
+	return v.unasked
 }
 
 // close hangs up.
@@ -78,13 +94,17 @@ func (v *vigil) client(address string) (*pairing.Client, error) {
 // may answer, for the whole rest of the pair can be down: then the node goes on,
 // and says so.
 func (v *vigil) first(ctx context.Context) {
-	if v.n.state().Role != identity.Primary || len(v.addresses()) == 0 {
+	if v.asking == "" {
 		return
 	}
 	v.n.mu.Lock()
-	v.n.waiting = "the other nodes are asked who is primary"
+	v.n.waiting = v.asking
 	v.n.mu.Unlock()
-	if v.round(ctx) > 0 || ctx.Err() != nil {
+	answered := v.round(ctx)
+	v.mu.Lock()
+	v.asking = ""
+	v.mu.Unlock()
+	if answered > 0 || ctx.Err() != nil {
 		return
 	}
 	text := fmt.Sprintf("no other node answered when this one began as primary of epoch %d: whether another one was promoted is not known", v.n.state().Epoch)
@@ -126,6 +146,18 @@ func (v *vigil) round(ctx context.Context) int {
 	defer cancel()
 	addresses := v.addresses()
 	v.forget(addresses)
+	count := v.askAll(ctx, addresses)
+	if count > 0 {
+		v.mu.Lock()
+		v.unasked = ""
+		v.mu.Unlock()
+	}
+	return count
+}
+
+// askAll asks the nodes at some addresses at once, which makes all nodes known
+// to them that are known here, and returns how many answered.
+func (v *vigil) askAll(ctx context.Context, addresses []string) int {
 	answered := make([]bool, len(addresses))
 	var group errgroup.Group
 	for i, address := range addresses {
@@ -140,11 +172,6 @@ func (v *vigil) round(ctx context.Context) int {
 		if ok {
 			count++
 		}
-	}
-	if count > 0 {
-		v.mu.Lock()
-		v.unasked = ""
-		v.mu.Unlock()
 	}
 	return count
 }

@@ -28,7 +28,7 @@ type demoNode struct {
 func (n *demoNode) status(ctx context.Context) (status.Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	doc, _, err := n.client.Status(ctx)
+	doc, _, err := n.client.Status(ctx, false)
 	return doc, err
 }
 

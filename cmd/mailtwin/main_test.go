@@ -84,6 +84,19 @@ func (n node) Mailboxes(_ context.Context, under journal.Path, limit int) (statu
 	h := status.Holding{Name: string(under), Mailboxes: 2, Complete: 1, Messages: 1000, Bytes: 4096, Here: 999, HereSize: 2048}
 	return status.Mailboxes{Version: 1, Primary: n.id.Name(), Mirror: "mx2", Total: h, Users: []status.Holding{h}, UsersOmitted: uint64(limit)}, nil
 }
+
+// Durability is that of a primary whose state says whether its mirror has all.
+func (n node) Durability() (operator.Durability, error) {
+	d := operator.Durability{Durable: 3, Mirrors: 1, Observed: 3, Settled: true}
+	switch n.state {
+	case status.Behind:
+		d.Observed = 5
+	case status.Alone:
+		d.Durable, d.Mirrors = 0, 0
+	}
+	return d, nil
+}
+
 func (n node) Invite(d time.Duration) (string, time.Time, error) {
 	return n.id.Invite(d)
 }
@@ -262,6 +275,31 @@ func TestReadyWaitsForMailboxes(t *testing.T) {
 	} {
 		if out := s.run(c.code, append([]string{"ready"}, c.args...)...); out != "" || !strings.Contains(s.err.String(), c.says) {
 			t.Errorf("%q: printed %q and %q", c.args, out, &s.err)
+		}
+	}
+}
+
+func TestWaitWaitsForEveryMirror(t *testing.T) {
+	for state, says := range map[status.State]string{
+		status.InSync: "",
+		status.Behind: "not durable on every mirror yet: change 3 of 5 is",
+		status.Alone:  "there is no mirror",
+	} {
+		s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
+		dir := filepath.Join(s.dir, "state")
+		s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
+		id, err := identity.Load(dir, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.run(1, "wait") // nobody answers
+		s.serve(node{id, state}, dir)
+		code, timeout := 0, "1m"
+		if says != "" {
+			code, timeout = 1, "3s"
+		}
+		if out := s.run(code, "wait", "--timeout", timeout); out != "" || !strings.Contains(s.err.String(), says) {
+			t.Errorf("%s: printed %q and %q", state, out, &s.err)
 		}
 	}
 }

@@ -22,13 +22,16 @@ const (
 )
 
 func (p *program) statusCommand() *cobra.Command {
-	var asJSON, watch, mailboxes bool
+	var asJSON, watch, mailboxes, all bool
 	var under string
 	var limit int
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Tell how the node is, and what would be lost now",
 		Long: "Tells how the node is and what would be lost if the mirror were promoted now.\n\n" +
+			"The role is primary, mirror or fenced; or unconfirmed: the node was primary when it\n" +
+			"ended, and no other node has agreed since that it still is. Then, and while it is\n" +
+			"fenced or sealed, no mail server should be started.\n\n" +
 			"While a first sync goes on it says how much is done, how fast it goes, and when it\n" +
 			"will be done at the rate of the last five minutes; with --watch on a terminal as a\n" +
 			"bar too.\n\n" +
@@ -46,10 +49,11 @@ func (p *program) statusCommand() *cobra.Command {
 			if watch {
 				return p.watchStatus(c.Context(), client, asJSON)
 			}
-			return p.status(c.Context(), client, asJSON)
+			return p.status(c.Context(), client, asJSON, all || asJSON)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
+	c.Flags().BoolVar(&all, "unreadable", false, "list all files that cannot be read, not only the first; --json does so by itself")
 	c.Flags().BoolVar(&watch, "watch", false, "go on telling, after each change, until interrupted")
 	c.Flags().BoolVar(&mailboxes, "mailboxes", false, "tell how far the mirror has each domain, user and mailbox, the least complete first")
 	c.Flags().StringVar(&under, "under", "", "with --mailboxes: only those in this `directory` of the store")
@@ -67,10 +71,10 @@ func (p *program) daemon() (*operator.Client, error) {
 	return operator.Dial(c.StateDir)
 }
 
-func (p *program) status(ctx context.Context, client *operator.Client, asJSON bool) error {
+func (p *program) status(ctx context.Context, client *operator.Client, asJSON, all bool) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	doc, raw, err := client.Status(ctx)
+	doc, raw, err := client.Status(ctx, all)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/mailtwin/mailtwin/integration/pair"
 	"github.com/mailtwin/mailtwin/integration/tree"
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/operator"
 )
 
 // messageSize is that of the messages whose latency is measured.
@@ -113,14 +115,23 @@ func followPair(ctx context.Context, p *pair.Pair) (follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := status.Journal.Sequence
+	base := journal.Sequence(status.Journal.Sequence)
+	client, err := operator.Dial(p.Primary.State)
+	if err != nil {
+		return nil, err
+	}
 	return func(ctx context.Context, durable func(int)) error {
-		return p.Primary.Watch(ctx, func(s pair.Status) bool {
-			if len(s.Mirrors) == 1 && s.Mirrors[0].AckedSequence >= base {
-				durable(int(s.Mirrors[0].AckedSequence - base))
+		defer client.Close()
+		err := client.FollowDurable(ctx, func(d operator.Durability) error {
+			if d.Mirrors == 1 && d.Durable >= base {
+				durable(int(d.Durable - base))
 			}
-			return true
+			return nil
 		})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was stopped
+		}
+		return err
 	}, nil
 }
 

@@ -13,6 +13,7 @@ type Status struct {
 	Role    string
 	Epoch   uint64
 	State   string
+	Unasked string
 	Journal struct{ Sequence uint64 }
 	Store   struct {
 		State string

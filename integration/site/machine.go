@@ -183,17 +183,17 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if err := m.Node.WaitUntilAnswers(ctx); err != nil {
 		return err
 	}
-	// A primary asks its peers first whether it still is one, and has no store
-	// until then.
+	// A primary asks its peers first whether it still is one. Where nobody answers,
+	// whoever switched the host on knows that it is.
 	var status pair.Status
 	if err := WaitFor(ctx, m.Name+" knows its role", func() bool {
 		var err error
 		status, err = m.Node.Status(ctx)
-		return err == nil && (status.Role != "primary" || status.Store.State != "missing")
+		return err == nil && (status.Role != "unconfirmed" || status.Store.State != "missing")
 	}); err != nil {
 		return err
 	}
-	if status.Role != "primary" {
+	if status.Role != "primary" && status.Role != "unconfirmed" {
 		return nil
 	}
 	return m.StartMail(ctx)

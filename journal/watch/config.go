@@ -70,7 +70,8 @@ type Timing struct {
 	Poll             time.Duration // between two scans while polling. Default 2 s
 	Rescan           time.Duration // between two scans while watching. Default 15 min; negative: never
 	Sync             time.Duration // between two syncs of the catalog. Default 10 s
-	Unreadable       time.Duration // between two attempts at what cannot be read. Default 30 s
+	Unreadable       time.Duration // between the first two attempts at what cannot be read. Default 30 s
+	UnreadableLast   time.Duration // the longest time between two of them. Default 15 min
 	JournalRetry     time.Duration // after a failed append. Default 1 s
 }
 
@@ -114,6 +115,7 @@ func (c *Config) setDefaults() error {
 		{&t.Rescan, 15 * time.Minute},
 		{&t.Sync, 10 * time.Second},
 		{&t.Unreadable, 30 * time.Second},
+		{&t.UnreadableLast, 15 * time.Minute},
 		{&t.JournalRetry, time.Second},
 	} {
 		if *d.value == 0 {

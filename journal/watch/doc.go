@@ -69,6 +69,13 @@
 // Everything else looks like a mount that came or went: nothing below the
 // directory is journaled until it is as before, or Watcher.Accept was called.
 //
+// # What cannot be read
+//
+// A name that cannot be looked at or read is tried again, at first after
+// Timing.Unreadable and ever more seldom up to Timing.UnreadableLast. It is as
+// the catalog says until then: nothing is journaled of it. Watcher.Unseen tells
+// where the catalog may lack names for that.
+//
 // # Settling
 //
 // A directory that had hints is listed in full when it has been quiet for

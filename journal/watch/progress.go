@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -22,12 +21,7 @@ func (w *Watcher) publish() {
 	s.Snapshots = w.snapshots.active + len(w.taken)
 	s.LargeSnapshots = len(w.large)
 	s.DirectoriesListed, s.FilesOpened = w.listed, w.opened
-	s.UnreadableCount = len(w.broken) + w.brokenMore
-	s.Unreadable = s.Unreadable[:0:0]
-	for _, u := range w.broken {
-		s.Unreadable = append(s.Unreadable, u)
-	}
-	slices.SortFunc(s.Unreadable, func(a, b Unreadable) int { return strings.Compare(string(a.Path), string(b.Path)) })
+	s.Unreadable, s.UnreadableCount = w.broken.list(w.agenda.count[reasonUnreadable] + w.agenda.count[reasonUnlisted])
 	s.Doubtful = s.Doubtful[:0:0]
 	for p := range w.doubts.dirs {
 		s.Doubtful = append(s.Doubtful, p)
@@ -164,19 +158,15 @@ func (w *Watcher) unreadable(p journal.Path, err error) {
 func (w *Watcher) unlisted(p journal.Path, err error) { w.cannotRead(p, reasonUnlisted, err) }
 
 func (w *Watcher) cannotRead(p journal.Path, why reason, err error) {
-	w.later(p, why, w.cfg.Timing.Unreadable, w.cfg.Timing.Unreadable)
+	w.later(p, why, w.cfg.Timing.Unreadable, w.cfg.Timing.UnreadableLast)
 	if errors.Is(err, context.Canceled) {
 		return // the watcher ends; nothing is wrong with the file
 	}
-	if _, ok := w.broken[p]; !ok {
-		if len(w.broken) >= maxUnreadable {
-			w.brokenMore = max(0, w.agenda.count[reasonUnreadable]+w.agenda.count[reasonUnlisted]-len(w.broken))
-			return
-		}
-		w.cfg.Log.Warn("unreadable", "path", string(p), "error", err)
+	if !w.broken.add(Unreadable{Path: p, Err: err.Error(), Since: w.cfg.Clock.Now()}) {
+		return
 	}
-	w.broken[p] = Unreadable{Path: p, Err: err.Error(), Since: w.cfg.Clock.Now()}
+	w.cfg.Log.Warn("unreadable", "path", string(p), "error", err)
 }
 
-// readable says that something can be read.
-func (w *Watcher) readable(p journal.Path) { delete(w.broken, p) }
+// readable says that something can be read, or is not there any more.
+func (w *Watcher) readable(p journal.Path) { w.broken.remove(p) }

@@ -116,6 +116,13 @@ func (w *Watcher) pauseFor(ctx context.Context, d time.Duration, changed <-chan 
 	return nil
 }
 
+// Settled reports whether everything that was noticed so far is journaled, as far
+// as it can be read, and the observer waits for more. What has just happened may
+// not be noticed yet. It may be called at any time from any goroutine.
+func (w *Watcher) Settled() bool {
+	return w.unquiet(0) == "" && w.Status().Phase == PhaseWatching
+}
+
 // unquiet says why not everything is journaled that happened before a scan; it
 // is empty if everything is. What is dirty is asked for first: names are taken
 // from there by an observer that is not idle any more.

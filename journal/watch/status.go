@@ -32,8 +32,8 @@ const (
 // Unreadable is something that could not be read.
 type Unreadable struct {
 	Path  journal.Path
-	Err   string
-	Since time.Time
+	Err   string    // of the last attempt
+	Since time.Time // of the first attempt that failed
 }
 
 // Status is the state of a Watcher at one moment.
@@ -57,7 +57,9 @@ type Status struct {
 	// were replaced in a way that looks like a mount which came or went.
 	Doubtful []journal.Path
 
-	Unreadable      []Unreadable // the first of those that cannot be read
+	// Unreadable are those that cannot be read, by path, no more than 1,024 of
+	// them; UnreadableCount is how many there are. It must not be changed.
+	Unreadable      []Unreadable
 	UnreadableCount int
 
 	LastOverflow time.Time // when hints were last lost; zero: never
@@ -85,9 +87,6 @@ type Status struct {
 	Cycles            uint64
 }
 
-// maxUnreadable bounds the list of a status, not the count.
-const maxUnreadable = 64
-
 // board is the status that everyone may read and only the observer writes.
 type board struct {
 	mu      sync.Mutex
@@ -111,7 +110,6 @@ func (b *board) read() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.status
-	s.Unreadable = append([]Unreadable(nil), s.Unreadable...)
 	s.Doubtful = append([]journal.Path(nil), s.Doubtful...)
 	return s
 }

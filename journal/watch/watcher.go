@@ -62,8 +62,7 @@ type Watcher struct {
 	doubts     doubts
 	healthDue  time.Duration
 
-	broken     map[journal.Path]Unreadable
-	brokenMore int
+	broken broken
 
 	pollDue, syncDue time.Duration
 	unsynced         int
@@ -92,7 +91,7 @@ func New(cfg Config) (*Watcher, error) {
 		resting: make(map[journal.Path]time.Duration),
 		watched: make(map[uint64]struct{}),
 		doubts:  doubts{dirs: make(map[journal.Path]string), heirs: make(map[journal.Path]struct{})},
-		broken:  make(map[journal.Path]Unreadable),
+		broken:  newBroken(),
 		large:   make(map[journal.Path]struct{}),
 	}
 	w.background = newBackground(w.dirty)
@@ -401,12 +400,26 @@ func (w *Watcher) suspended() error {
 	}
 	w.status.Suspended, w.suspension = "", ""
 	w.agenda = newAgenda(w.cfg.Limits.Names) // what was seen then does not count
+	broken, _ := w.broken.list(0)
+	for _, u := range broken {
+		w.dirty.name(u.Path)
+	}
 	for _, s := range w.taken {
 		w.snapshots.touch(s.dir, w.now())
 	}
 	w.taken = nil
 	w.dirty.everything("the store came back")
 	return nil
+}
+
+// Unseen reports whether there may be names in dir that the catalog lacks,
+// because something there cannot be looked at: then what is not in the catalog
+// is not known to be absent. observed is the catalog's Item.Observed of dir. It
+// may be called by anyone.
+func (w *Watcher) Unseen(dir journal.Path, observed int64) bool {
+	// The first scan after a start has yet to find what cannot be read.
+	unscanned := w.board.read().LastScanEnded.IsZero()
+	return unscanned && observed == 0 || w.broken.in(dir)
 }
 
 // unwatched says that changes in a directory are not hinted.

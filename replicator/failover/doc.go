@@ -25,7 +25,8 @@
 //	raise           the role is primary, durably: the point of no return
 //	open            the primary's part begins
 //	promote-after   the promote hook starts the mail server
-//	crown           the peers are told that answer; the others later
+//	crown           the peers are told that answer; the others later. What was begun
+//	                is finished with this
 //
 // Nobody waits for the dead twice. A peer that did not answer when the plan was
 // made is not asked again by a run that begins within seconds of it, and waited
@@ -43,8 +44,8 @@
 // higher epoch still. A journal that was made before a crash is replaced.
 //
 // From raise on nothing is undone. A crash leaves a primary whose mail server
-// was not started; it knows that its promotion is unfinished, and the same
-// command finishes it. A former primary that was not told asks before it
+// may not have been started; it knows that its promotion is unfinished, and the
+// same command finishes it. A former primary that was not told asks before it
 // serves.
 //
 // For tests alone, the environment of a daemon can have it crash there:

@@ -158,6 +158,7 @@ type run struct {
 	tried   bool // a seal was asked for: the primary may be sealed for us
 	stopped bool // following was stopped
 	raising bool // the state may be that of a primary
+	serves  bool // the mail server was started
 	step    Step
 	result  Result
 }

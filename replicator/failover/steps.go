@@ -329,15 +329,13 @@ func (r *run) promoteAfter(ctx context.Context) error {
 	if err := r.cfg.Hooks.Run(ctx, r.call(HookPromote, PhaseAfter), r.note); err != nil {
 		return err
 	}
-	if err := r.cfg.Own.SetUnfinished(0, false); err != nil {
-		return fmt.Errorf("note that it is finished: %w", err)
-	}
+	r.serves = true
 	return nil
 }
 
-// crown tells the peers. The node serves already: who did not answer is not
-// waited for, and is told later, by the node that asks now and then how all are,
-// or learns it when it asks itself.
+// crown tells the peers, and is the last thing to be done. The node serves
+// already: who did not answer is not waited for, and is told later, by the node
+// that asks now and then how all are, or learns it when it asks itself.
 func (r *run) crown(ctx context.Context) error {
 	for _, p := range r.cfg.Peers() {
 		if !r.plan.answered(p.Name) {
@@ -347,6 +345,12 @@ func (r *run) crown(ctx context.Context) error {
 		if err := r.crownOne(ctx, &p); err != nil {
 			r.warn("%s was not told (%v): it is told later", p.Name, err)
 		}
+	}
+	if !r.serves {
+		return nil
+	}
+	if err := r.cfg.Own.SetUnfinished(0, false); err != nil {
+		return fmt.Errorf("note that it is finished: %w", err)
 	}
 	return nil
 }

@@ -18,7 +18,8 @@
 // means that what is asked for is so now; any other stops what it was run for,
 // unless the operator forces it. A hook may be run again at any time, after a
 // crash or because the operator repeats the command, so it is idempotent: it
-// brings about a state and does not mind when that is there already.
+// brings about a state and does not mind when that is there already. A node that
+// is fenced runs demote each minute.
 //
 // `promote before` changes nothing: it tests whether this node could take over
 // (the settings of the mail server, a route, a key), and a dry run of the

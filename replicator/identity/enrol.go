@@ -69,16 +69,34 @@ func Enrol(ctx context.Context, e Enrolment, now func() time.Time) (id *Identity
 		return nil, "", err
 	}
 	if primary = answer.GetPeerName(); config.CheckName(primary) == nil {
-		peers, err := OpenPeers(e.StateDir)
-		if err == nil {
-			err = peers.Set(Peer{primary, e.Address})
-		}
-		if err != nil {
+		if err := acquaint(e, primary, answer.GetPeers()); err != nil {
 			return nil, "", err
 		}
 	}
 	id, err = Load(e.StateDir, now)
 	return id, primary, err
+}
+
+// acquaint remembers the primary, and the others of whom it told: when it dies a
+// moment later, nobody else can tell.
+func acquaint(e Enrolment, primary string, others []*mailtwinv1.EnrolledPeer) error {
+	peers, err := OpenPeers(e.StateDir)
+	if err != nil {
+		return err
+	}
+	if err := peers.Set(Peer{primary, e.Address}); err != nil {
+		return err
+	}
+	for _, p := range others[:min(len(others), MaxPeers-1)] {
+		peer := Peer{p.GetName(), p.GetAddress()}
+		if peer.check() != nil || peer.Name == e.Name {
+			continue // hearsay is no reason to refuse the rest
+		}
+		if err := peers.Meet(peer); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dialPinned connects to a node of the pair whose authority has that

@@ -34,16 +34,17 @@ var ErrEnrolment = errors.New("the primary could not enrol this node")
 type EnrolmentServer struct {
 	mailtwinv1.UnimplementedEnrolmentServiceServer
 	id       *Identity
-	enrolled func(Peer)
+	enrolled func(context.Context, Peer) []Peer
 }
 
 // NewEnrolmentServer returns a server for the pair of id, which should be able
 // to invite. enrolled is told of each node that was given a certificate, with
 // the address where it can be dialled by what it says (not verified; may be
-// empty, see Reachable). It may be nil.
-func NewEnrolmentServer(id *Identity, enrolled func(Peer)) *EnrolmentServer {
+// empty, see Reachable), before that node has its answer, and returns the other
+// nodes of the pair, which it is told. It may be nil.
+func NewEnrolmentServer(id *Identity, enrolled func(context.Context, Peer) []Peer) *EnrolmentServer {
 	if enrolled == nil {
-		enrolled = func(Peer) {}
+		enrolled = func(context.Context, Peer) []Peer { return nil }
 	}
 	return &EnrolmentServer{id: id, enrolled: enrolled}
 }
@@ -71,13 +72,18 @@ func (s *EnrolmentServer) Enrol(ctx context.Context, r *mailtwinv1.EnrolRequest)
 	if p, ok := peer.FromContext(ctx); ok {
 		from = p.Addr
 	}
-	s.enrolled(Peer{r.GetName(), Reachable(r.GetListen(), from)})
-	return &mailtwinv1.EnrolResponse{
+	out := &mailtwinv1.EnrolResponse{
 		Certificate: leaf.Raw,
 		Authority:   s.id.authority.Raw,
 		Pair:        s.id.pair,
 		PeerName:    s.id.name,
-	}, nil
+	}
+	for _, p := range s.enrolled(ctx, Peer{r.GetName(), Reachable(r.GetListen(), from)}) {
+		if p.Name != r.GetName() {
+			out.Peers = append(out.Peers, &mailtwinv1.EnrolledPeer{Name: p.Name, Address: p.Address})
+		}
+	}
+	return out, nil
 }
 
 // check looks at all of a request but its token and returns the key that is to

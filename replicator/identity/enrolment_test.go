@@ -59,10 +59,11 @@ func serve(t *testing.T, id *Identity) *primary {
 		}
 	})))
 	mailtwinv1.RegisterReplicationServiceServer(server, p)
-	NewEnrolmentServer(id, func(peer Peer) {
+	NewEnrolmentServer(id, func(_ context.Context, peer Peer) []Peer {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.enrolled = append(p.enrolled, peer.Name+" "+peer.Address)
+		return []Peer{{"mx9", "mx9:7420"}, {"no name", "mx8:7420"}, peer}
 	}).Register(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
@@ -116,7 +117,7 @@ func TestANodeJoinsAndIsKnown(t *testing.T) {
 	if !slices.Equal(p.enrolled, []string{"mx2 127.0.0.1:7420"}) {
 		t.Errorf("enrolled %q", p.enrolled)
 	}
-	if peers, err := OpenPeers(dir); err != nil || peers.Address("mx1") != p.address {
+	if peers, err := OpenPeers(dir); err != nil || peers.Address("mx1") != p.address || peers.Address("mx9") != "mx9:7420" || len(peers.All()) != 2 {
 		t.Errorf("the mirror knows %v, %v", peers, err)
 	}
 	if err := p.replicate(t, id, nil); err.Error() != "EOF" {

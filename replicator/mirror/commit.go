@@ -28,7 +28,7 @@ const (
 )
 
 // missingRetry is how long the mirror waits before it asks again for contents
-// that the primary could not read.
+// that the primary could not read; see resync.retryMissing.
 const missingRetry = time.Minute
 
 // againDelay is how long it waits after an answer that brought no content: the
@@ -131,7 +131,7 @@ func (k *committer) run(ctx context.Context) error {
 			k.silent = ctx.Err()
 			return k.finish()
 		case <-retry.C:
-			k.resync.askMissing()
+			k.resync.retryMissing()
 		case <-again.C:
 			k.resync.askAgain()
 		case s := <-k.c.steps:

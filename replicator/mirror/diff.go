@@ -30,6 +30,7 @@ type task struct {
 	passes    int   // how often that was so
 	alone     bool  // of the directories in it, only those of messages are compared
 	since     int64 // not 0: only files that are not older are asked for
+	partial   bool  // what is not listed may be there all the same
 	listing
 }
 
@@ -54,6 +55,7 @@ func (r *resync) takeListing(l *wire.Listing) error {
 	if err := checkListing(l, t.from); err != nil {
 		return err
 	}
+	t.partial = t.partial || l.Partial
 	if l.Outcome == wire.OK {
 		d := &differ{resync: r, t: t}
 		if err := r.k.m.cfg.Catalog.View(func(tx *catalog.Tx) error {
@@ -81,6 +83,10 @@ func (r *resync) takeListing(l *wire.Listing) error {
 // compared ends a task.
 func (r *resync) compared(t *task) error {
 	r.asked = r.asked[1:]
+	if t.partial {
+		clear(t.removals)
+	}
+	t.partial = false
 	r.progress.ChangesDone += uint64(len(t.removals))
 	for _, p := range slices.Sorted(maps.Keys(t.removals)) {
 		if err := r.k.add(removal(p)); err != nil {
@@ -235,7 +241,9 @@ func (d *differ) removed(p journal.Path) {
 		return
 	}
 	if len(d.t.removals) >= maxKept {
-		d.add(removal(p))
+		if !d.t.partial {
+			d.add(removal(p))
+		}
 		return
 	}
 	if d.t.removals == nil {

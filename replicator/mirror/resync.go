@@ -30,13 +30,21 @@ const (
 	missingPage = 256
 )
 
+// maxRest bounds the ticks of missingRetry between two rounds that bring nothing.
+const maxRest = 15
+
 // maxPatience bounds the ticks of againDelay between two attempts to get what
 // is owed.
 const maxPatience = 255
 
 // resyncPause is the least time between two comparisons of the whole store,
-// if the one before did not make the digests equal.
-const resyncPause = 10 * time.Second
+// if the one before did not make the digests equal. It doubles with each that
+// does not, up to maxPauseShift times: where the primary cannot read a
+// directory, nothing makes them equal.
+const (
+	resyncPause   = 10 * time.Second
+	maxPauseShift = 5
+)
 
 // want is a content to ask for.
 type want struct {
@@ -72,8 +80,11 @@ type resync struct {
 	asking   map[journal.Path]struct{} // paths of queue, held, inFlight, and of answers that are not committed
 	links    map[uint64]*want          // those of them that are hard links
 	round    round
-	patience int // ticks of againDelay until what is owed is asked for again
-	waited   int // ticks so far
+	rest     int    // ticks of missingRetry until missing files are asked for again
+	rested   int    // ticks so far
+	lacked   uint64 // files that were missing at the last round
+	patience int    // ticks of againDelay until what is owed is asked for again
+	waited   int    // ticks so far
 	transfer uint64
 	progress Progress
 	mark     *wire.Mark // the last one, if it was not looked at yet
@@ -171,6 +182,20 @@ func (r *resync) askMissing() {
 	if !r.round.running {
 		r.round = round{running: true}
 	}
+}
+
+// retryMissing begins a round after a while that grows as long as none of them
+// brings a content: an array that cannot read a file is slow to say so.
+func (r *resync) retryMissing() {
+	missing := r.k.m.Status().Totals.Missing
+	if missing == 0 || missing < r.lacked {
+		r.rest, r.rested = 0, 0
+	}
+	if r.rested++; r.rested <= r.rest {
+		return
+	}
+	r.rested, r.rest, r.lacked = 0, min(2*r.rest+1, maxRest), missing
+	r.askMissing()
 }
 
 // askAgain asks for what is owed and was not to be had, after a while that
@@ -382,7 +407,7 @@ func (r *resync) checkMark() error {
 		return nil
 	}
 	r.k.m.update(func(s *Status) { s.Proven = false })
-	if r.failures > 0 && now.Sub(r.ended) < resyncPause {
+	if pause := resyncPause << min(max(r.failures-1, 0), maxPauseShift); r.failures > 0 && now.Sub(r.ended) < pause {
 		r.mark = mark // later
 		return nil
 	}

@@ -23,6 +23,9 @@ import (
 // ErrNotRunning says that no daemon answers on the socket.
 var ErrNotRunning = errors.New("the daemon does not answer")
 
+// maxDocument bounds a status, whose names may need six bytes for each of theirs.
+const maxDocument = 32 << 20
+
 // Client asks a daemon.
 type Client struct {
 	conn *grpc.ClientConn
@@ -33,7 +36,8 @@ type Client struct {
 // runs is found out by the first call.
 func Dial(stateDir string) (*Client, error) {
 	path := filepath.Join(stateDir, socketName)
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxDocument)))
 	if err != nil {
 		return nil, fmt.Errorf("the daemon's socket %q: %w", path, err)
 	}
@@ -48,11 +52,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Status returns the status, and the document as it came.
-func (c *Client) Status(ctx context.Context) (status.Document, []byte, error) {
+// Status returns the status, and the document as it came. With all set it lists
+// all names that it knows of something, not only the first.
+func (c *Client) Status(ctx context.Context, all bool) (status.Document, []byte, error) {
 	var doc status.Document
 	var raw []byte
-	err := c.follow(ctx, &pb.StatusRequest{}, func(b []byte) error {
+	err := c.follow(ctx, &pb.StatusRequest{Unreadable: all}, func(b []byte) error {
 		raw = b
 		return json.Unmarshal(b, &doc)
 	})

@@ -38,6 +38,9 @@ type Node interface {
 	Journal() (*journal.Log, error)
 	// Invite makes a one-time token for a new mirror.
 	Invite(validFor time.Duration) (token string, expires time.Time, err error)
+	// Durability tells how far changes are durable; an error says that this node
+	// is no primary.
+	Durability() (Durability, error)
 	// Pace changes the pace and tells what it is then.
 	Pace(change PaceChange) (status.Pace, error)
 	// Mailboxes tells how far the mirror has the mailboxes in a directory, and
@@ -134,6 +137,9 @@ func (s *Server) Status(r *pb.StatusRequest, stream pb.OperatorService_StatusSer
 	for {
 		changed := s.Next()
 		doc := s.node.Status()
+		if !r.GetUnreadable() {
+			doc.Shorten()
+		}
 		b, err := json.Marshal(doc)
 		if err != nil {
 			return fmt.Errorf("write the status: %w", err)

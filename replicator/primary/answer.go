@@ -24,6 +24,9 @@ const (
 	// prefetchSize is the largest file that is read ahead as a whole; larger
 	// ones are read while they are sent.
 	prefetchSize = 1 << 20
+	// evacuationTries is how often an array that is about to be lost is asked for
+	// a file: the mirror asks a second time when it has all that can be had.
+	evacuationTries = 2
 	// maxPage is the bytes of a listing after which another page begins.
 	maxPage = 256 << 10
 )
@@ -91,6 +94,8 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 		a.have = have
 	case a.item.Missing:
 		a.err = errNeverCame
+	case s.cfg.Evacuating() && s.damaged.tries(req.fetch.Path) >= evacuationTries:
+		a.err = errGivenUp
 	case facts.Size <= prefetchSize || have.Known() && !facts.Content.Known():
 		a.err = s.readAhead(ctx, a)
 	}
@@ -268,7 +273,7 @@ func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.L
 		l.Outcome = wire.Same
 		return l, nil
 	}
-	l.Facts = item.Facts
+	l.Facts, l.Partial = item.Facts, s.cfg.Unseen(c.Path, item.Observed)
 	size := 0
 	err = t.List(c.Path, from, func(name string, it catalog.Item) error {
 		if len(l.Items) == wire.MaxListingItems || size >= maxPage {

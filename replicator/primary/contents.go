@@ -166,7 +166,7 @@ func (s *sender) transfer(number uint64, src *source,
 // read.
 func (s *sender) failed(p journal.Path, err error) wire.Outcome {
 	switch {
-	case errors.Is(err, errNeverCame):
+	case errors.Is(err, errNeverCame), errors.Is(err, errGivenUp):
 		return wire.Unreadable
 	case errors.Is(err, errGone):
 		s.server.damaged.remove(p)
@@ -174,7 +174,7 @@ func (s *sender) failed(p journal.Path, err error) wire.Outcome {
 	case errors.Is(err, errChanged):
 		return wire.Changed
 	}
-	s.server.damaged.add(p, err.Error())
+	s.server.damaged.add(p, err.Error(), s.server.cfg.Now())
 	return wire.Unreadable
 }
 

@@ -1,31 +1,55 @@
 package primary
 
 import (
-	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 )
 
 // maxDamaged bounds the files that are listed; what is beyond it is not
 // counted either.
-const maxDamaged = 1000
+const maxDamaged = 4096
+
+// Damage is a file whose content could not be read when it was to be sent, or
+// is not what it was.
+type Damage struct {
+	Path  journal.Path
+	Err   string    // of the last attempt
+	Since time.Time // of the first attempt that failed
+	tries int
+}
 
 // damageList names the files that could not be read when they were to be
 // sent. A file leaves it when it was read at last, or has gone from its name.
 type damageList struct {
 	mu    sync.Mutex
-	paths map[journal.Path]string
+	paths map[journal.Path]Damage
 }
 
-func (d *damageList) add(p journal.Path, why string) {
+func (d *damageList) add(p journal.Path, why string, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, known := d.paths[p]; known || len(d.paths) < maxDamaged {
-		d.paths[p] = why
+	was, known := d.paths[p]
+	switch {
+	case !known && len(d.paths) >= maxDamaged:
+		return
+	case !known:
+		was.Path, was.Since = p, now
 	}
+	was.Err = why
+	was.tries++
+	d.paths[p] = was
+}
+
+// tries returns how often a file could not be read.
+func (d *damageList) tries(p journal.Path) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.paths[p].tries
 }
 
 func (d *damageList) remove(p journal.Path) {
@@ -47,16 +71,20 @@ func (d *damageList) journaled(e *journal.Entry) {
 	default:
 		return
 	}
-	maps.DeleteFunc(d.paths, func(p journal.Path, _ string) bool { return p.Within(gone) })
+	maps.DeleteFunc(d.paths, func(p journal.Path, _ Damage) bool { return p.Within(gone) })
 }
 
-func (d *damageList) list(limit int) ([]string, int) {
+func (d *damageList) len() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := make([]string, 0, len(d.paths))
-	for p, why := range d.paths {
-		out = append(out, fmt.Sprintf("%q: %s", string(p), why))
-	}
-	slices.Sort(out)
-	return out[:min(limit, len(out))], len(out)
+	return len(d.paths)
+}
+
+// list returns the files by path.
+func (d *damageList) list() []Damage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.SortedFunc(maps.Values(d.paths), func(a, b Damage) int {
+		return strings.Compare(string(a.Path), string(b.Path))
+	})
 }

@@ -22,5 +22,7 @@
 // say otherwise.
 //
 // Contents are read when they are sent. What cannot be read then has an
-// outcome of its own (gone, changed, unreadable), and never stops the stream.
+// outcome of its own (gone, changed, unreadable), and never stops the stream. Where
+// the observer could not look at all names of a directory its listing is partial,
+// so that the mirror does not take for removed what nobody could see.
 package primary

@@ -69,6 +69,7 @@ func (s *sender) tell(mark *wire.Mark) error {
 		Head: head, Lag: age, LagBytes: uint64(bytes), Now: cfg.Now(),
 		State: store.State, Detail: store.Detail,
 		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Heard: heard, Mark: mark,
+		Unreadable: uint64(store.Unreadable + s.server.damaged.len()),
 	}))
 }
 

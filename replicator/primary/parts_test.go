@@ -73,23 +73,25 @@ func TestLedgerThins(t *testing.T) {
 }
 
 func TestDamageList(t *testing.T) {
-	d := damageList{paths: make(map[journal.Path]string)}
+	d := damageList{paths: make(map[journal.Path]Damage)}
+	first := time.Unix(1_700_000_000, 0)
 	for i := range maxDamaged + 10 {
-		d.add(journal.Path(fmt.Sprintf("u/%04d", i)), "EIO")
+		d.add(journal.Path(fmt.Sprintf("u/%04d", i)), "EIO", first)
 	}
-	d.add("u/0000", "worse")
-	if list, n := d.list(1); n != maxDamaged || len(list) != 1 || list[0] != `"u/0000": worse` {
-		t.Errorf("%d: %v", n, list)
+	d.add("u/0000", "worse", first.Add(time.Hour))
+	want := Damage{Path: "u/0000", Err: "worse", Since: first, tries: 2}
+	if list := d.list(); len(list) != maxDamaged || list[0] != want || d.tries("u/0000") != 2 || d.tries("u/none") != 0 {
+		t.Errorf("%d: %v", len(list), list[:1])
 	}
 	d.journaled(&journal.Entry{Kind: journal.KindPut, Path: "u/0001"})
 	d.journaled(&journal.Entry{Kind: journal.KindRemove, Path: "u/0001"})
 	d.journaled(&journal.Entry{Kind: journal.KindMove, Path: "v", From: "u/0002"})
 	d.remove("u/0003")
-	if _, n := d.list(0); n != maxDamaged-3 {
+	if n := d.len(); n != maxDamaged-3 {
 		t.Errorf("%d are left", n)
 	}
 	d.journaled(&journal.Entry{Kind: journal.KindMoveDir, Path: "w", From: "u"})
-	if _, n := d.list(0); n != 0 {
+	if n := d.len(); n != 0 {
 		t.Errorf("%d are left of a folder that was renamed", n)
 	}
 }
@@ -178,6 +180,47 @@ func TestReading(t *testing.T) {
 				t.Errorf("the error is %v, not %v", err, c.want)
 			}
 		})
+	}
+}
+
+// TestEvacuation: an array that is about to be lost is asked twice for what it
+// cannot read, and no more.
+func TestEvacuation(t *testing.T) {
+	p := newStore(t)
+	data := []byte("the content of a message\n")
+	p.unread("d/m", data)
+	evacuating := true
+	p.server.cfg.Evacuating = func() bool { return evacuating }
+	ask := func() error {
+		return p.server.prepare(t.Context(), request{fetch: &wire.FetchItem{Path: "d/m"}}).err
+	}
+	for range evacuationTries {
+		if err := ask(); err != nil {
+			t.Errorf("not read: %v", err)
+		}
+		p.server.damaged.add("d/m", "input/output error", time.Now())
+	}
+	if err := ask(); !errors.Is(err, errGivenUp) {
+		t.Errorf("the error is %v", err)
+	}
+	if evacuating = false; ask() != nil {
+		t.Error("not read when the array is well")
+	}
+}
+
+// TestPartialPages: a page says whether there may be names that it lacks.
+func TestPartialPages(t *testing.T) {
+	p := newStore(t)
+	p.unread("d/m", []byte("a"))
+	p.server.cfg.Unseen = func(dir journal.Path, observed int64) bool { return dir == "d" && observed == 0 }
+	for dir, want := range map[journal.Path]bool{"d": true, journal.Root: false} {
+		p.must(p.catalog.View(func(tx *catalog.Tx) error {
+			page, err := p.server.pageOf(tx, &wire.CompareItem{Path: dir}, "")
+			if page.Partial != want || len(page.Items) != 1 {
+				t.Errorf("%q: %+v", dir, page)
+			}
+			return err
+		}))
 	}
 }
 

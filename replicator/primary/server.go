@@ -32,6 +32,8 @@ type StoreState struct {
 	State    string
 	Detail   string
 	Complete bool
+	// Unreadable is how many names of it cannot be looked at.
+	Unreadable int
 }
 
 // Config is what a Server is made of. All fields but Pace and Order must be set.
@@ -58,6 +60,12 @@ type Config struct {
 	Order Order
 	// Idle says that the disks' scheduler can put what can wait behind the rest.
 	Idle bool
+	// Unseen reports whether the catalog may lack names that are in a directory,
+	// whose Item.Observed is the second argument; nil: it never does.
+	Unseen func(dir journal.Path, observed int64) bool
+	// Evacuating says that the array is about to be lost: what could not be read
+	// twice is not asked of it any more. nil: it never is.
+	Evacuating func() bool
 }
 
 // Server serves the journal to mirrors. It implements the generated
@@ -86,11 +94,17 @@ func New(cfg Config) *Server {
 	if cfg.Pace == nil {
 		cfg.Pace = free{}
 	}
+	if cfg.Unseen == nil {
+		cfg.Unseen = func(journal.Path, int64) bool { return false }
+	}
+	if cfg.Evacuating == nil {
+		cfg.Evacuating = func() bool { return false }
+	}
 	s := &Server{
 		cfg:      cfg,
 		sessions: make(map[string]*session),
 		seen:     make(map[string]lastSeen),
-		damaged:  damageList{paths: make(map[journal.Path]string)},
+		damaged:  damageList{paths: make(map[journal.Path]Damage)},
 	}
 	s.manner.SetIdle(cfg.Idle)
 	return s
@@ -338,9 +352,9 @@ func (s *Server) Mirrors() []MirrorState {
 	return out
 }
 
-// Damaged returns files whose content could not be read or is not what it
-// was, at most limit of them, and how many there are.
-func (s *Server) Damaged(limit int) ([]string, int) { return s.damaged.list(limit) }
+// Damaged returns the files whose content could not be read or is not what it
+// was, by path; no more than 4096 are known.
+func (s *Server) Damaged() []Damage { return s.damaged.list() }
 
 // grpcError gives an error the code by which the other side tells what it is.
 func grpcError(err error) error {

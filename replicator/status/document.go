@@ -19,6 +19,11 @@ const (
 	Unknown   State = "unknown"         // the other side is not heard of
 )
 
+// Unconfirmed is the role of a node that was primary when it ended, and has not
+// heard from another one since whether it still is. A mail server must not be
+// started there by itself.
+const Unconfirmed = "unconfirmed"
+
 // ExitCode returns what `mailtwin status` ends with: 0 in sync, 1 behind or
 // busy, 2 needs a person, 3 unknown.
 func (s State) ExitCode() int {
@@ -40,11 +45,12 @@ type Document struct {
 	Time    time.Time `json:"time"`
 	Pair    string    `json:"pair"`
 	Name    string    `json:"name"`
-	Role    string    `json:"role"`
-	Epoch   uint64    `json:"epoch"`
-	Leader  string    `json:"leader,omitempty"` // the primary of that epoch, as far as it is known
-	State   State     `json:"state"`
-	Detail  string    `json:"detail"` // the state in a sentence
+	// Role is primary, mirror or fenced; or Unconfirmed.
+	Role   string `json:"role"`
+	Epoch  uint64 `json:"epoch"`
+	Leader string `json:"leader,omitempty"` // the primary of that epoch, as far as it is known
+	State  State  `json:"state"`
+	Detail string `json:"detail"` // the state in a sentence
 
 	Store   Store    `json:"store"`
 	Journal *Journal `json:"journal,omitempty"` // of a primary
@@ -58,7 +64,8 @@ type Document struct {
 	Fenced string `json:"fenced,omitempty"`
 	// Peers are the other nodes of the pair that this one knows.
 	Peers []Peer `json:"peers,omitempty"`
-	// Unasked says that a primary began its work though none of them answered.
+	// Unasked says why the role is Unconfirmed: the others are being asked, or this
+	// node began its work though none of them answered.
 	Unasked string `json:"unasked,omitempty"`
 
 	LastError *Problem `json:"last_error,omitempty"`
@@ -66,18 +73,42 @@ type Document struct {
 
 // Store is the mailstore of the node.
 type Store struct {
-	Path             string   `json:"path"`
-	State            string   `json:"state"`
-	Detail           string   `json:"detail"`
-	Files            uint64   `json:"files"`
-	Bytes            uint64   `json:"bytes"`
-	Directories      uint64   `json:"directories"`
-	Unread           uint64   `json:"unread"`  // files whose content was not read yet
-	Missing          uint64   `json:"missing"` // on a mirror: files whose content never came
-	Unreadable       int      `json:"unreadable"`
-	UnreadableFiles  []string `json:"unreadable_files,omitempty"` // the first of them, with why
+	Path        string `json:"path"`
+	State       string `json:"state"`
+	Detail      string `json:"detail"`
+	Files       uint64 `json:"files"`
+	Bytes       uint64 `json:"bytes"`
+	Directories uint64 `json:"directories"`
+	Unread      uint64 `json:"unread"`  // files whose content was not read yet
+	Missing     uint64 `json:"missing"` // on a mirror: files whose content never came
+	// Unreadable counts the names of the store, and the contents, that cannot be
+	// read: on a mirror, those of its primary. What the mirror has of them stays
+	// as it is, and they are tried again at a low rate.
+	Unreadable int `json:"unreadable"`
+	// UnreadableFiles are the first of them, on a primary. `mailtwin status --json`
+	// and --unreadable list all that are known by name, at most 5120.
+	UnreadableFiles []Unreadable `json:"unreadable_files,omitempty"`
+	// MissingFiles are the paths of the first of those that Missing counts.
+	MissingFiles     []string `json:"missing_files,omitempty"`
 	Watch            *Watch   `json:"watch,omitempty"`
 	OwnersNotApplied bool     `json:"owners_not_applied,omitempty"` // the mirror may not set owners
+}
+
+// Unreadable is something of the store that cannot be read.
+type Unreadable struct {
+	Path  string    `json:"path"`  // beneath the store; what is no UTF-8 in it is replaced
+	Error string    `json:"error"` // of the last attempt
+	Since time.Time `json:"since"` // the first attempt that failed
+}
+
+// FewNames is how many names a document lists of something unless all are
+// asked for.
+const FewNames = 10
+
+// Shorten leaves the first of each list of names.
+func (d *Document) Shorten() {
+	s := &d.Store
+	s.UnreadableFiles = s.UnreadableFiles[:min(len(s.UnreadableFiles), FewNames)]
 }
 
 // Watch is how changes of the store are found.

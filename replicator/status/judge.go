@@ -25,7 +25,7 @@ func Judge(d *Document) {
 	case "starting", "baseline", "scanning":
 		worse(Scanning, d.Store.Detail)
 	}
-	if d.Store.Unreadable > 0 {
+	if d.Store.Unreadable > 0 && d.Role == "primary" { // a mirror says so of its primary
 		worse(Attention, fmt.Sprintf("%d files cannot be read", d.Store.Unreadable))
 	}
 	if d.Store.Missing > 0 {
@@ -36,6 +36,9 @@ func Judge(d *Document) {
 	}
 	if p := d.Pace; p != nil && (p.Health == "degraded" || p.Health == "failing") {
 		worse(Attention, "the array is "+p.Health+": "+p.HealthWords)
+	}
+	if d.Role == Unconfirmed {
+		worse(Unknown, d.Unasked)
 	}
 	if d.Role == "primary" && len(d.Mirrors) == 0 {
 		worse(Alone, "no mirror has joined: nothing is protected")

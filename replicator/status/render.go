@@ -72,16 +72,31 @@ func renderStore(line func(string, string, ...any), s *Store) {
 		}
 	}
 	if s.Unreadable > 0 {
-		line("unreadable", "%d", s.Unreadable)
-		for _, f := range s.UnreadableFiles {
-			line("", "%s", f)
-		}
+		renderUnreadable(line, s)
 	}
 	if s.Missing > 0 {
 		line("missing", "the content of %d files never came", s.Missing)
+		for _, f := range s.MissingFiles {
+			line("", "%s", f)
+		}
 	}
 	if s.OwnersNotApplied {
 		line("owners", "not set: the daemon has no privilege to")
+	}
+}
+
+func renderUnreadable(line func(string, string, ...any), s *Store) {
+	if len(s.UnreadableFiles) == 0 {
+		line("unreadable", "%d files on the primary, whose status lists them", s.Unreadable)
+		return
+	}
+	line("unreadable", "%d files; what the mirror has of them stays, and they are tried again at a low rate", s.Unreadable)
+	for i := range s.UnreadableFiles {
+		f := &s.UnreadableFiles[i]
+		line("", "%s: %s, since %s", f.Path, f.Error, f.Since.Local().Format(time.DateTime))
+	}
+	if more := s.Unreadable - len(s.UnreadableFiles); more > 0 {
+		line("", "and %d more; `mailtwin status --unreadable` lists them", more)
 	}
 }
 

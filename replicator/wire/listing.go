@@ -26,6 +26,7 @@ type Listing struct {
 	Facts   journal.Facts // of the directory itself
 	Items   []Item
 	Last    bool
+	Partial bool   // there may be names that are not among the items: they could not be looked at
 	From    string // set by the receiver: the page is of the names from here on
 }
 
@@ -47,7 +48,7 @@ func ListingMessage(packed []byte, size int) *pb.ReplicateResponse {
 
 func marshalListing(l Listing) *pb.Listing {
 	out := &pb.Listing{
-		Path: []byte(l.Path), Outcome: pb.Outcome(l.Outcome), Last: l.Last,
+		Path: []byte(l.Path), Outcome: pb.Outcome(l.Outcome), Last: l.Last, Partial: l.Partial,
 		Items: make([]*pb.Item, 0, len(l.Items)),
 	}
 	if l.Outcome == OK {
@@ -82,6 +83,7 @@ func parseListing(in *pb.Listing) (Listing, error) {
 	if out.Outcome, err = ParseOutcome(in.GetOutcome()); err != nil {
 		return out, err
 	}
+	out.Partial = in.GetPartial()
 	if out.Last = in.GetLast(); out.Outcome != OK {
 		return out, nil
 	}

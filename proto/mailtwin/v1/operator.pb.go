@@ -30,8 +30,10 @@ type StatusRequest struct {
 	Follow bool                   `protobuf:"varint,1,opt,name=follow,proto3" json:"follow,omitempty"`
 	// The least time between two answers; 0 means each change.
 	IntervalNanoseconds uint64 `protobuf:"varint,2,opt,name=interval_nanoseconds,json=intervalNanoseconds,proto3" json:"interval_nanoseconds,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// List all files that cannot be read, not only the first.
+	Unreadable    bool `protobuf:"varint,3,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusRequest) Reset() {
@@ -76,6 +78,13 @@ func (x *StatusRequest) GetIntervalNanoseconds() uint64 {
 		return x.IntervalNanoseconds
 	}
 	return 0
+}
+
+func (x *StatusRequest) GetUnreadable() bool {
+	if x != nil {
+		return x.Unreadable
+	}
+	return false
 }
 
 // StatusResponse is the node's status.
@@ -125,6 +134,118 @@ func (x *StatusResponse) GetDocument() []byte {
 	return nil
 }
 
+// DurableRequest asks how far changes are durable.
+type DurableRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DurableRequest) Reset() {
+	*x = DurableRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DurableRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DurableRequest) ProtoMessage() {}
+
+func (x *DurableRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DurableRequest.ProtoReflect.Descriptor instead.
+func (*DurableRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{2}
+}
+
+// DurableResponse says how far changes are durable.
+type DurableResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All changes up to this sequence number are durable on every mirror; 0 if
+	// there is no mirror.
+	Durable uint64 `protobuf:"varint,1,opt,name=durable,proto3" json:"durable,omitempty"`
+	// How many mirrors there are.
+	Mirrors uint32 `protobuf:"varint,2,opt,name=mirrors,proto3" json:"mirrors,omitempty"`
+	// The sequence number of the last change that is journaled, at a moment when
+	// nothing that was noticed was left to be looked at.
+	Observed uint64 `protobuf:"varint,3,opt,name=observed,proto3" json:"observed,omitempty"`
+	// Set once there was such a moment.
+	Settled       bool `protobuf:"varint,4,opt,name=settled,proto3" json:"settled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DurableResponse) Reset() {
+	*x = DurableResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DurableResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DurableResponse) ProtoMessage() {}
+
+func (x *DurableResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DurableResponse.ProtoReflect.Descriptor instead.
+func (*DurableResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DurableResponse) GetDurable() uint64 {
+	if x != nil {
+		return x.Durable
+	}
+	return 0
+}
+
+func (x *DurableResponse) GetMirrors() uint32 {
+	if x != nil {
+		return x.Mirrors
+	}
+	return 0
+}
+
+func (x *DurableResponse) GetObserved() uint64 {
+	if x != nil {
+		return x.Observed
+	}
+	return 0
+}
+
+func (x *DurableResponse) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
 // ShowJournalRequest asks for entries.
 type ShowJournalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -138,7 +259,7 @@ type ShowJournalRequest struct {
 
 func (x *ShowJournalRequest) Reset() {
 	*x = ShowJournalRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -150,7 +271,7 @@ func (x *ShowJournalRequest) String() string {
 func (*ShowJournalRequest) ProtoMessage() {}
 
 func (x *ShowJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -163,7 +284,7 @@ func (x *ShowJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalRequest.ProtoReflect.Descriptor instead.
 func (*ShowJournalRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{2}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ShowJournalRequest) GetFrom() uint64 {
@@ -200,7 +321,7 @@ type ShowJournalResponse struct {
 
 func (x *ShowJournalResponse) Reset() {
 	*x = ShowJournalResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +333,7 @@ func (x *ShowJournalResponse) String() string {
 func (*ShowJournalResponse) ProtoMessage() {}
 
 func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +346,7 @@ func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalResponse.ProtoReflect.Descriptor instead.
 func (*ShowJournalResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{3}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ShowJournalResponse) GetPosition() *Position {
@@ -295,7 +416,7 @@ type InviteRequest struct {
 
 func (x *InviteRequest) Reset() {
 	*x = InviteRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +428,7 @@ func (x *InviteRequest) String() string {
 func (*InviteRequest) ProtoMessage() {}
 
 func (x *InviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +441,7 @@ func (x *InviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
 func (*InviteRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *InviteRequest) GetValidNanoseconds() uint64 {
@@ -341,7 +462,7 @@ type InviteResponse struct {
 
 func (x *InviteResponse) Reset() {
 	*x = InviteResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +474,7 @@ func (x *InviteResponse) String() string {
 func (*InviteResponse) ProtoMessage() {}
 
 func (x *InviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +487,7 @@ func (x *InviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteResponse.ProtoReflect.Descriptor instead.
 func (*InviteResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *InviteResponse) GetToken() string {
@@ -393,7 +514,7 @@ type PlanFailoverRequest struct {
 
 func (x *PlanFailoverRequest) Reset() {
 	*x = PlanFailoverRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +526,7 @@ func (x *PlanFailoverRequest) String() string {
 func (*PlanFailoverRequest) ProtoMessage() {}
 
 func (x *PlanFailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +539,7 @@ func (x *PlanFailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanFailoverRequest.ProtoReflect.Descriptor instead.
 func (*PlanFailoverRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PlanFailoverRequest) GetCheck() bool {
@@ -443,7 +564,7 @@ type PlanFailoverResponse struct {
 
 func (x *PlanFailoverResponse) Reset() {
 	*x = PlanFailoverResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -455,7 +576,7 @@ func (x *PlanFailoverResponse) String() string {
 func (*PlanFailoverResponse) ProtoMessage() {}
 
 func (x *PlanFailoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -468,7 +589,7 @@ func (x *PlanFailoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanFailoverResponse.ProtoReflect.Descriptor instead.
 func (*PlanFailoverResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PlanFailoverResponse) GetMessage() isPlanFailoverResponse_Message {
@@ -549,7 +670,7 @@ type FailoverRequest struct {
 
 func (x *FailoverRequest) Reset() {
 	*x = FailoverRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +682,7 @@ func (x *FailoverRequest) String() string {
 func (*FailoverRequest) ProtoMessage() {}
 
 func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +695,7 @@ func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
 func (*FailoverRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FailoverRequest) GetKind() string {
@@ -641,7 +762,7 @@ type FailoverResponse struct {
 
 func (x *FailoverResponse) Reset() {
 	*x = FailoverResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +774,7 @@ func (x *FailoverResponse) String() string {
 func (*FailoverResponse) ProtoMessage() {}
 
 func (x *FailoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +787,7 @@ func (x *FailoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverResponse.ProtoReflect.Descriptor instead.
 func (*FailoverResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FailoverResponse) GetMessage() isFailoverResponse_Message {
@@ -743,7 +864,7 @@ type FailoverEvent struct {
 
 func (x *FailoverEvent) Reset() {
 	*x = FailoverEvent{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +876,7 @@ func (x *FailoverEvent) String() string {
 func (*FailoverEvent) ProtoMessage() {}
 
 func (x *FailoverEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +889,7 @@ func (x *FailoverEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverEvent.ProtoReflect.Descriptor instead.
 func (*FailoverEvent) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FailoverEvent) GetStep() string {
@@ -816,7 +937,7 @@ type FailoverFailure struct {
 
 func (x *FailoverFailure) Reset() {
 	*x = FailoverFailure{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +949,7 @@ func (x *FailoverFailure) String() string {
 func (*FailoverFailure) ProtoMessage() {}
 
 func (x *FailoverFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +962,7 @@ func (x *FailoverFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverFailure.ProtoReflect.Descriptor instead.
 func (*FailoverFailure) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FailoverFailure) GetWords() string {
@@ -885,7 +1006,7 @@ type RejoinRequest struct {
 
 func (x *RejoinRequest) Reset() {
 	*x = RejoinRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +1018,7 @@ func (x *RejoinRequest) String() string {
 func (*RejoinRequest) ProtoMessage() {}
 
 func (x *RejoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +1031,7 @@ func (x *RejoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinRequest.ProtoReflect.Descriptor instead.
 func (*RejoinRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RejoinRequest) GetList() bool {
@@ -942,7 +1063,7 @@ type RejoinResponse struct {
 
 func (x *RejoinResponse) Reset() {
 	*x = RejoinResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1075,7 @@ func (x *RejoinResponse) String() string {
 func (*RejoinResponse) ProtoMessage() {}
 
 func (x *RejoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1088,7 @@ func (x *RejoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinResponse.ProtoReflect.Descriptor instead.
 func (*RejoinResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RejoinResponse) GetMessage() isRejoinResponse_Message {
@@ -1053,7 +1174,7 @@ type RejoinLine struct {
 
 func (x *RejoinLine) Reset() {
 	*x = RejoinLine{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1186,7 @@ func (x *RejoinLine) String() string {
 func (*RejoinLine) ProtoMessage() {}
 
 func (x *RejoinLine) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1199,7 @@ func (x *RejoinLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinLine.ProtoReflect.Descriptor instead.
 func (*RejoinLine) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RejoinLine) GetChange() string {
@@ -1171,7 +1292,7 @@ type RejoinSummary struct {
 
 func (x *RejoinSummary) Reset() {
 	*x = RejoinSummary{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1183,7 +1304,7 @@ func (x *RejoinSummary) String() string {
 func (*RejoinSummary) ProtoMessage() {}
 
 func (x *RejoinSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1317,7 @@ func (x *RejoinSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinSummary.ProtoReflect.Descriptor instead.
 func (*RejoinSummary) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RejoinSummary) GetPrimary() string {
@@ -1259,7 +1380,7 @@ type ReadyRequest struct {
 
 func (x *ReadyRequest) Reset() {
 	*x = ReadyRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1392,7 @@ func (x *ReadyRequest) String() string {
 func (*ReadyRequest) ProtoMessage() {}
 
 func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1405,7 @@ func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyRequest.ProtoReflect.Descriptor instead.
 func (*ReadyRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReadyRequest) GetUser() string {
@@ -1303,7 +1424,7 @@ type ReadyResponse struct {
 
 func (x *ReadyResponse) Reset() {
 	*x = ReadyResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1436,7 @@ func (x *ReadyResponse) String() string {
 func (*ReadyResponse) ProtoMessage() {}
 
 func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1449,7 @@ func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyResponse.ProtoReflect.Descriptor instead.
 func (*ReadyResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 // PaceRequest says what to change; what is not set stays as it is.
@@ -1349,7 +1470,7 @@ type PaceRequest struct {
 
 func (x *PaceRequest) Reset() {
 	*x = PaceRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1482,7 @@ func (x *PaceRequest) String() string {
 func (*PaceRequest) ProtoMessage() {}
 
 func (x *PaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1495,7 @@ func (x *PaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceRequest.ProtoReflect.Descriptor instead.
 func (*PaceRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PaceRequest) GetProfile() string {
@@ -1426,7 +1547,7 @@ type MailboxesRequest struct {
 
 func (x *MailboxesRequest) Reset() {
 	*x = MailboxesRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1559,7 @@ func (x *MailboxesRequest) String() string {
 func (*MailboxesRequest) ProtoMessage() {}
 
 func (x *MailboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1572,7 @@ func (x *MailboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxesRequest.ProtoReflect.Descriptor instead.
 func (*MailboxesRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MailboxesRequest) GetUnder() string {
@@ -1480,7 +1601,7 @@ type MailboxesResponse struct {
 
 func (x *MailboxesResponse) Reset() {
 	*x = MailboxesResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1613,7 @@ func (x *MailboxesResponse) String() string {
 func (*MailboxesResponse) ProtoMessage() {}
 
 func (x *MailboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1626,7 @@ func (x *MailboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxesResponse.ProtoReflect.Descriptor instead.
 func (*MailboxesResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MailboxesResponse) GetDocument() []byte {
@@ -1526,7 +1647,7 @@ type PaceResponse struct {
 
 func (x *PaceResponse) Reset() {
 	*x = PaceResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1659,7 @@ func (x *PaceResponse) String() string {
 func (*PaceResponse) ProtoMessage() {}
 
 func (x *PaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1672,7 @@ func (x *PaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceResponse.ProtoReflect.Descriptor instead.
 func (*PaceResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PaceResponse) GetDocument() []byte {
@@ -1565,12 +1686,21 @@ var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"Z\n" +
+	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"z\n" +
 	"\rStatusRequest\x12\x16\n" +
 	"\x06follow\x18\x01 \x01(\bR\x06follow\x121\n" +
-	"\x14interval_nanoseconds\x18\x02 \x01(\x04R\x13intervalNanoseconds\",\n" +
+	"\x14interval_nanoseconds\x18\x02 \x01(\x04R\x13intervalNanoseconds\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x03 \x01(\bR\n" +
+	"unreadable\",\n" +
 	"\x0eStatusResponse\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\fR\bdocument\">\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\"\x10\n" +
+	"\x0eDurableRequest\"{\n" +
+	"\x0fDurableResponse\x12\x18\n" +
+	"\adurable\x18\x01 \x01(\x04R\adurable\x12\x18\n" +
+	"\amirrors\x18\x02 \x01(\rR\amirrors\x12\x1a\n" +
+	"\bobserved\x18\x03 \x01(\x04R\bobserved\x12\x18\n" +
+	"\asettled\x18\x04 \x01(\bR\asettled\">\n" +
 	"\x12ShowJournalRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\"\xf9\x01\n" +
@@ -1672,9 +1802,10 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x11MailboxesResponse\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\"*\n" +
 	"\fPaceResponse\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\fR\bdocument2\x9d\x05\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument2\xe5\x05\n" +
 	"\x0fOperatorService\x12C\n" +
-	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12R\n" +
+	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12F\n" +
+	"\aDurable\x12\x1b.mailtwin.v1.DurableRequest\x1a\x1c.mailtwin.v1.DurableResponse0\x01\x12R\n" +
 	"\vShowJournal\x12\x1f.mailtwin.v1.ShowJournalRequest\x1a .mailtwin.v1.ShowJournalResponse0\x01\x12A\n" +
 	"\x06Invite\x12\x1a.mailtwin.v1.InviteRequest\x1a\x1b.mailtwin.v1.InviteResponse\x12U\n" +
 	"\fPlanFailover\x12 .mailtwin.v1.PlanFailoverRequest\x1a!.mailtwin.v1.PlanFailoverResponse0\x01\x12I\n" +
@@ -1696,63 +1827,67 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: mailtwin.v1.StatusRequest
 	(*StatusResponse)(nil),       // 1: mailtwin.v1.StatusResponse
-	(*ShowJournalRequest)(nil),   // 2: mailtwin.v1.ShowJournalRequest
-	(*ShowJournalResponse)(nil),  // 3: mailtwin.v1.ShowJournalResponse
-	(*InviteRequest)(nil),        // 4: mailtwin.v1.InviteRequest
-	(*InviteResponse)(nil),       // 5: mailtwin.v1.InviteResponse
-	(*PlanFailoverRequest)(nil),  // 6: mailtwin.v1.PlanFailoverRequest
-	(*PlanFailoverResponse)(nil), // 7: mailtwin.v1.PlanFailoverResponse
-	(*FailoverRequest)(nil),      // 8: mailtwin.v1.FailoverRequest
-	(*FailoverResponse)(nil),     // 9: mailtwin.v1.FailoverResponse
-	(*FailoverEvent)(nil),        // 10: mailtwin.v1.FailoverEvent
-	(*FailoverFailure)(nil),      // 11: mailtwin.v1.FailoverFailure
-	(*RejoinRequest)(nil),        // 12: mailtwin.v1.RejoinRequest
-	(*RejoinResponse)(nil),       // 13: mailtwin.v1.RejoinResponse
-	(*RejoinLine)(nil),           // 14: mailtwin.v1.RejoinLine
-	(*RejoinSummary)(nil),        // 15: mailtwin.v1.RejoinSummary
-	(*ReadyRequest)(nil),         // 16: mailtwin.v1.ReadyRequest
-	(*ReadyResponse)(nil),        // 17: mailtwin.v1.ReadyResponse
-	(*PaceRequest)(nil),          // 18: mailtwin.v1.PaceRequest
-	(*MailboxesRequest)(nil),     // 19: mailtwin.v1.MailboxesRequest
-	(*MailboxesResponse)(nil),    // 20: mailtwin.v1.MailboxesResponse
-	(*PaceResponse)(nil),         // 21: mailtwin.v1.PaceResponse
-	nil,                          // 22: mailtwin.v1.RejoinSummary.OutcomesEntry
-	(*Position)(nil),             // 23: mailtwin.v1.Position
-	(*Facts)(nil),                // 24: mailtwin.v1.Facts
+	(*DurableRequest)(nil),       // 2: mailtwin.v1.DurableRequest
+	(*DurableResponse)(nil),      // 3: mailtwin.v1.DurableResponse
+	(*ShowJournalRequest)(nil),   // 4: mailtwin.v1.ShowJournalRequest
+	(*ShowJournalResponse)(nil),  // 5: mailtwin.v1.ShowJournalResponse
+	(*InviteRequest)(nil),        // 6: mailtwin.v1.InviteRequest
+	(*InviteResponse)(nil),       // 7: mailtwin.v1.InviteResponse
+	(*PlanFailoverRequest)(nil),  // 8: mailtwin.v1.PlanFailoverRequest
+	(*PlanFailoverResponse)(nil), // 9: mailtwin.v1.PlanFailoverResponse
+	(*FailoverRequest)(nil),      // 10: mailtwin.v1.FailoverRequest
+	(*FailoverResponse)(nil),     // 11: mailtwin.v1.FailoverResponse
+	(*FailoverEvent)(nil),        // 12: mailtwin.v1.FailoverEvent
+	(*FailoverFailure)(nil),      // 13: mailtwin.v1.FailoverFailure
+	(*RejoinRequest)(nil),        // 14: mailtwin.v1.RejoinRequest
+	(*RejoinResponse)(nil),       // 15: mailtwin.v1.RejoinResponse
+	(*RejoinLine)(nil),           // 16: mailtwin.v1.RejoinLine
+	(*RejoinSummary)(nil),        // 17: mailtwin.v1.RejoinSummary
+	(*ReadyRequest)(nil),         // 18: mailtwin.v1.ReadyRequest
+	(*ReadyResponse)(nil),        // 19: mailtwin.v1.ReadyResponse
+	(*PaceRequest)(nil),          // 20: mailtwin.v1.PaceRequest
+	(*MailboxesRequest)(nil),     // 21: mailtwin.v1.MailboxesRequest
+	(*MailboxesResponse)(nil),    // 22: mailtwin.v1.MailboxesResponse
+	(*PaceResponse)(nil),         // 23: mailtwin.v1.PaceResponse
+	nil,                          // 24: mailtwin.v1.RejoinSummary.OutcomesEntry
+	(*Position)(nil),             // 25: mailtwin.v1.Position
+	(*Facts)(nil),                // 26: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	23, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	24, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
-	11, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
-	10, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
-	11, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
-	14, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
-	15, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
-	22, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
+	25, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	26, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	13, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	12, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
+	13, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	16, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
+	17, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
+	24, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
 	0,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
-	2,  // 9: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
-	4,  // 10: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
-	6,  // 11: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
-	8,  // 12: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
-	12, // 13: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
-	16, // 14: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
-	18, // 15: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
-	19, // 16: mailtwin.v1.OperatorService.Mailboxes:input_type -> mailtwin.v1.MailboxesRequest
-	1,  // 17: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3,  // 18: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	5,  // 19: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	7,  // 20: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
-	9,  // 21: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
-	13, // 22: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
-	17, // 23: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
-	21, // 24: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
-	20, // 25: mailtwin.v1.OperatorService.Mailboxes:output_type -> mailtwin.v1.MailboxesResponse
-	17, // [17:26] is the sub-list for method output_type
-	8,  // [8:17] is the sub-list for method input_type
+	2,  // 9: mailtwin.v1.OperatorService.Durable:input_type -> mailtwin.v1.DurableRequest
+	4,  // 10: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
+	6,  // 11: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
+	8,  // 12: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
+	10, // 13: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
+	14, // 14: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
+	18, // 15: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
+	20, // 16: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
+	21, // 17: mailtwin.v1.OperatorService.Mailboxes:input_type -> mailtwin.v1.MailboxesRequest
+	1,  // 18: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	3,  // 19: mailtwin.v1.OperatorService.Durable:output_type -> mailtwin.v1.DurableResponse
+	5,  // 20: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	7,  // 21: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	9,  // 22: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	11, // 23: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	15, // 24: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
+	19, // 25: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
+	23, // 26: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
+	22, // 27: mailtwin.v1.OperatorService.Mailboxes:output_type -> mailtwin.v1.MailboxesResponse
+	18, // [18:28] is the sub-list for method output_type
+	8,  // [8:18] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1764,29 +1899,29 @@ func file_mailtwin_v1_operator_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
-	file_mailtwin_v1_operator_proto_msgTypes[7].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[9].OneofWrappers = []any{
 		(*PlanFailoverResponse_Note)(nil),
 		(*PlanFailoverResponse_Plan)(nil),
 		(*PlanFailoverResponse_Failure)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[9].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[11].OneofWrappers = []any{
 		(*FailoverResponse_Event)(nil),
 		(*FailoverResponse_Result)(nil),
 		(*FailoverResponse_Failure)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[13].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[15].OneofWrappers = []any{
 		(*RejoinResponse_Step)(nil),
 		(*RejoinResponse_Line)(nil),
 		(*RejoinResponse_Summary)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[18].OneofWrappers = []any{}
+	file_mailtwin_v1_operator_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	OperatorService_Status_FullMethodName       = "/mailtwin.v1.OperatorService/Status"
+	OperatorService_Durable_FullMethodName      = "/mailtwin.v1.OperatorService/Durable"
 	OperatorService_ShowJournal_FullMethodName  = "/mailtwin.v1.OperatorService/ShowJournal"
 	OperatorService_Invite_FullMethodName       = "/mailtwin.v1.OperatorService/Invite"
 	OperatorService_PlanFailover_FullMethodName = "/mailtwin.v1.OperatorService/PlanFailover"
@@ -42,6 +43,10 @@ type OperatorServiceClient interface {
 	// Status tells how the node is. With follow set it tells again after each
 	// change, at most as often as the interval allows, until the caller ends it.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StatusResponse], error)
+	// Durable tells how far the changes of this primary are durable on its
+	// mirrors: now, and again whenever it has moved, until the caller ends it. On
+	// any other node it is FAILED_PRECONDITION.
+	Durable(ctx context.Context, in *DurableRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DurableResponse], error)
 	// ShowJournal prints entries from a place on.
 	ShowJournal(ctx context.Context, in *ShowJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ShowJournalResponse], error)
 	// Invite makes a token for one more mirror.
@@ -96,9 +101,28 @@ func (c *operatorServiceClient) Status(ctx context.Context, in *StatusRequest, o
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OperatorService_StatusClient = grpc.ServerStreamingClient[StatusResponse]
 
+func (c *operatorServiceClient) Durable(ctx context.Context, in *DurableRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DurableResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[1], OperatorService_Durable_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DurableRequest, DurableResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_DurableClient = grpc.ServerStreamingClient[DurableResponse]
+
 func (c *operatorServiceClient) ShowJournal(ctx context.Context, in *ShowJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ShowJournalResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[1], OperatorService_ShowJournal_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[2], OperatorService_ShowJournal_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +151,7 @@ func (c *operatorServiceClient) Invite(ctx context.Context, in *InviteRequest, o
 
 func (c *operatorServiceClient) PlanFailover(ctx context.Context, in *PlanFailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PlanFailoverResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[2], OperatorService_PlanFailover_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[3], OperatorService_PlanFailover_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +170,7 @@ type OperatorService_PlanFailoverClient = grpc.ServerStreamingClient[PlanFailove
 
 func (c *operatorServiceClient) Failover(ctx context.Context, in *FailoverRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FailoverResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[3], OperatorService_Failover_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[4], OperatorService_Failover_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +189,7 @@ type OperatorService_FailoverClient = grpc.ServerStreamingClient[FailoverRespons
 
 func (c *operatorServiceClient) Rejoin(ctx context.Context, in *RejoinRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RejoinResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[4], OperatorService_Rejoin_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OperatorService_ServiceDesc.Streams[5], OperatorService_Rejoin_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +245,10 @@ type OperatorServiceServer interface {
 	// Status tells how the node is. With follow set it tells again after each
 	// change, at most as often as the interval allows, until the caller ends it.
 	Status(*StatusRequest, grpc.ServerStreamingServer[StatusResponse]) error
+	// Durable tells how far the changes of this primary are durable on its
+	// mirrors: now, and again whenever it has moved, until the caller ends it. On
+	// any other node it is FAILED_PRECONDITION.
+	Durable(*DurableRequest, grpc.ServerStreamingServer[DurableResponse]) error
 	// ShowJournal prints entries from a place on.
 	ShowJournal(*ShowJournalRequest, grpc.ServerStreamingServer[ShowJournalResponse]) error
 	// Invite makes a token for one more mirror.
@@ -258,6 +286,9 @@ type UnimplementedOperatorServiceServer struct{}
 
 func (UnimplementedOperatorServiceServer) Status(*StatusRequest, grpc.ServerStreamingServer[StatusResponse]) error {
 	return status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedOperatorServiceServer) Durable(*DurableRequest, grpc.ServerStreamingServer[DurableResponse]) error {
+	return status.Error(codes.Unimplemented, "method Durable not implemented")
 }
 func (UnimplementedOperatorServiceServer) ShowJournal(*ShowJournalRequest, grpc.ServerStreamingServer[ShowJournalResponse]) error {
 	return status.Error(codes.Unimplemented, "method ShowJournal not implemented")
@@ -314,6 +345,17 @@ func _OperatorService_Status_Handler(srv interface{}, stream grpc.ServerStream) 
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OperatorService_StatusServer = grpc.ServerStreamingServer[StatusResponse]
+
+func _OperatorService_Durable_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DurableRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServiceServer).Durable(m, &grpc.GenericServerStream[DurableRequest, DurableResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperatorService_DurableServer = grpc.ServerStreamingServer[DurableResponse]
 
 func _OperatorService_ShowJournal_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ShowJournalRequest)
@@ -459,6 +501,11 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Status",
 			Handler:       _OperatorService_Status_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Durable",
+			Handler:       _OperatorService_Durable_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -225,8 +225,10 @@ type EnrolResponse struct {
 	Authority []byte `protobuf:"bytes,2,opt,name=authority,proto3" json:"authority,omitempty"`
 	// The name of the pair.
 	Pair string `protobuf:"bytes,3,opt,name=pair,proto3" json:"pair,omitempty"`
-	// The name of the node that answered.
-	PeerName      string `protobuf:"bytes,4,opt,name=peer_name,json=peerName,proto3" json:"peer_name,omitempty"`
+	// The name of the node that answered, which is the primary.
+	PeerName string `protobuf:"bytes,4,opt,name=peer_name,json=peerName,proto3" json:"peer_name,omitempty"`
+	// The other nodes of the pair that it knows, at most 16.
+	Peers         []*EnrolledPeer `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +291,67 @@ func (x *EnrolResponse) GetPeerName() string {
 	return ""
 }
 
+func (x *EnrolResponse) GetPeers() []*EnrolledPeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// EnrolledPeer is a node of the pair, and where it can be dialled.
+type EnrolledPeer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// host:port
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnrolledPeer) Reset() {
+	*x = EnrolledPeer{}
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnrolledPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnrolledPeer) ProtoMessage() {}
+
+func (x *EnrolledPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnrolledPeer.ProtoReflect.Descriptor instead.
+func (*EnrolledPeer) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EnrolledPeer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EnrolledPeer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // ReplicateRequest is what a mirror says.
 type ReplicateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -312,7 +375,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -324,7 +387,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -337,7 +400,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{2}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReplicateRequest) GetEpoch() uint64 {
@@ -483,7 +546,7 @@ type ReplicateResponse struct {
 
 func (x *ReplicateResponse) Reset() {
 	*x = ReplicateResponse{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +558,7 @@ func (x *ReplicateResponse) String() string {
 func (*ReplicateResponse) ProtoMessage() {}
 
 func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +571,7 @@ func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateResponse.ProtoReflect.Descriptor instead.
 func (*ReplicateResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{3}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ReplicateResponse) GetEpoch() uint64 {
@@ -628,7 +691,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +703,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +716,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{4}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hello) GetOldestVersion() uint32 {
@@ -718,7 +781,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +793,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +806,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{5}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Position) GetEpoch() uint64 {
@@ -790,7 +853,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +865,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +878,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{6}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -881,7 +944,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +956,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +969,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -933,7 +996,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1008,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1021,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Acknowledgement) GetSequence() uint64 {
@@ -980,7 +1043,7 @@ type Compare struct {
 
 func (x *Compare) Reset() {
 	*x = Compare{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1055,7 @@ func (x *Compare) String() string {
 func (*Compare) ProtoMessage() {}
 
 func (x *Compare) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1068,7 @@ func (x *Compare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compare.ProtoReflect.Descriptor instead.
 func (*Compare) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Compare) GetDirectories() []*DirectoryDigest {
@@ -1034,7 +1097,7 @@ type DirectoryDigest struct {
 
 func (x *DirectoryDigest) Reset() {
 	*x = DirectoryDigest{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1109,7 @@ func (x *DirectoryDigest) String() string {
 func (*DirectoryDigest) ProtoMessage() {}
 
 func (x *DirectoryDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1122,7 @@ func (x *DirectoryDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectoryDigest.ProtoReflect.Descriptor instead.
 func (*DirectoryDigest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DirectoryDigest) GetPath() []byte {
@@ -1105,7 +1168,7 @@ type Survey struct {
 
 func (x *Survey) Reset() {
 	*x = Survey{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1180,7 @@ func (x *Survey) String() string {
 func (*Survey) ProtoMessage() {}
 
 func (x *Survey) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1193,7 @@ func (x *Survey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Survey.ProtoReflect.Descriptor instead.
 func (*Survey) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Survey) GetAfter() []byte {
@@ -1161,7 +1224,7 @@ type Activity struct {
 
 func (x *Activity) Reset() {
 	*x = Activity{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1236,7 @@ func (x *Activity) String() string {
 func (*Activity) ProtoMessage() {}
 
 func (x *Activity) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1249,7 @@ func (x *Activity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activity.ProtoReflect.Descriptor instead.
 func (*Activity) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Activity) GetMailboxes() []*Mailbox {
@@ -1219,7 +1282,7 @@ type Mailbox struct {
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1294,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1307,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Mailbox) GetPath() []byte {
@@ -1288,7 +1351,7 @@ type PackedListing struct {
 
 func (x *PackedListing) Reset() {
 	*x = PackedListing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1363,7 @@ func (x *PackedListing) String() string {
 func (*PackedListing) ProtoMessage() {}
 
 func (x *PackedListing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1376,7 @@ func (x *PackedListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackedListing.ProtoReflect.Descriptor instead.
 func (*PackedListing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PackedListing) GetListing() []byte {
@@ -1339,14 +1402,17 @@ type Listing struct {
 	Items   []*Item                `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
 	Last    bool                   `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	// The directory's own facts.
-	Facts         *Facts `protobuf:"bytes,5,opt,name=facts,proto3" json:"facts,omitempty"`
+	Facts *Facts `protobuf:"bytes,5,opt,name=facts,proto3" json:"facts,omitempty"`
+	// There may be names in the directory that are not listed, because the primary
+	// could not look at them: nothing is to be removed for not being listed.
+	Partial       bool `protobuf:"varint,6,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1358,7 +1424,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1371,7 +1437,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Listing) GetPath() []byte {
@@ -1409,6 +1475,13 @@ func (x *Listing) GetFacts() *Facts {
 	return nil
 }
 
+func (x *Listing) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
 // Item is one name in a directory.
 type Item struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1428,7 +1501,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1513,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1526,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Item) GetName() []byte {
@@ -1510,7 +1583,7 @@ type Facts struct {
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1595,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1608,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Facts) GetType() Type {
@@ -1612,7 +1685,7 @@ type ExtendedAttribute struct {
 
 func (x *ExtendedAttribute) Reset() {
 	*x = ExtendedAttribute{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1697,7 @@ func (x *ExtendedAttribute) String() string {
 func (*ExtendedAttribute) ProtoMessage() {}
 
 func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1710,7 @@ func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendedAttribute.ProtoReflect.Descriptor instead.
 func (*ExtendedAttribute) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExtendedAttribute) GetName() []byte {
@@ -1666,7 +1739,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1751,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1764,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Fetch) GetItems() []*FetchItem {
@@ -1718,7 +1791,7 @@ type FetchItem struct {
 
 func (x *FetchItem) Reset() {
 	*x = FetchItem{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1803,7 @@ func (x *FetchItem) String() string {
 func (*FetchItem) ProtoMessage() {}
 
 func (x *FetchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1816,7 @@ func (x *FetchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchItem.ProtoReflect.Descriptor instead.
 func (*FetchItem) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FetchItem) GetTransfer() uint64 {
@@ -1789,7 +1862,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1874,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1887,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Batch) GetContents() []*Content {
@@ -1854,7 +1927,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +1939,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +1952,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Entries) GetFirst() uint64 {
@@ -1935,7 +2008,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2020,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2033,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Entry) GetKind() uint32 {
@@ -2032,7 +2105,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2117,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2130,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Held) GetBase() []byte {
@@ -2094,7 +2167,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2179,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2192,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Content) GetTransfer() uint64 {
@@ -2157,7 +2230,7 @@ type ContentEnd struct {
 
 func (x *ContentEnd) Reset() {
 	*x = ContentEnd{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2242,7 @@ func (x *ContentEnd) String() string {
 func (*ContentEnd) ProtoMessage() {}
 
 func (x *ContentEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2255,7 @@ func (x *ContentEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentEnd.ProtoReflect.Descriptor instead.
 func (*ContentEnd) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ContentEnd) GetOutcome() Outcome {
@@ -2226,7 +2299,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2311,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2324,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Piece) GetPiece() isPiece_Piece {
@@ -2356,7 +2429,7 @@ type ChunkRun struct {
 
 func (x *ChunkRun) Reset() {
 	*x = ChunkRun{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2441,7 @@ func (x *ChunkRun) String() string {
 func (*ChunkRun) ProtoMessage() {}
 
 func (x *ChunkRun) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2454,7 @@ func (x *ChunkRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRun.ProtoReflect.Descriptor instead.
 func (*ChunkRun) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ChunkRun) GetFirst() uint64 {
@@ -2413,7 +2486,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2498,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2511,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{29}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Mark) GetSequence() uint64 {
@@ -2486,14 +2559,16 @@ type Heartbeat struct {
 	// The stamp of the last report that had arrived when this was said; 0 if none
 	// had. It tells the mirror, by its own clock alone, how old this can be at most:
 	// heartbeats wait behind the contents that were sent before them.
-	Heard         uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
+	Heard uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
+	// Names that the primary cannot look at, and files that it cannot read.
+	Unreadable    uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2580,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2593,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{30}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Heartbeat) GetHead() uint64 {
@@ -2598,6 +2673,13 @@ func (x *Heartbeat) GetHeard() uint64 {
 	return 0
 }
 
+func (x *Heartbeat) GetUnreadable() uint64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
 // MirrorReport is sent once a second.
 type MirrorReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2627,7 +2709,7 @@ type MirrorReport struct {
 
 func (x *MirrorReport) Reset() {
 	*x = MirrorReport{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2721,7 @@ func (x *MirrorReport) String() string {
 func (*MirrorReport) ProtoMessage() {}
 
 func (x *MirrorReport) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2734,7 @@ func (x *MirrorReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorReport.ProtoReflect.Descriptor instead.
 func (*MirrorReport) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{31}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MirrorReport) GetState() string {
@@ -2748,12 +2830,16 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
 	"\x13certificate_request\x18\x03 \x01(\fR\x12certificateRequest\x12\x16\n" +
-	"\x06listen\x18\x04 \x01(\tR\x06listen\"\x80\x01\n" +
+	"\x06listen\x18\x04 \x01(\tR\x06listen\"\xb1\x01\n" +
 	"\rEnrolResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1c\n" +
 	"\tauthority\x18\x02 \x01(\fR\tauthority\x12\x12\n" +
 	"\x04pair\x18\x03 \x01(\tR\x04pair\x12\x1b\n" +
-	"\tpeer_name\x18\x04 \x01(\tR\bpeerName\"\x9a\x03\n" +
+	"\tpeer_name\x18\x04 \x01(\tR\bpeerName\x12/\n" +
+	"\x05peers\x18\x05 \x03(\v2\x19.mailtwin.v1.EnrolledPeerR\x05peers\"<\n" +
+	"\fEnrolledPeer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x9a\x03\n" +
 	"\x10ReplicateRequest\x12\x14\n" +
 	"\x05epoch\x18\x0f \x01(\x04R\x05epoch\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.mailtwin.v1.HelloH\x00R\x05hello\x12-\n" +
@@ -2817,13 +2903,14 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05since\x18\x04 \x01(\x10R\x05since\"=\n" +
 	"\rPackedListing\x12\x18\n" +
 	"\alisting\x18\x01 \x01(\fR\alisting\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\rR\x04size\"\xb4\x01\n" +
+	"\x04size\x18\x02 \x01(\rR\x04size\"\xce\x01\n" +
 	"\aListing\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12.\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x14.mailtwin.v1.OutcomeR\aoutcome\x12'\n" +
 	"\x05items\x18\x03 \x03(\v2\x11.mailtwin.v1.ItemR\x05items\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12(\n" +
-	"\x05facts\x18\x05 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\"\x84\x01\n" +
+	"\x05facts\x18\x05 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\x12\x18\n" +
+	"\apartial\x18\x06 \x01(\bR\apartial\"\x84\x01\n" +
 	"\x04Item\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12(\n" +
 	"\x05facts\x18\x02 \x01(\v2\x12.mailtwin.v1.FactsR\x05facts\x12\x16\n" +
@@ -2899,7 +2986,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xa6\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xc6\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -2912,7 +2999,10 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x06unread\x18\t \x01(\x04R\x06unread\x12%\n" +
 	"\x04mark\x18\n" +
 	" \x01(\v2\x11.mailtwin.v1.MarkR\x04mark\x12\x14\n" +
-	"\x05heard\x18\v \x01(\x04R\x05heard\"\xf5\x02\n" +
+	"\x05heard\x18\v \x01(\x04R\x05heard\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\f \x01(\x04R\n" +
+	"unreadable\"\xf5\x02\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
@@ -2958,87 +3048,89 @@ func file_mailtwin_v1_replication_proto_rawDescGZIP() []byte {
 }
 
 var file_mailtwin_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(Outcome)(0),              // 0: mailtwin.v1.Outcome
 	(Type)(0),                 // 1: mailtwin.v1.Type
 	(*EnrolRequest)(nil),      // 2: mailtwin.v1.EnrolRequest
 	(*EnrolResponse)(nil),     // 3: mailtwin.v1.EnrolResponse
-	(*ReplicateRequest)(nil),  // 4: mailtwin.v1.ReplicateRequest
-	(*ReplicateResponse)(nil), // 5: mailtwin.v1.ReplicateResponse
-	(*Hello)(nil),             // 6: mailtwin.v1.Hello
-	(*Position)(nil),          // 7: mailtwin.v1.Position
-	(*Welcome)(nil),           // 8: mailtwin.v1.Welcome
-	(*Credit)(nil),            // 9: mailtwin.v1.Credit
-	(*Acknowledgement)(nil),   // 10: mailtwin.v1.Acknowledgement
-	(*Compare)(nil),           // 11: mailtwin.v1.Compare
-	(*DirectoryDigest)(nil),   // 12: mailtwin.v1.DirectoryDigest
-	(*Survey)(nil),            // 13: mailtwin.v1.Survey
-	(*Activity)(nil),          // 14: mailtwin.v1.Activity
-	(*Mailbox)(nil),           // 15: mailtwin.v1.Mailbox
-	(*PackedListing)(nil),     // 16: mailtwin.v1.PackedListing
-	(*Listing)(nil),           // 17: mailtwin.v1.Listing
-	(*Item)(nil),              // 18: mailtwin.v1.Item
-	(*Facts)(nil),             // 19: mailtwin.v1.Facts
-	(*ExtendedAttribute)(nil), // 20: mailtwin.v1.ExtendedAttribute
-	(*Fetch)(nil),             // 21: mailtwin.v1.Fetch
-	(*FetchItem)(nil),         // 22: mailtwin.v1.FetchItem
-	(*Batch)(nil),             // 23: mailtwin.v1.Batch
-	(*Entries)(nil),           // 24: mailtwin.v1.Entries
-	(*Entry)(nil),             // 25: mailtwin.v1.Entry
-	(*Held)(nil),              // 26: mailtwin.v1.Held
-	(*Content)(nil),           // 27: mailtwin.v1.Content
-	(*ContentEnd)(nil),        // 28: mailtwin.v1.ContentEnd
-	(*Piece)(nil),             // 29: mailtwin.v1.Piece
-	(*ChunkRun)(nil),          // 30: mailtwin.v1.ChunkRun
-	(*Mark)(nil),              // 31: mailtwin.v1.Mark
-	(*Heartbeat)(nil),         // 32: mailtwin.v1.Heartbeat
-	(*MirrorReport)(nil),      // 33: mailtwin.v1.MirrorReport
+	(*EnrolledPeer)(nil),      // 4: mailtwin.v1.EnrolledPeer
+	(*ReplicateRequest)(nil),  // 5: mailtwin.v1.ReplicateRequest
+	(*ReplicateResponse)(nil), // 6: mailtwin.v1.ReplicateResponse
+	(*Hello)(nil),             // 7: mailtwin.v1.Hello
+	(*Position)(nil),          // 8: mailtwin.v1.Position
+	(*Welcome)(nil),           // 9: mailtwin.v1.Welcome
+	(*Credit)(nil),            // 10: mailtwin.v1.Credit
+	(*Acknowledgement)(nil),   // 11: mailtwin.v1.Acknowledgement
+	(*Compare)(nil),           // 12: mailtwin.v1.Compare
+	(*DirectoryDigest)(nil),   // 13: mailtwin.v1.DirectoryDigest
+	(*Survey)(nil),            // 14: mailtwin.v1.Survey
+	(*Activity)(nil),          // 15: mailtwin.v1.Activity
+	(*Mailbox)(nil),           // 16: mailtwin.v1.Mailbox
+	(*PackedListing)(nil),     // 17: mailtwin.v1.PackedListing
+	(*Listing)(nil),           // 18: mailtwin.v1.Listing
+	(*Item)(nil),              // 19: mailtwin.v1.Item
+	(*Facts)(nil),             // 20: mailtwin.v1.Facts
+	(*ExtendedAttribute)(nil), // 21: mailtwin.v1.ExtendedAttribute
+	(*Fetch)(nil),             // 22: mailtwin.v1.Fetch
+	(*FetchItem)(nil),         // 23: mailtwin.v1.FetchItem
+	(*Batch)(nil),             // 24: mailtwin.v1.Batch
+	(*Entries)(nil),           // 25: mailtwin.v1.Entries
+	(*Entry)(nil),             // 26: mailtwin.v1.Entry
+	(*Held)(nil),              // 27: mailtwin.v1.Held
+	(*Content)(nil),           // 28: mailtwin.v1.Content
+	(*ContentEnd)(nil),        // 29: mailtwin.v1.ContentEnd
+	(*Piece)(nil),             // 30: mailtwin.v1.Piece
+	(*ChunkRun)(nil),          // 31: mailtwin.v1.ChunkRun
+	(*Mark)(nil),              // 32: mailtwin.v1.Mark
+	(*Heartbeat)(nil),         // 33: mailtwin.v1.Heartbeat
+	(*MirrorReport)(nil),      // 34: mailtwin.v1.MirrorReport
 }
 var file_mailtwin_v1_replication_proto_depIdxs = []int32{
-	6,  // 0: mailtwin.v1.ReplicateRequest.hello:type_name -> mailtwin.v1.Hello
-	9,  // 1: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
-	10, // 2: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
-	11, // 3: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
-	21, // 4: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
-	33, // 5: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
-	13, // 6: mailtwin.v1.ReplicateRequest.survey:type_name -> mailtwin.v1.Survey
-	8,  // 7: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
-	23, // 8: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
-	16, // 9: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
-	32, // 10: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
-	14, // 11: mailtwin.v1.ReplicateResponse.activity:type_name -> mailtwin.v1.Activity
-	7,  // 12: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
-	7,  // 13: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
-	12, // 14: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
-	15, // 15: mailtwin.v1.Activity.mailboxes:type_name -> mailtwin.v1.Mailbox
-	0,  // 16: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
-	18, // 17: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
-	19, // 18: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
-	19, // 19: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
-	1,  // 20: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
-	20, // 21: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
-	22, // 22: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
-	27, // 23: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
-	25, // 24: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
-	19, // 25: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
-	26, // 26: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
-	0,  // 27: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
-	29, // 28: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
-	28, // 29: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
-	0,  // 30: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
-	19, // 31: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
-	30, // 32: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
-	31, // 33: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
-	4,  // 34: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
-	2,  // 35: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
-	5,  // 36: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
-	3,  // 37: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
-	36, // [36:38] is the sub-list for method output_type
-	34, // [34:36] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	4,  // 0: mailtwin.v1.EnrolResponse.peers:type_name -> mailtwin.v1.EnrolledPeer
+	7,  // 1: mailtwin.v1.ReplicateRequest.hello:type_name -> mailtwin.v1.Hello
+	10, // 2: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
+	11, // 3: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
+	12, // 4: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
+	22, // 5: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
+	34, // 6: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
+	14, // 7: mailtwin.v1.ReplicateRequest.survey:type_name -> mailtwin.v1.Survey
+	9,  // 8: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
+	24, // 9: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
+	17, // 10: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
+	33, // 11: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
+	15, // 12: mailtwin.v1.ReplicateResponse.activity:type_name -> mailtwin.v1.Activity
+	8,  // 13: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
+	8,  // 14: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
+	13, // 15: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
+	16, // 16: mailtwin.v1.Activity.mailboxes:type_name -> mailtwin.v1.Mailbox
+	0,  // 17: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
+	19, // 18: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
+	20, // 19: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
+	20, // 20: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
+	1,  // 21: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
+	21, // 22: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
+	23, // 23: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
+	28, // 24: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
+	26, // 25: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
+	20, // 26: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
+	27, // 27: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
+	0,  // 28: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
+	30, // 29: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
+	29, // 30: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
+	0,  // 31: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
+	20, // 32: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
+	31, // 33: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
+	32, // 34: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
+	5,  // 35: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
+	2,  // 36: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
+	6,  // 37: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
+	3,  // 38: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
+	37, // [37:39] is the sub-list for method output_type
+	35, // [35:37] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_replication_proto_init() }
@@ -3046,7 +3138,7 @@ func file_mailtwin_v1_replication_proto_init() {
 	if File_mailtwin_v1_replication_proto != nil {
 		return
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[2].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[3].OneofWrappers = []any{
 		(*ReplicateRequest_Hello)(nil),
 		(*ReplicateRequest_Credit)(nil),
 		(*ReplicateRequest_Acknowledgement)(nil),
@@ -3055,14 +3147,14 @@ func file_mailtwin_v1_replication_proto_init() {
 		(*ReplicateRequest_Report)(nil),
 		(*ReplicateRequest_Survey)(nil),
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[3].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[4].OneofWrappers = []any{
 		(*ReplicateResponse_Welcome)(nil),
 		(*ReplicateResponse_Batch)(nil),
 		(*ReplicateResponse_Listing)(nil),
 		(*ReplicateResponse_Heartbeat)(nil),
 		(*ReplicateResponse_Activity)(nil),
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[27].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[28].OneofWrappers = []any{
 		(*Piece_Raw)(nil),
 		(*Piece_Zstd)(nil),
 		(*Piece_Run)(nil),
@@ -3074,7 +3166,7 @@ func file_mailtwin_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_replication_proto_rawDesc), len(file_mailtwin_v1_replication_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -1,0 +1,41 @@
+package replicator
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// TestJoinedJustBefore: a mirror that joined a moment before the primary died
+// is known to the one that is promoted, and knows it, though they never met.
+func TestJoinedJustBefore(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	token, _, err := mx1.n.Invite(time.Hour)
+	c.must(err)
+	mx3 := c.add("mx3")
+	c.must(mx3.join(mx1, token))
+	mx1.stop()
+	if at := mx2.n.peers.Address("mx3"); at != mx3.cfg.Node.Listen {
+		t.Errorf("mx2 knows mx3 at %q", at)
+	}
+	peers, err := identity.OpenPeers(mx3.cfg.StateDir)
+	c.must(err)
+	if at := peers.Address("mx2"); at != mx2.cfg.Node.Listen {
+		t.Errorf("mx3 knows mx2 at %q", at)
+	}
+	mx3.start()
+	mx2.promote()
+	told, untold := mx2.n.crownAll(t.Context())
+	if len(told) != 1 || told[0] != "mx3" || len(untold) != 1 {
+		t.Errorf("told %q, untold %v", told, untold)
+	}
+	mx2.write("u/Maildir/new/after.M1P1.host", "Subject: after\n\nbody\n")
+	mx3.until("following", func(d status.Document) bool {
+		return d.Primary != nil && d.Primary.Name == "mx2" && d.Primary.Connected
+	})
+	mx2.inSync()
+	mx2.equal(mx3)
+}
