@@ -66,8 +66,12 @@ func (b *bench) live(ctx context.Context) error {
 func (b *bench) duringSync(ctx context.Context, p *pair.Pair, box string) (timing, int, error) {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
-	first, err := p.Primary.Status(ctx)
-	if err != nil {
+	// Before the first scan is done a delivery is no change, but part of the store.
+	var first pair.Status
+	if err := p.Primary.Watch(ctx, func(s pair.Status) bool {
+		first = s
+		return s.Store.State != "watching" || !s.Store.Watch.Complete
+	}); err != nil {
 		return timing{}, 0, err
 	}
 	base := first.Journal.Sequence
