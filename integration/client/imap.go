@@ -47,7 +47,9 @@ func (i *IMAP) Close() error {
 	return errors.Join(i.c.Logout().Wait(), i.c.Close())
 }
 
-// Hangup ends the session without a word.
+// Hangup ends the session without a word. It is all that can be done after an
+// answer that could not be read to its end: the library goes on to read behind it
+// by itself, and must not be told to skip the rest at the same time.
 func (i *IMAP) Hangup() error { return i.c.Close() }
 
 // Select opens a mailbox; the commands on messages are about it.

@@ -35,7 +35,7 @@ func (i *IMAP) List(mailbox, header string) (validity uint32, lines []Line, err 
 	for message := cmd.Next(); message != nil; message = cmd.Next() {
 		line, err := readLine(message, header)
 		if err != nil {
-			return 0, nil, errors.Join(fmt.Errorf("listing %q: %w", mailbox, err), cmd.Close())
+			return 0, nil, errors.Join(fmt.Errorf("listing %q: %w", mailbox, err), i.Hangup())
 		}
 		lines = append(lines, line)
 	}

@@ -103,7 +103,7 @@ func (i *IMAP) readMailbox(box *Mailbox) error {
 	for data := cmd.Next(); data != nil; data = cmd.Next() {
 		m, err := readMessage(data)
 		if err != nil {
-			return errors.Join(fmt.Errorf("fetching from %q: %w", box.Name, err), cmd.Close())
+			return errors.Join(fmt.Errorf("fetching from %q: %w", box.Name, err), i.Hangup())
 		}
 		box.Messages = append(box.Messages, m)
 	}
