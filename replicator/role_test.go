@@ -139,7 +139,16 @@ func TestSwitchover(t *testing.T) {
 	})
 	mx1.stop()
 	mx1.start() // in the middle of it
-	if again, err := client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {}); again != sealed || err != nil {
+	again, err := client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {})
+	for late := time.After(patience); errors.Is(err, pairing.ErrUnreachable); {
+		select { // until the client dials anew, which it does a while after it was refused
+		case <-time.After(20 * time.Millisecond):
+			again, err = client.Seal(t.Context(), pairing.SealOrder{Claim: claim}, func(string) {})
+		case <-late:
+			t.Fatal(err)
+		}
+	}
+	if again != sealed || err != nil {
 		t.Errorf("sealed after a new start: %+v, %v", again, err)
 	}
 	mx2.until("drained", func(status.Document) bool {
