@@ -36,11 +36,17 @@ func (r *run) deliver(ctx context.Context, number, host string) error {
 	}
 	address := net.JoinHostPort(host, dovecot.LMTPPort)
 	for i := range n {
-		if err := r.Deliver(ctx, address, site.User(i%site.Users), r.mail, 500+r.rng.IntN(20_000)); err != nil {
+		if err := r.deliverOne(ctx, address, site.User(i%site.Users)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *run) deliverOne(ctx context.Context, address, user string) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return r.Deliver(ctx, address, user, r.mail, 500+r.rng.IntN(20_000))
 }
 
 func usersWork(_ context.Context, r *run, _ []string) error {

@@ -12,7 +12,8 @@ import (
 	"github.com/mailtwin/mailtwin/integration/tree"
 )
 
-// within is how long what is expected may take, and what is done.
+// within is how long what is expected may take, and what is done; each of a
+// number of messages has as long.
 const within = time.Minute
 
 // Options say how a story is run.
@@ -60,8 +61,11 @@ func (s Script) Run(ctx context.Context, opt Options) (err error) {
 
 // step runs one sentence.
 func (r *run) step(ctx context.Context, st step) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
+	if !st.verb.many {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, within)
+		defer cancel()
+	}
 	if err := st.verb.run(ctx, r, st.args); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ type verb struct {
 	// needs is the command of mailtwin that it runs, if a pair can do without.
 	needs string
 	run   func(ctx context.Context, r *run, args []string) error
+	many  bool // it does many things, and bounds how long each of them takes
 
 	kinds   []string // of the words in capitals
 	pattern *regexp.Regexp
@@ -23,7 +24,7 @@ func verbs() []verb {
 		// The beginning.
 		{sentence: "HOST is the first primary", run: firstPrimary},
 		{sentence: "HOST joins HOST as a mirror", run: joins},
-		{sentence: "NUMBER messages are delivered", run: delivered},
+		{sentence: "NUMBER messages are delivered", run: delivered, many: true},
 
 		// Time goes by.
 		{sentence: "users work", run: usersWork},
@@ -49,7 +50,7 @@ func verbs() []verb {
 		{sentence: "mailtwin on HOST is killed", run: killed},
 		{sentence: "mailtwin on HOST is started", run: started},
 		{sentence: "mailtwin on HOST will crash at the step TEXT", run: willCrash},
-		{sentence: "NUMBER messages are delivered to HOST by its own address", run: deliveredTo},
+		{sentence: "NUMBER messages are delivered to HOST by its own address", run: deliveredTo, many: true},
 
 		// What the operator does.
 		{sentence: "the operator switches over to HOST", needs: failover, run: switchOver},
