@@ -32,6 +32,9 @@ type StoreState struct {
 	State    string
 	Detail   string
 	Complete bool
+	// MailStopped says why no mail server works on it; "" if one does, as far as
+	// that is known.
+	MailStopped string
 }
 
 // Config is what a Server is made of. All fields but Pace must be set.

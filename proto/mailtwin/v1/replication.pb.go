@@ -2312,7 +2312,10 @@ type Heartbeat struct {
 	// The stamp of the last report that had arrived when this was said; 0 if none
 	// had. It tells the mirror, by its own clock alone, how old this can be at most:
 	// heartbeats wait behind the contents that were sent before them.
-	Heard         uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
+	Heard uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
+	// Why the primary's mail server does not run now, though it could; empty if it
+	// runs, as far as that is known.
+	MailStopped   string `protobuf:"bytes,12,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2422,6 +2425,13 @@ func (x *Heartbeat) GetHeard() uint64 {
 		return x.Heard
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetMailStopped() string {
+	if x != nil {
+		return x.MailStopped
+	}
+	return ""
 }
 
 // MirrorReport is sent once a second.
@@ -2714,7 +2724,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xa6\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xc9\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -2727,7 +2737,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x06unread\x18\t \x01(\x04R\x06unread\x12%\n" +
 	"\x04mark\x18\n" +
 	" \x01(\v2\x11.mailtwin.v1.MarkR\x04mark\x12\x14\n" +
-	"\x05heard\x18\v \x01(\x04R\x05heard\"\xf5\x02\n" +
+	"\x05heard\x18\v \x01(\x04R\x05heard\x12!\n" +
+	"\fmail_stopped\x18\f \x01(\tR\vmailStopped\"\xf5\x02\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
