@@ -394,6 +394,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Unknown, "connected, and it has not yet said how it is"
 	case s.Beat.State != "watching":
 		return status.Scanning, s.Beat.Detail
+	case s.Beat.MailStopped != "":
+		return status.Attention, s.Beat.MailStopped
 	case w.head > s.Acked:
 		return status.Behind, "changes are on their way"
 	case age > freshWord:

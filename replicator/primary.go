@@ -44,12 +44,14 @@ type primaryPart struct {
 
 	sealing       sync.Mutex // held while the journal is sealed for a switchover
 	isSealed      bool       // it is done, and durable. Guarded by sealing
+	sealTried     time.Time  // when it was tried last, or the mail server was to be started again. Guarded by sealing
 	enough        chan struct{}
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
 
-	mu    sync.Mutex
-	rates map[string]rate
+	mu           sync.Mutex
+	resumeFailed string // why the mail server could not be started again
+	rates        map[string]rate
 }
 
 // rate measures how much a mirror is sent.
@@ -77,7 +79,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
+	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed, sealTried: n.opt.Clock.Now()}
 	p.enough, p.observed = make(chan struct{}), make(chan struct{})
 	p.pace = newPacing(n)
 	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
@@ -144,8 +146,9 @@ func (p *primaryPart) storeState() primary.StoreState {
 	s := p.watcher.Status()
 	return primary.StoreState{
 		State: string(s.Phase), Detail: s.Detail,
-		Complete:   s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
-		Unreadable: s.UnreadableCount,
+		Complete:    s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
+		Unreadable:  s.UnreadableCount,
+		MailStopped: p.n.mailStopped(p.n.state()),
 	}
 }
 
@@ -172,6 +175,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tracker.run(ctx, p.courses) })
 	group.Go(func() error { return p.tell(ctx) })
+	group.Go(func() error { return p.resumeMail(ctx) })
 	group.Go(func() error {
 		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
 		return nil

@@ -80,7 +80,7 @@ func (s *sender) tell(mark *wire.Mark) error {
 	return s.send(wire.HeartbeatMessage(wire.Heartbeat{
 		Head: head, Lag: age, LagBytes: uint64(bytes), Now: cfg.Now(),
 		State: store.State, Detail: store.Detail,
-		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Heard: heard, Mark: mark,
+		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Heard: heard, MailStopped: store.MailStopped, Mark: mark,
 		Unreadable: uint64(store.Unreadable + s.server.damaged.len()),
 	}))
 }

@@ -34,6 +34,9 @@ type StoreState struct {
 	Complete bool
 	// Unreadable is how many names of it cannot be looked at.
 	Unreadable int
+	// MailStopped says why no mail server works on it; "" if one does, as far as
+	// that is known.
+	MailStopped string
 }
 
 // Config is what a Server is made of. All fields but Pace and Order must be set.

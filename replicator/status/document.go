@@ -62,6 +62,9 @@ type Document struct {
 	// Fenced says why the node must not serve mail now, or not journal it: what
 	// a person has to do. Empty if there is nothing of that kind.
 	Fenced string `json:"fenced,omitempty"`
+	// MailStopped says why a primary that could serve mail has no mail server now.
+	// Empty if it has one, as far as that is known.
+	MailStopped string `json:"mail_stopped,omitempty"`
 	// Peers are the other nodes of the pair that this one knows.
 	Peers []Peer `json:"peers,omitempty"`
 	// Unasked says why the role is Unconfirmed: the others are being asked, or this

@@ -37,6 +37,9 @@ func Judge(d *Document) {
 	if p := d.Pace; p != nil && (p.Health == "degraded" || p.Health == "failing") {
 		worse(Attention, "the array is "+p.Health+": "+p.HealthWords)
 	}
+	if d.MailStopped != "" {
+		worse(Attention, d.MailStopped)
+	}
 	if d.Role == Unconfirmed {
 		worse(Unknown, d.Unasked)
 	}

@@ -19,6 +19,7 @@ type Heartbeat struct {
 	Unread        uint64
 	Heard         time.Duration // the stamp of the last report that had come; 0: none
 	Unreadable    uint64        // names and contents that cannot be read
+	MailStopped   string        // why the mail server does not run; "" if it does
 	Mark          *Mark         // nil: it would be the one before
 }
 
@@ -35,7 +36,8 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
 		Now: h.Now.UnixNano(), State: Words(h.State), Detail: Words(h.Detail),
 		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread, Heard: uint64(h.Heard),
-		Unreadable: h.Unreadable,
+		Unreadable:  h.Unreadable,
+		MailStopped: Words(h.MailStopped),
 	}
 	if m := h.Mark; m != nil {
 		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
@@ -49,7 +51,8 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 		Head: journal.Sequence(in.GetHead()), Lag: time.Duration(in.GetLagNanoseconds()), LagBytes: in.GetLagBytes(),
 		Now: time.Unix(0, in.GetNow()), State: Words(in.GetState()), Detail: Words(in.GetDetail()),
 		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(), Heard: time.Duration(in.GetHeard()),
-		Unreadable: in.GetUnreadable(),
+		Unreadable:  in.GetUnreadable(),
+		MailStopped: Words(in.GetMailStopped()),
 	}
 	if m := in.GetMark(); m != nil {
 		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}

@@ -197,7 +197,7 @@ func TestMessagesComeBack(t *testing.T) {
 		check("end", end, func() (any, error) { return ParseContentEnd(ContentEndMessage(end)) })
 	}
 	beat := Heartbeat{Head: 4, Lag: time.Second, LagBytes: 5, Now: time.Unix(0, 1700000000000000001), State: "watching", Detail: "d",
-		Files: 6, Bytes: 7, Unread: 8, Unreadable: 9, Heard: time.Minute, Mark: &Mark{Sequence: 4, Digest: [32]byte{5}, Unread: 8}}
+		Files: 6, Bytes: 7, Unread: 8, Unreadable: 9, Heard: time.Minute, MailStopped: "s", Mark: &Mark{Sequence: 4, Digest: [32]byte{5}, Unread: 8}}
 	check("heartbeat", beat, func() (any, error) { return ParseHeartbeat(HeartbeatMessage(beat).GetHeartbeat()) })
 	report := Report{State: "following", Detail: "d", Applied: 1, DirectoriesLeft: 2, FilesLeft: 3, BytesLeft: 4,
 		Files: 5, Bytes: 6, Missing: 7, Proven: true, ProvenSequence: 8, Stamp: time.Second}

@@ -2561,7 +2561,10 @@ type Heartbeat struct {
 	// heartbeats wait behind the contents that were sent before them.
 	Heard uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
 	// Names that the primary cannot look at, and files that it cannot read.
-	Unreadable    uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	Unreadable uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	// Why the primary's mail server does not run now, though it could; empty if it
+	// runs, as far as that is known.
+	MailStopped   string `protobuf:"bytes,13,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2678,6 +2681,13 @@ func (x *Heartbeat) GetUnreadable() uint64 {
 		return x.Unreadable
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetMailStopped() string {
+	if x != nil {
+		return x.MailStopped
+	}
+	return ""
 }
 
 // MirrorReport is sent once a second.
@@ -2986,7 +2996,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xc6\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xe9\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -3002,7 +3012,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05heard\x18\v \x01(\x04R\x05heard\x12\x1e\n" +
 	"\n" +
 	"unreadable\x18\f \x01(\x04R\n" +
-	"unreadable\"\xf5\x02\n" +
+	"unreadable\x12!\n" +
+	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\"\xf5\x02\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
