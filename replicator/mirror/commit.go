@@ -126,6 +126,7 @@ func (k *committer) run(ctx context.Context) error {
 		if k.isSilent() {
 			return k.finish()
 		}
+		k.c.resting.Store(true)
 		select {
 		case <-ctx.Done():
 			k.silent = ctx.Err()
@@ -135,6 +136,7 @@ func (k *committer) run(ctx context.Context) error {
 		case <-again.C:
 			k.resync.askAgain()
 		case s := <-k.c.steps:
+			k.c.resting.Store(false)
 			if err := k.takeAll(ctx, s); err != nil {
 				return err
 			}

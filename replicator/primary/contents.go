@@ -21,9 +21,9 @@ const (
 	learnedDelay = 200 * time.Millisecond
 )
 
-// sendContentOf sends the content that an entry puts, unless the mirror has
-// it, and notes in the entry what became of it.
-func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
+// sendContentOf sends the content that an entry puts as the transfer of that
+// number, unless the mirror has it, and notes in the entry what became of it.
+func (s *sender) sendContentOf(e *wire.Entry, transfer uint64) error {
 	has, err := s.mirrorHas(&e.Entry)
 	if err != nil || has {
 		return err
@@ -39,7 +39,6 @@ func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
 	}
 	defer src.settle()
 	s.server.cfg.Pace.Live(e.Facts.Size)
-	transfer := wire.PrimaryTransfer | uint64(seq)
 	r := &patientReader{s: s, r: src.reader()}
 	id, outcome, err := s.transfer(transfer, src, func(emit func(content.Piece) error) (content.Result, error) {
 		res, err := s.live.Encode(r, false, emit)

@@ -40,6 +40,9 @@ type sender struct {
 	batch   batch
 	marked  marked
 
+	ahead      map[aheadKey]uint64 // contents that were sent before their entries, and their transfers
+	aheadCount uint64              // of all of them
+
 	toldState string    // of the store, in the last heartbeat
 	toldAt    time.Time // when that was
 	learned   []identified
@@ -73,7 +76,7 @@ func (s *session) sendAll(ctx context.Context) error {
 		snd := &sender{
 			session: s, server: s.server, ctx: ctx,
 			records: records, answers: answers, tick: time.NewTicker(wire.HeartbeatInterval),
-			last: s.start, level: level, entries: entries,
+			last: s.start, level: level, entries: entries, ahead: make(map[aheadKey]uint64),
 			live: content.NewEncoder(window, level), bulk: content.NewEncoder(window, level), saved: saved,
 		}
 		defer snd.tick.Stop()
@@ -147,6 +150,8 @@ func (s *sender) one() error {
 		return nil
 	case a := <-s.answers:
 		return s.answer(a)
+	case a := <-s.session.ahead:
+		return s.sendAhead(a)
 	case <-s.session.wake:
 		return s.beatEarly()
 	case <-s.tick.C:
@@ -205,8 +210,10 @@ func (s *sender) addRecord() error {
 	s.next = nil
 	e := wire.Entry{Entry: rec.Entry, Outcome: wire.OK}
 	if rec.Entry.Kind == journal.KindPut && rec.Entry.Held == nil {
-		if err := s.sendContentOf(&e, rec.Position.Sequence); err != nil {
-			return err
+		if !s.wasAhead(&e) {
+			if err := s.sendContentOf(&e, wire.PrimaryTransfer|uint64(rec.Position.Sequence)); err != nil {
+				return err
+			}
 		}
 	}
 	if len(s.batch.entries) == 0 {
