@@ -99,7 +99,7 @@ const (
 	longGroup  = 80 * time.Millisecond
 	shortGroup = 40 * time.Millisecond
 	// leastBulk is how small a group may get, in bytes.
-	leastBulk = 512 << 10
+	leastBulk = 2 << 20
 )
 
 // rhythm finds out how much of a comparison the disk takes in a short while.
@@ -114,7 +114,7 @@ func (r *rhythm) full(g *group) bool {
 
 // inFlight is how many bytes may be asked for at one time: what is staged is
 // written beside the groups, and holds them up.
-func (r *rhythm) inFlight() int64 { return max(2*r.bulk, 8*leastBulk) }
+func (r *rhythm) inFlight() int64 { return max(2*r.bulk, 2*leastBulk) }
 
 // took learns from a group of contents.
 func (r *rhythm) took(g *group, d time.Duration) {
