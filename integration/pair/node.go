@@ -109,11 +109,11 @@ func (n *Node) SetProfile(profile string) error {
 		return err
 	}
 	const as = "\nprofile = %q\n"
-	changed := strings.Replace(string(settings), fmt.Sprintf(as, "gentle"), fmt.Sprintf(as, profile), 1)
-	if changed == string(settings) {
+	before, after, found := strings.Cut(string(settings), fmt.Sprintf(as, "gentle"))
+	if !found {
 		return fmt.Errorf("the settings of %s have no profile to be changed", n.Name)
 	}
-	return os.WriteFile(n.config, []byte(changed), 0o600)
+	return os.WriteFile(n.config, []byte(before+fmt.Sprintf(as, profile)+after), 0o600)
 }
 
 // Start starts the daemon. It returns at once: who needs more waits for a

@@ -72,6 +72,43 @@ func TestLedgerThins(t *testing.T) {
 	}
 }
 
+// TestEarlyMarks: a few in a row, then one in each interval.
+func TestEarlyMarks(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var m marked
+	early := func(want int, step time.Duration) {
+		t.Helper()
+		got := 0
+		for range 20 {
+			if wait, ok := m.early(now); ok {
+				now = now.Add(wait)
+				m.sent(now, 1, catalog.Digest{})
+				got++
+			}
+			now = now.Add(step)
+		}
+		if got != want {
+			t.Errorf("%d marks were early, want %d", got, want)
+		}
+	}
+	early(earlyMarks+1, 0)
+	early(2, wire.HeartbeatInterval/10)
+	now = now.Add(wire.HeartbeatInterval)
+	early(20, wire.HeartbeatInterval)
+	now = now.Add(time.Hour)
+	if wait, ok := m.early(now); wait != 0 || !ok {
+		t.Errorf("after a pause: wait %v, %v", wait, ok)
+	}
+	m.sent(now, 2, catalog.Digest{})
+	if wait, ok := m.early(now); wait != earlyMark || !ok {
+		t.Errorf("at once: wait %v, %v", wait, ok)
+	}
+	now = now.Add(-time.Hour)
+	if wait, ok := m.early(now); wait != 0 || !ok {
+		t.Errorf("with a clock that was set back: wait %v, %v", wait, ok)
+	}
+}
+
 func TestDamageList(t *testing.T) {
 	d := damageList{paths: make(map[journal.Path]Damage)}
 	first := time.Unix(1_700_000_000, 0)
