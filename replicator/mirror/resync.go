@@ -82,6 +82,8 @@ type resync struct {
 	queue    []*want
 	held     []*want // of the directory that is being compared, to be sorted
 	inFlight map[uint64]*want
+	sent     map[journal.Path]int      // paths of inFlight
+	flying   int64                     // their bytes
 	asking   map[journal.Path]struct{} // paths of queue, held, inFlight, and of answers that are not committed
 	links    map[uint64]*want          // those of them that are hard links
 	round    round
@@ -108,7 +110,7 @@ type round struct {
 
 func newResync(k *committer, why string) *resync {
 	r := &resync{
-		k: k, inFlight: make(map[uint64]*want),
+		k: k, inFlight: make(map[uint64]*want), sent: make(map[journal.Path]int),
 		asking: make(map[journal.Path]struct{}), links: make(map[uint64]*want),
 	}
 	if why != "" {
@@ -297,12 +299,19 @@ func (r *resync) goRound() error {
 }
 
 func (r *resync) sendFetches() error {
-	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight {
+	most := r.k.rhythm.inFlight()
+	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight && r.flying < most {
 		n := min(len(r.queue), wire.MaxFetch, fetchesInFlight-len(r.inFlight))
 		items := make([]wire.FetchItem, 0, n)
-		for _, w := range r.queue[:n] {
+		for i, w := range r.queue[:n] {
+			if r.flying >= most {
+				n = i
+				break
+			}
 			r.transfer++
 			r.inFlight[r.transfer] = w
+			r.sent[w.path]++
+			r.flying += w.size
 			items = append(items, wire.FetchItem{Transfer: r.transfer, Path: w.path, Have: w.have, Plain: w.plain})
 		}
 		r.queue = slices.Delete(r.queue, 0, n)
@@ -436,6 +445,10 @@ func (r *resync) takeAnswer(a *arrived) error {
 		return fmt.Errorf("%w: transfer %d was not asked for", wire.ErrProtocol, a.transfer)
 	}
 	delete(r.inFlight, a.transfer)
+	r.flying -= w.size
+	if r.sent[w.path]--; r.sent[w.path] == 0 {
+		delete(r.sent, w.path)
+	}
 	if a.lost {
 		w.plain = true
 		r.queue = append(r.queue, w)
