@@ -126,5 +126,6 @@ func TestAPauseHoldsBulkAndNothingElse(t *testing.T) {
 	})
 	_, err = p.Primary.Run(t.Context(), "release")
 	must(t, err)
+	pace(t, p.Primary, pair.Unbound)
 	p.MustBeEqual(t, time.Minute)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/mailtwin/mailtwin/integration/client"
 	"github.com/mailtwin/mailtwin/integration/dovecot"
 	"github.com/mailtwin/mailtwin/integration/port"
 	"github.com/mailtwin/mailtwin/replicator/hook"
@@ -33,7 +35,7 @@ const examples = "../replicator/hook/examples/"
 func hooksDir(t *testing.T, conf string) string {
 	t.Helper()
 	dir := dovecot.StoreDir(t)
-	for _, name := range []string{"mailserver", "postlogin"} {
+	for _, name := range []string{"mailserver", "postlogin", "lmtp"} {
 		data, err := os.ReadFile(examples + name)
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(dir, name), data, 0o755))
@@ -258,10 +260,12 @@ func promote(t *testing.T, store string) (s *dovecot.Server, ask func(args ...st
 	conf := "MAILTWIN=" + program + "\nMAILTWIN_CONFIG=" + config + "\nREADY_WAIT=60s\n"
 	settings, err := os.ReadFile(examples + "90-mailtwin.conf")
 	must(t, err)
-	s = dovecot.New(t, dovecot.Options{
+	dovecot.Need(t)
+	s, err = dovecot.Prepare(dovecot.StoreDir(t), dovecot.Options{
 		Store:       store,
 		MailOptions: strings.ReplaceAll(string(settings), "/etc/mailtwin/hooks", hooksDir(t, conf)),
 	})
+	must(t, err)
 	text, err := os.ReadFile(config)
 	must(t, err)
 	text = bytes.Replace(text, []byte("# doveadm = \"doveadm\""), []byte(`doveadm = "doveadm -c `+s.Config()+`"`), 1)
@@ -288,6 +292,16 @@ func promote(t *testing.T, store string) (s *dovecot.Server, ask func(args ...st
 	is.Epoch = 2
 	must(t, nodestate.SaveState(state, is))
 	serve(t, run, state)
+	// It keeps its output open for as long as it runs.
+	must(t, exec.CommandContext(t.Context(), "dovecot", "-c", s.Config()).Run())
+	t.Cleanup(func() {
+		if err := exec.Command("doveadm", "-c", s.Config(), "stop").Run(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("Dovecot's log:\n%s", s.Log())
+		}
+	})
 	return s, ask
 }
 
@@ -330,6 +344,16 @@ func copyIndex(t *testing.T, from, to string) {
 			must(t, exec.CommandContext(t.Context(), "cp", "-a", path, to).Run())
 		}
 	}
+}
+
+// deliverOne delivers a message by LMTP.
+func deliverOne(t *testing.T, s *dovecot.Server, user string) error {
+	t.Helper()
+	l, err := client.DialLMTP(t.Context(), s.LMTP)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.Deliver(strings.NewReader("Subject: new\r\n\r\nnew\r\n"), user), l.Close())
 }
 
 // Clients were shown UIDs of messages that never came to the mirror, and whose
@@ -375,20 +399,24 @@ func TestUIDsThatClientsWereShownAreNotGivenOutAgain(t *testing.T) {
 	must(t, exec.CommandContext(t.Context(), "cp", "-a", all[2], filepath.Join(promoted, mailbox, "cur")).Run())
 
 	second, ask := promote(t, promoted)
+	// Mail that comes at once waits for the gap, as clients do.
+	must(t, deliverOne(t, second, user))
 	c = dialLines(t, second.IMAP, user)
 	if got := number(t, c.do("SELECT INBOX"), "UIDVALIDITY"); got != validity {
 		t.Errorf("UIDVALIDITY is %d, and was %d", got, validity)
 	}
 	answer := c.do("UID SEARCH ALL")
-	found := regexp.MustCompile(`\* SEARCH 1 2 3 4 (\d+)\r\n`).FindStringSubmatch(answer)
+	found := regexp.MustCompile(`\* SEARCH 1 2 3 4 (\d+) (\d+)\r\n`).FindStringSubmatch(answer)
 	if found == nil {
 		t.Fatalf("there are: %s", answer)
 	}
-	if uid, err := strconv.Atoi(found[1]); err != nil || uid <= 7 {
-		t.Errorf("a message got the UID %s, which was given out before", found[1])
+	for _, text := range found[1:] {
+		if uid, err := strconv.Atoi(text); err != nil || uid <= 7 {
+			t.Errorf("a message got the UID %s, which was given out before", text)
+		}
 	}
 	c.add(1)
-	if next := number(t, c.do("SELECT INBOX"), "UIDNEXT"); next <= 9 {
+	if next := number(t, c.do("SELECT INBOX"), "UIDNEXT"); next <= 10 {
 		t.Errorf("the next UID is %d", next)
 	}
 	if out, err := ask("ready", "--wait", "60s"); err != nil {

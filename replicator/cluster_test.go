@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/governor"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
@@ -82,6 +83,7 @@ func (c *cluster) add(name string) *testNode {
 	cfg := config.Default()
 	cfg.StateDir, cfg.Store.Path = filepath.Join(c.t.TempDir(), name), filepath.Join(c.t.TempDir(), "store")
 	cfg.Node.Name, cfg.Node.Listen = name, freeAddress(c.t)
+	cfg.Pace.Profile = governor.Evacuate // no other load on the machine holds it up
 	c.must(errors.Join(os.Mkdir(cfg.StateDir, 0o700), os.Mkdir(cfg.Store.Path, 0o700)))
 	m := &testNode{c: c, cfg: cfg, clock: systemClock{}, fail: make(map[string]error)}
 	c.nodes[name] = m

@@ -251,8 +251,10 @@ func (j ownJournal) Create(e journal.Epoch, _ journal.Position) error { return j
 // stage is where the node plays its role.
 type stage struct{ n *node }
 
-// Open implements failover.Stage.
+// Open implements failover.Stage. Whoever promotes a node, or finishes that, has
+// decided that it is the primary.
 func (s stage) Open(ctx context.Context) error {
+	s.n.vigil.confirm()
 	_, err := s.n.awaitPrimary(ctx, (*primaryPart).works)
 	return err
 }

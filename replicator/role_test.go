@@ -319,6 +319,12 @@ func TestPrimaryThatNobodyAnswers(t *testing.T) {
 		}
 		return d.State.ExitCode() == 3 && d.Unasked != "" && d.Store.State == "watching" && len(d.Peers) == 1 && !d.Peers[0].Answers && d.Peers[0].Problem != ""
 	})
+	c.must(stage{mx1.n}.Open(t.Context()))
+	if d := mx1.n.Status(); d.Role != "primary" || d.Unasked != "" {
+		t.Errorf("a person has said that it is the primary; its role is %s: %s", d.Role, d.Unasked)
+	}
+	mx1.stop()
+	mx1.start()
 	mx2.start()
 	mx1.until("heard", func(d status.Document) bool {
 		return d.Role == "primary" && d.Unasked == "" && d.Peers[0].Answers && d.Peers[0].Role == "mirror"

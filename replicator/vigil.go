@@ -64,6 +64,13 @@ func (v *vigil) unconfirmed() string {
 	return v.unasked
 }
 
+// confirm takes note that the node is primary by what others, or a person, say.
+func (v *vigil) confirm() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.asking, v.unasked = "", ""
+}
+
 // close hangs up.
 func (v *vigil) close() {
 	v.mu.Lock()
@@ -94,11 +101,12 @@ func (v *vigil) client(address string) (*pairing.Client, error) {
 // may answer, for the whole rest of the pair can be down: then the node goes on,
 // and says so.
 func (v *vigil) first(ctx context.Context) {
-	if v.asking == "" {
+	asking := v.unconfirmed()
+	if asking == "" {
 		return
 	}
 	v.n.mu.Lock()
-	v.n.waiting = v.asking
+	v.n.waiting = asking
 	v.n.mu.Unlock()
 	answered := v.round(ctx)
 	v.mu.Lock()
@@ -148,9 +156,7 @@ func (v *vigil) round(ctx context.Context) int {
 	v.forget(addresses)
 	count := v.askAll(ctx, addresses)
 	if count > 0 {
-		v.mu.Lock()
-		v.unasked = ""
-		v.mu.Unlock()
+		v.confirm()
 	}
 	return count
 }

@@ -114,7 +114,7 @@ func (p *testPair) promote(cfg config.Config, force bool) (failover.Plan, failov
 // mustEqual waits until both stores are equal.
 func mustEqual(t testing.TB, a, b string) {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		result, err := compare.Trees(t.Context(), a, b, compare.Options{})
 		if err != nil {

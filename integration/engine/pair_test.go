@@ -14,6 +14,7 @@ import (
 	"github.com/mailtwin/mailtwin/integration/port"
 	"github.com/mailtwin/mailtwin/replicator"
 	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/governor"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
@@ -47,6 +48,7 @@ func newPair(t testing.TB) *testPair {
 		cfg.Store.Path = filepath.Join(dir, name+"-store")
 		cfg.Node.Name = name
 		cfg.Node.Listen = listen
+		cfg.Pace.Profile = governor.Evacuate // no other load on the machine holds it up
 		for _, d := range []string{cfg.StateDir, cfg.Store.Path} {
 			if err := os.MkdirAll(d, 0o700); err != nil {
 				t.Fatal(err)

@@ -94,9 +94,14 @@ func (n *Node) Set(key, value string) error {
 	return os.WriteFile(n.config, changed, 0o600)
 }
 
-// setProfile writes the profile of the pace into the settings, before the
+// Unbound is the profile that leaves the array to the node: beside other load,
+// such as that of the tests themselves, any other rightly makes a node wait, for
+// as long as the load lasts.
+const Unbound = "evacuate"
+
+// SetProfile writes the profile of the pace into the settings, before the
 // daemon is started.
-func (n *Node) setProfile(profile string) error {
+func (n *Node) SetProfile(profile string) error {
 	if profile == "" {
 		return nil
 	}

@@ -53,7 +53,7 @@ type Options struct {
 	// IndexInterval is the setting of that name, as it is written in the file;
 	// "" leaves the default.
 	IndexInterval string
-	// Profile is the primary's pace; "" is the default, but evacuate for New.
+	// Profile is the pace of both nodes; "" is that of the settings.
 	Profile string
 	// Prove is the setting of that name of the primary's; "" leaves the default.
 	Prove string
@@ -107,7 +107,7 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 			return p, err
 		}
 	}
-	if err := p.Primary.setProfile(opt.Profile); err != nil {
+	if err := p.Primary.SetProfile(opt.Profile); err != nil {
 		return p, err
 	}
 	if err := p.Primary.Start(); err != nil {
@@ -125,6 +125,9 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 	}
 	if _, err := p.Mirror.Run(ctx, "join", peer, "--token", invitation.Token, "--store", p.Mirror.Store,
 		"--name", p.Mirror.Name, "--listen", p.Mirror.Listen, "--state", p.Mirror.State); err != nil {
+		return p, err
+	}
+	if err := p.Mirror.SetProfile(opt.Profile); err != nil {
 		return p, err
 	}
 	if err := p.Mirror.Start(); err != nil {

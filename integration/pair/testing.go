@@ -26,7 +26,7 @@ func New(t testing.TB, opt Options) *Pair {
 		opt.MirrorStore = filepath.Join(t.TempDir(), "mirror")
 	}
 	if opt.Profile == "" {
-		opt.Profile = "evacuate"
+		opt.Profile = Unbound
 	}
 	p, err := Start(t.Context(), opt)
 	if p != nil {

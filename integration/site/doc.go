@@ -7,7 +7,8 @@
 // The store is on a disk of its own, the array; the state of mailtwin is on
 // another one. Dovecot and the service address are started and ended by two
 // small programs, as they would be on a real host, and the hooks run these.
-// After a promotion clients wait at their login until their mailboxes are ready.
+// After a promotion clients wait at their login until their mailboxes are ready,
+// and mail waits until all are.
 // Dovecot syncs whatever it acknowledges, so what is lost after a power cut was
 // lost by mailtwin. When a host boots, its node is started, and its mail server
 // only if the node says that it is the primary.

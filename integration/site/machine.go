@@ -57,7 +57,7 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 	}
 	if m.Dovecot, err = dovecot.Prepare(run, dovecot.Options{
 		Store: store, Everywhere: true, Wrap: h.Wrap(), Name: name,
-		MailOptions: "mail_fsync = always\n" + s.postLogin(h.Dir),
+		MailOptions: "mail_fsync = always\n" + s.waiting(h.Dir),
 	}); err != nil {
 		return nil, err
 	}
@@ -75,9 +75,9 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 	return m, os.WriteFile(m.power, []byte("on\n"), 0o644)
 }
 
-// postLogin returns the settings of a Dovecot that lets clients wait until
-// their mailboxes are ready.
-func (s *Site) postLogin(dir string) string {
+// waiting returns the settings of a Dovecot that lets clients wait until their
+// mailboxes are ready, and mail until all are.
+func (s *Site) waiting(dir string) string {
 	if !s.opt.Hooks {
 		return ""
 	}
@@ -91,7 +91,11 @@ service imap-postlogin {
   unix_listener imap-postlogin {
   }
 }
-`, filepath.Join(dir, "postlogin"))
+service lmtp {
+  executable = %s
+  vsz_limit = 4G
+}
+`, filepath.Join(dir, "postlogin"), filepath.Join(dir, "lmtp"))
 }
 
 // AddHooks writes into the node's settings what a promotion runs: the hooks,

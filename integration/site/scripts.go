@@ -74,6 +74,11 @@ exec {{.Stop}}
 {{.Mailtwin}} ready --config {{.Settings}} --wait 20s -- "$USER" </dev/null >/dev/null
 exec "$@"
 `
+	// What Dovecot runs to take mail. It never keeps any out.
+	lmtpProgram = `#!/bin/sh
+{{.Mailtwin}} ready --config {{.Settings}} --wait 20s </dev/null >/dev/null
+exec /usr/lib/dovecot/lmtp "$@"
+`
 )
 
 // writePrograms writes all programs of a mail host and returns the paths of
@@ -84,7 +89,7 @@ func writePrograms(dir string, p paths) (hooks map[string]string, err error) {
 	for name, text := range map[string]string{
 		"mail-start": startProgram, "mail-stop": stopProgram,
 		"fence": fenceHook, "promote": promoteHook, "demote": demoteHook,
-		"postlogin": postLoginProgram,
+		"postlogin": postLoginProgram, "lmtp": lmtpProgram,
 	} {
 		t, err := template.New(name).Parse(text)
 		if err != nil {

@@ -89,6 +89,14 @@ func (s *Site) StartPrimary(ctx context.Context, m *Machine) error {
 		"--listen", m.Node.Listen, "--state", m.Node.State); err != nil {
 		return err
 	}
+	return s.bootFirst(ctx, m)
+}
+
+// bootFirst starts a host whose node was just made.
+func (s *Site) bootFirst(ctx context.Context, m *Machine) error {
+	if err := m.Node.SetProfile(pair.Unbound); err != nil {
+		return err
+	}
 	if s.opt.Hooks {
 		if err := m.AddHooks(); err != nil {
 			return err
@@ -114,12 +122,7 @@ func (s *Site) Join(ctx context.Context, m, p *Machine) error {
 		"--name", m.Name, "--listen", m.Node.Listen, "--state", m.Node.State); err != nil {
 		return err
 	}
-	if s.opt.Hooks {
-		if err := m.AddHooks(); err != nil {
-			return err
-		}
-	}
-	return m.Boot(ctx)
+	return s.bootFirst(ctx, m)
 }
 
 func (s *Site) waitUntilListens(ctx context.Context, m *Machine) error {

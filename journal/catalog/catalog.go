@@ -185,7 +185,7 @@ func (c *Catalog) View(f func(*Tx) error) error {
 	defer release()
 	c.mu.Lock()
 	// No update is committed meanwhile, so the state is the snapshot's.
-	t := &Tx{r: c.store.snapshot(), state: c.state, paths: c.paths}
+	t := &Tx{r: c.store.snapshot(), state: c.state, version: c.commits, paths: c.paths}
 	c.mu.Unlock()
 	defer t.r.Close()
 	if err := f(t); err != nil {
@@ -268,6 +268,14 @@ func (c *Catalog) Sync() error {
 		c.durable, c.durablePos = n, pos
 	}
 	return nil
+}
+
+// Version returns a number that is another one after each update since Open, so
+// that what a view found can be known to be still so.
+func (c *Catalog) Version() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.commits
 }
 
 // DurablePosition returns the position that survives a crash one instant

@@ -108,6 +108,9 @@ func openError(err error) error {
 // applied it.
 func (t *Tx) Position() journal.Position { return t.state.position }
 
+// Version returns what Catalog.Version returned when the view began.
+func (t *Tx) Version() uint64 { return t.version }
+
 // SetPosition sets Position; it is stored together with the update's changes.
 func (t *Tx) SetPosition(p journal.Position) {
 	if t.b == nil {

@@ -36,8 +36,8 @@ type free struct{}
 func (free) Look(int) (func(), time.Duration) { return func() {}, 0 }
 func (free) Live(int64)                       {}
 
-// Config says what a Watcher works with. Snapshots, Hints, Pace, Log, Timing and
-// Limits may be left out.
+// Config says what a Watcher works with. Snapshots, Hints, Pace, Ahead, Log, Timing
+// and Limits may be left out.
 type Config struct {
 	Root    *beneath.Root
 	Catalog *catalog.Catalog
@@ -47,10 +47,14 @@ type Config struct {
 	Snapshots Snapshots
 	Hints     HintSource // nil: Notify on the root. The watcher closes it at the end of Run
 	Pace      Pace       // nil: nothing waits
-	Clock     Clock
-	Log       hclog.Logger // nil: nothing is logged
-	Timing    Timing
-	Limits    Limits
+	// Ahead is told of the entries that are about to be appended, before they are
+	// durable: the append may fail. It must neither block nor change them. nil:
+	// nobody is told.
+	Ahead  func([]journal.Entry)
+	Clock  Clock
+	Log    hclog.Logger // nil: nothing is logged
+	Timing Timing
+	Limits Limits
 }
 
 // Timing holds the intervals of the observer. The zero value of each stands

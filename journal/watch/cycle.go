@@ -137,6 +137,9 @@ func (c *cycle) append() error {
 	if len(c.entries) == 0 {
 		return nil
 	}
+	if c.cfg.Ahead != nil {
+		c.cfg.Ahead(c.entries)
+	}
 	records, err := c.cfg.Journal.Append(c.entries...)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errJournal, err)

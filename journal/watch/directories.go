@@ -13,7 +13,7 @@ import (
 func (c *cycle) directory(l look, it catalog.Item, known bool) error {
 	if known && c.same(it.Stamp, l.info.Stamp) {
 		if c.doubts.drop(l.path) {
-			c.after = append(c.after, func() { c.walkLater(l.path) })
+			c.after = append(c.after, func() { c.dirty.walk(l.path) })
 		}
 		if a := c.agenda.get(l.path); a != nil && a.why == reasonUnlisted {
 			c.dirty.dir(l.path)
@@ -115,7 +115,7 @@ func (c *cycle) adopt(l look, it catalog.Item) error {
 	c.after = append(c.after, func() {
 		c.hints.Remove(l.path)
 		c.doubts.adopt(l.path)
-		c.walkLater(l.path)
+		c.dirty.walk(l.path)
 	})
 	same := sameAttributes(facts.Attr, it.Facts.Attr)
 	it.Facts, it.Stamp, it.Observed = facts, l.info.Stamp, 0
@@ -212,7 +212,7 @@ func (w *Watcher) follow(from, to journal.Path) {
 		w.dirty.everything("watches could not follow a renamed directory")
 		return
 	}
-	w.walkLater(to)
+	w.dirty.walk(to)
 }
 
 // eachDirectory calls f with a directory of the catalog and those beneath it,

@@ -7,10 +7,11 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 )
 
-// dirty is what has to be looked at: names, else whole directories, else
+// dirty is what has to be looked at: names, else whole directories or trees, else
 // everything. It never holds more than its limits: names beyond the limit
 // become their directories, and directories beyond theirs become everything.
-// It is filled by hints and by the observer, and emptied by the observer.
+// It is filled by hints and by the observer, and emptied by the observer, who
+// says of what it took when that was looked at: until then it counts.
 type dirty struct {
 	maxNames, maxDirs int
 	wake              chan struct{} // has one element when there is something new
@@ -18,7 +19,9 @@ type dirty struct {
 	mu     sync.Mutex
 	names  queue
 	dirs   queue
+	walks  queue // directories to be walked
 	all    bool
+	hand   int    // taken, and not yet looked at
 	reason string // why all
 	scans  uint64 // how often everything was taken
 }
@@ -52,6 +55,17 @@ func (d *dirty) dir(p journal.Path) {
 	d.signal()
 }
 
+// walk makes a directory dirty with all that is beneath it.
+func (d *dirty) walk(p journal.Path) {
+	d.mu.Lock()
+	if d.walks.push(p); d.walks.len() > d.maxDirs {
+		d.all, d.reason = true, "many directories were renamed at once"
+		d.walks = queue{}
+	}
+	d.mu.Unlock()
+	d.signal()
+}
+
 // everything makes the whole store dirty. first says that it was not so before.
 func (d *dirty) everything(reason string) (first bool) {
 	d.mu.Lock()
@@ -75,17 +89,39 @@ func (d *dirty) pushDir(p journal.Path) {
 func (d *dirty) takeNames(n int) []journal.Path {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.names.take(n)
+	names := d.names.take(n)
+	d.hand += len(names)
+	return names
 }
 
 // takeDir removes the directory that has been dirty for longest.
 func (d *dirty) takeDir() (journal.Path, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p := d.dirs.take(1); len(p) > 0 {
-		return p[0], true
+	return d.takeOne(&d.dirs)
+}
+
+// takeWalk removes the directory that has been waiting to be walked for longest.
+func (d *dirty) takeWalk() (journal.Path, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.takeOne(&d.walks)
+}
+
+func (d *dirty) takeOne(q *queue) (journal.Path, bool) {
+	p := q.take(1)
+	if len(p) == 0 {
+		return "", false
 	}
-	return "", false
+	d.hand++
+	return p[0], true
+}
+
+// done says that so many of what was taken were looked at.
+func (d *dirty) done(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hand -= n
 }
 
 // next makes the whole store dirty, and returns the number of the scan that will
@@ -107,16 +143,28 @@ func (d *dirty) takeAll() (reason string, n uint64, all bool) {
 	defer d.mu.Unlock()
 	if all, reason = d.all, d.reason; all {
 		d.scans++
+		d.hand++
 	}
 	d.all, d.reason = false, ""
 	return reason, d.scans, all
 }
 
-// depth returns how many names and directories are dirty.
-func (d *dirty) depth() (names, dirs int, all bool) {
+// waiting returns how many names were not taken yet.
+func (d *dirty) waiting() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.names.len(), d.dirs.len(), d.all
+	return d.names.len()
+}
+
+// depth returns how much is dirty, with what is being looked at.
+func (d *dirty) depth() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := d.names.len() + d.dirs.len() + d.walks.len() + d.hand
+	if d.all {
+		n++
+	}
+	return n
 }
 
 // has reports whether a name will be looked at, by itself or with others.

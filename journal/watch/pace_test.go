@@ -1,9 +1,12 @@
 package watch_test
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
 // gate is a Pace that a test opens.
@@ -70,4 +73,63 @@ func TestQuiesceNeedsNoLeave(t *testing.T) {
 	if _, err := f.watcher.Quiesce(t.Context(), func(string) {}); err != nil || len(f.differences()) > 0 {
 		t.Errorf("%v; %v", err, f.differences())
 	}
+}
+
+// TestARenamedFolderDoesNotWaitForLeave: what was delivered into a folder before
+// the observer knew its new name is hinted under the old one, and found without
+// leave, also while a scan waits for it.
+func TestARenamedFolderDoesNotWaitForLeave(t *testing.T) {
+	for _, scanning := range []bool{false, true} {
+		f := newFixture(t)
+		g := &gate{}
+		g.open.Store(true)
+		f.cfg.Pace = g
+		release := make(chan struct{})
+		var held atomic.Bool
+		f.cfg.Hints = filtered(f.store, func(watch.Hint) bool {
+			if held.Load() {
+				<-release
+			}
+			return true
+		})
+		f.start()
+		f.settled()
+		g.open.Store(false)
+		if scanning {
+			f.watcher.Rescan()
+			asked := g.asked.Load()
+			f.wait("the scan asks for leave", func() bool { return g.asked.Load() > asked })
+		}
+		held.Store(true)
+		f.rename("u1/.A", "u1/.B")
+		f.deliver("u1/.B/new/1.h", "one")
+		close(release)
+		f.eventually()
+		g.open.Store(true)
+		f.settled()
+		f.close()
+	}
+}
+
+// TestWhatWaitsForLeaveIsTold: a tree that is larger than any folder waits, and
+// as long as it does, not everything has been looked at.
+func TestWhatWaitsForLeaveIsTold(t *testing.T) {
+	f := newFixture(t)
+	for i := range 70 {
+		f.mailbox(fmt.Sprintf("u3/.F%d", i))
+	}
+	g := &gate{}
+	g.open.Store(true)
+	f.cfg.Pace = g
+	f.start()
+	f.settled()
+	g.open.Store(false)
+	f.rename("u3", "u4")
+	asked := g.asked.Load()
+	f.wait("the walk asks for leave", func() bool { return g.asked.Load() > asked })
+	if s := f.watcher.Status(); s.Dirty == 0 {
+		t.Errorf("nothing is left to be looked at: %+v", s)
+	}
+	g.open.Store(true)
+	f.settled()
 }

@@ -15,7 +15,6 @@ func (w *Watcher) publish() {
 	s.Watches = len(w.watched)
 	s.Waiting = len(w.agenda.names)
 	s.undecided = s.Waiting - w.agenda.count[reasonUnreadable] - w.agenda.count[reasonUnlisted] - w.agenda.count[reasonIncomplete]
-	s.walks = w.walks.len()
 	s.BeingWritten = w.agenda.count[reasonWriting]
 	s.Unsettled = w.settler.active
 	s.Snapshots = w.snapshots.active + len(w.taken)

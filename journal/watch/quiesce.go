@@ -127,7 +127,7 @@ func (w *Watcher) Settled() bool {
 // is empty if everything is. What is dirty is asked for first: names are taken
 // from there by an observer that is not idle any more.
 func (w *Watcher) unquiet(scan uint64) string {
-	names, dirs, all := w.dirty.depth()
+	dirty := w.dirty.depth()
 	idle := w.idle.Load()
 	s := w.Status()
 	switch {
@@ -143,7 +143,7 @@ func (w *Watcher) unquiet(scan uint64) string {
 		return "files are still being written"
 	case s.undecided > 0:
 		return "names are still to be confirmed"
-	case names+dirs > 0 || all || s.walks > 0 || !idle:
+	case dirty > 0 || !idle:
 		return "changes are being journaled"
 	}
 	return ""

@@ -27,8 +27,9 @@ const subsAtOnce = 256
 // Directories whose mtime is that of their last complete observation are not
 // listed. Hints are served between directories.
 func (w *Watcher) walk(top journal.Path) error {
+	within := w.walking // another walk, which is not over
 	w.walking = true
-	defer func() { w.walking = false }()
+	defer func() { w.walking = within }()
 	if err := w.visit(top); err != nil {
 		return err
 	}
@@ -52,7 +53,24 @@ func (w *Watcher) walk(top journal.Path) error {
 		stack = append(stack, &level{dir: p})
 	}
 	w.doubts.forget(top)
-	w.agenda.release(w.now())
+	if !within {
+		w.agenda.release(w.now())
+	}
+	return nil
+}
+
+// walkDirty walks a directory that was taken to be walked.
+func (w *Watcher) walkDirty(p journal.Path) error {
+	free := w.free
+	w.free = freeLooks
+	defer func() {
+		w.free = free
+		w.looked(1)
+	}()
+	if err := w.walk(p); err != nil {
+		w.dirty.walk(p)
+		return err
+	}
 	return nil
 }
 
@@ -185,7 +203,7 @@ func (w *Watcher) onlyMessages(p journal.Path) (bool, error) {
 // scan walks the whole store. After the first one, the baseline is complete.
 func (w *Watcher) scan(reason string, n uint64) error {
 	w.beginScan(reason)
-	w.uncovered, w.retryFull = 0, true
+	w.uncovered, w.retryFull, w.free = 0, true, 0
 	if err := w.walk(journal.Root); err != nil {
 		return err
 	}
@@ -202,13 +220,4 @@ func (w *Watcher) scan(reason string, n uint64) error {
 	w.status.scan = n
 	w.endScan()
 	return nil
-}
-
-// walkLater has a directory walked soon.
-func (w *Watcher) walkLater(p journal.Path) {
-	if w.walks.len() >= w.cfg.Limits.Directories {
-		w.dirty.everything("many directories were renamed at once")
-		return
-	}
-	w.walks.push(p)
 }

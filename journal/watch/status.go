@@ -64,7 +64,7 @@ type Status struct {
 
 	LastOverflow time.Time // when hints were last lost; zero: never
 	Overflows    uint64
-	Dirty        int // names and directories to be looked at
+	Dirty        int // names and directories to be looked at, or being looked at
 	Waiting      int // names to be looked at again: gone, being written, unreadable
 	Unsettled    int // directories that had hints since they were last listed
 	BeingWritten int // names that wait for a writer to finish
@@ -78,7 +78,6 @@ type Status struct {
 	LastScanEnded  time.Time
 	scan           uint64 // the number of the last scan that ended
 	undecided      int    // of Waiting, those that can be waited for
-	walks          int    // directories that are still to be walked
 
 	// Counters since the start.
 	DirectoriesListed uint64

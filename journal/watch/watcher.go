@@ -44,11 +44,12 @@ type Watcher struct {
 	snapshotRest time.Duration // none is taken before
 	large        map[journal.Path]struct{}
 
-	walks   queue // directories to be walked
 	resting map[journal.Path]time.Duration
 
 	baseline bool // the first scan is not complete
 	walking  bool
+	within   bool // a walk goes on while another one waits for leave
+	free     int  // names that a walk may look at without asking for leave
 
 	watched   map[uint64]struct{} // hashes of the paths that are watched
 	full      bool                // no more watches are to be had
@@ -105,11 +106,7 @@ func New(cfg Config) (*Watcher, error) {
 // Status returns what the watcher is doing now.
 func (w *Watcher) Status() Status {
 	s := w.board.read()
-	names, dirs, all := w.dirty.depth()
-	s.Dirty = names + dirs
-	if all {
-		s.Dirty++
-	}
+	s.Dirty = w.dirty.depth()
 	return s
 }
 
@@ -246,6 +243,7 @@ func (w *Watcher) step() error {
 	}
 	now := w.now()
 	if reason, n, ok := w.dirty.takeAll(); ok {
+		defer w.looked(1)
 		if err := w.scan(reason, n); err != nil {
 			w.dirty.everything(reason)
 			return err
@@ -253,14 +251,11 @@ func (w *Watcher) step() error {
 		return nil
 	}
 	if p, ok := w.dirty.takeDir(); ok {
+		defer w.looked(1)
 		return w.list(p, false)
 	}
-	if p := w.walks.take(1); len(p) > 0 {
-		if err := w.walk(p[0]); err != nil {
-			w.walks.push(p[0])
-			return err
-		}
-		return nil
+	if p, ok := w.dirty.takeWalk(); ok {
+		return w.walkDirty(p)
 	}
 	if now >= w.pollDue {
 		w.dirty.everything(w.pollReason())
@@ -305,7 +300,9 @@ func (w *Watcher) serve() error {
 		for _, p := range names {
 			w.settler.touch(p.Dir(), now)
 		}
-		if err := w.observe(names); err != nil {
+		err := w.observe(names)
+		w.looked(len(names))
+		if err != nil {
 			return err
 		}
 	}
@@ -317,10 +314,17 @@ func (w *Watcher) serve() error {
 			w.dirty.name(p)
 		}
 	}
-	if names, _, _ := w.dirty.depth(); names > 0 {
+	if w.dirty.waiting() > 0 {
 		gone = w.postpone(gone)
 	}
 	return w.confirm(gone)
+}
+
+// looked says that so much of what was dirty has been looked at. What is to be
+// looked at again shows in the status before it does not any more.
+func (w *Watcher) looked(n int) {
+	w.publish()
+	w.dirty.done(n)
 }
 
 // maxPostponed bounds how long removals wait for names that are still dirty,

@@ -127,6 +127,7 @@ func (k *committer) run(ctx context.Context) error {
 		if k.isSilent() {
 			return k.finish()
 		}
+		k.c.resting.Store(true)
 		select {
 		case <-ctx.Done():
 			k.silent = ctx.Err()
@@ -137,6 +138,7 @@ func (k *committer) run(ctx context.Context) error {
 		case <-again.C:
 			k.resync.askAgain()
 		case s := <-k.c.steps:
+			k.c.resting.Store(false)
 			if err := k.takeAll(ctx, s); err != nil {
 				return err
 			}

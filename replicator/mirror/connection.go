@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,6 +50,10 @@ type connection struct {
 	epoch   journal.Epoch
 	greeted bool // the primary is of that very epoch
 	began   time.Time
+
+	resting atomic.Bool    // the committer waits for steps
+	syncing atomic.Int32   // contents that are being synced as they arrived
+	syncs   sync.WaitGroup // of them
 
 	sendMu sync.Mutex
 
@@ -225,6 +230,7 @@ func (c *connection) run(ctx context.Context, cancel context.CancelCauseFunc, w 
 		group.Go(func() { cancel(part(ctx)) })
 	}
 	group.Wait()
+	c.syncs.Wait()
 	return context.Cause(ctx)
 }
 

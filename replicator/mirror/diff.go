@@ -443,6 +443,10 @@ func (d *differ) descend(p journal.Path) {
 	if d.t.alone && !messages {
 		return
 	}
+	if n := len(d.t.children); n >= tasksEach && n+len(d.todo) >= tasksKept {
+		d.t.again = d.t.passes < maxPasses
+		return
+	}
 	if messages {
 		sub.parent = d.t
 		d.t.waits++

@@ -246,6 +246,43 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestWordsThatComeLate: how old a heartbeat can be is known by what it answers.
+func TestWordsThatComeLate(t *testing.T) {
+	f := newFixture(t)
+	var c clock
+	f.m.cfg.Now = c.now
+	began := c.now()
+	p := f.whole()
+	if said := f.m.Status().Said; !said.IsZero() {
+		t.Errorf("before the first beat it was said at %v", said)
+	}
+	c.ahead.Store(int64(3 * time.Second))
+	p.send(wire.HeartbeatMessage(wire.Heartbeat{Head: 1, State: "watching"}))
+	p.until("told", func() bool { return f.m.Status().Beat.Head == 1 })
+	if said := f.m.Status().Said; said.Before(began) || said.After(began.Add(3*time.Second)) {
+		t.Errorf("what answers nothing was said at %v; the stream began at %v", said, began)
+	}
+	p.send(wire.HeartbeatMessage(wire.Heartbeat{Head: 2, State: "watching", Heard: 3 * time.Second}))
+	p.until("told again", func() bool { return f.m.Status().Beat.Head == 2 })
+	if said := f.m.Status().Said; said.Before(began.Add(3 * time.Second)) {
+		t.Errorf("what answers a report of 3s after the beginning, %v, was said at %v", began, said)
+	}
+}
+
+// TestSlowMessageIsNoSilence: while bytes come, the primary is there.
+func TestSlowMessageIsNoSilence(t *testing.T) {
+	f := newFixture(t)
+	var c clock
+	f.m.cfg.Now, f.m.cfg.Arrived = c.now, c.now
+	conn := &connection{m: f.m, lastHeard: c.now(), listening: c.now()}
+	c.ahead.Store(int64(time.Hour))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*wire.HeartbeatInterval)
+	defer cancel()
+	if err := conn.watchSilence(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("ended with: %v", err)
+	}
+}
+
 // A mirror that does not listen, because its disk is slow, has heard nothing
 // for that reason.
 func TestSlowDiskIsNoSilence(t *testing.T) {

@@ -180,13 +180,20 @@ func (l lossy) Read(p []byte) (int, error) {
 
 // syncStaged makes staged files durable.
 func (k *committer) syncStaged(files []*change) error {
-	if len(files) == 0 {
-		return nil
+	var left []*change
+	for _, c := range files {
+		done, err := c.file.synced()
+		if err != nil {
+			return inStore(err, "make durable", c.Path)
+		}
+		if !done {
+			left = append(left, c)
+		}
 	}
-	if len(files) > fewFiles {
+	if len(left) > fewFiles {
 		return inStore(k.c.stage.dir.SyncFS(), "make durable", mailstore.Staging)
 	}
-	for _, c := range files {
+	for _, c := range left {
 		file, err := k.c.stage.dir.Open(c.file.name)
 		if err == nil {
 			err = file.Sync()
@@ -207,6 +214,9 @@ func (a *applier) dress(c *change) error {
 	if f := c.file; f.stamp.Inode != 0 && sameAttributes(f.attr, c.Facts.Attr) {
 		c.stamp = f.stamp
 		return nil
+	}
+	if _, err := c.file.synced(); err != nil { // it has to be synced once more
+		return inStore(err, "make durable", c.Path)
 	}
 	err := a.stage.dir.SetAttributes(c.file.name, journal.TypeFile, c.Facts.Attr)
 	if err = a.tolerate(err); err != nil {

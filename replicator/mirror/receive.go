@@ -287,6 +287,31 @@ func (in *incoming) dress(attr journal.Attributes) {
 	}
 }
 
+// syncEarly begins to make a live content durable, through the descriptor that
+// wrote it, which it closes then: its entry may still be on its way. It returns
+// false if the committer is at work, for it will take what comes meanwhile
+// together; or if so many are being synced that one sync of all is cheaper.
+func (c *connection) syncEarly(in *incoming) bool {
+	if !c.resting.Load() {
+		return false
+	}
+	if c.syncing.Add(1) > fewFiles {
+		c.syncing.Add(-1)
+		return false
+	}
+	f, done := in.f, make(chan error, 1)
+	in.file.early = done
+	c.syncs.Go(func() {
+		err := f.Sync()
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		c.syncing.Add(-1)
+		done <- err
+	})
+	return true
+}
+
 // begin opens a file for a new transfer.
 func (r *receiver) begin(number uint64) (*incoming, error) {
 	if len(r.open) >= maxOpenTransfers {
@@ -336,11 +361,14 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 	err := in.w.Flush()
 	in.w.Reset(nil)
 	r.spare = append(r.spare, in.w)
-	if err == nil && end.Outcome == wire.OK && !in.lost {
+	whole := err == nil && end.Outcome == wire.OK && !in.lost
+	if whole {
 		in.dress(end.Facts.Attr)
 	}
-	if cerr := in.f.Close(); err == nil {
-		err = cerr
+	if !whole || number < wire.PrimaryTransfer || !r.c.syncEarly(in) {
+		if cerr := in.f.Close(); err == nil {
+			err = cerr
+		}
 	}
 	if err != nil {
 		return nil, inStore(err, "write into", mailstore.Staging)

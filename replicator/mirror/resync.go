@@ -24,6 +24,11 @@ const (
 	// is how often.
 	fetchesKept = 16384
 	maxPasses   = 1000
+	// tasksKept is how many directories may wait to be compared, but tasksEach
+	// of one directory may in any case. What goes beyond it is found when that
+	// one is compared once more.
+	tasksKept = 1 << 16
+	tasksEach = 1 << 10
 	// maxTries is how often a file that changes meanwhile is asked for.
 	maxTries = 3
 	// missingPage is how many missing files are asked for at one time.

@@ -96,6 +96,18 @@ type staged struct {
 	// What the file has got already: its attributes, if stamp is set.
 	attr  journal.Attributes
 	stamp journal.Stamp
+	early chan error // tells how the sync ended that was begun when it arrived; nil: none was
+}
+
+// synced waits for the sync that was begun when the file arrived, and reports
+// whether there was one: it is of what the file was then.
+func (f *staged) synced() (bool, error) {
+	if f.early == nil {
+		return false, nil
+	}
+	err := <-f.early
+	f.early = nil
+	return true, err
 }
 
 // chunkSource finds the bytes of a transfer again: in the staging directory,

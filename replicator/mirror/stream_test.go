@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,6 +56,36 @@ func TestEntriesAreApplied(t *testing.T) {
 	if left, _ := os.ReadDir(filepath.Join(f.store, "..mailtwin", stageName)); len(left) > 0 {
 		t.Errorf("still staged: %v", left)
 	}
+}
+
+// A content may come before the entry that needs it, and is nothing without.
+func TestContentsComeAhead(t *testing.T) {
+	f := newFixture(t)
+	p := f.whole()
+	a, b := text("message a"), text("message b")
+	for round := range 20 {
+		name := fmt.Sprintf("u/new/%d", round)
+		with := p.batch(put(name, a))
+		ahead := &pb.Batch{Contents: append(with.Contents, transfer(wire.PrimaryTransfer|1<<20|uint64(round), b.data,
+			wire.ContentEnd{Outcome: wire.OK, Facts: b.facts()}))}
+		with.Contents = nil
+		p.send(asBatch(ahead))
+		p.send(asBatch(with))
+		p.untilAcked(journal.Sequence(round) + 1)
+	}
+	want := map[string]file{}
+	for round := range 20 {
+		want[fmt.Sprintf("u/new/%d", round)] = a
+	}
+	f.holds(want)
+	p.hangUp()
+	p = f.connect()
+	p.welcome(p.hello.Position, "")
+	if left, _ := os.ReadDir(filepath.Join(f.store, "..mailtwin", stageName)); len(left) > 0 {
+		t.Errorf("still staged in the next stream: %v", left)
+	}
+	p.journal(put("u/new/last", b))
+	p.untilAcked(21)
 }
 
 // What is not here is not acknowledged, until it is, or the primary itself
@@ -440,43 +469,6 @@ func TestEpochOfMessages(t *testing.T) {
 	p.welcome(at(3, 5), "compare")
 	if err := p.end(); !errors.Is(err, errTest) {
 		t.Errorf("a primary that the node does not want: %v", err)
-	}
-}
-
-// TestWordsThatComeLate: how old a heartbeat can be is known by what it answers.
-func TestWordsThatComeLate(t *testing.T) {
-	f := newFixture(t)
-	var c clock
-	f.m.cfg.Now = c.now
-	began := c.now()
-	p := f.whole()
-	if said := f.m.Status().Said; !said.IsZero() {
-		t.Errorf("before the first beat it was said at %v", said)
-	}
-	c.ahead.Store(int64(3 * time.Second))
-	p.send(wire.HeartbeatMessage(wire.Heartbeat{Head: 1, State: "watching"}))
-	p.until("told", func() bool { return f.m.Status().Beat.Head == 1 })
-	if said := f.m.Status().Said; said.Before(began) || said.After(began.Add(3*time.Second)) {
-		t.Errorf("what answers nothing was said at %v; the stream began at %v", said, began)
-	}
-	p.send(wire.HeartbeatMessage(wire.Heartbeat{Head: 2, State: "watching", Heard: 3 * time.Second}))
-	p.until("told again", func() bool { return f.m.Status().Beat.Head == 2 })
-	if said := f.m.Status().Said; said.Before(began.Add(3 * time.Second)) {
-		t.Errorf("what answers a report of 3s after the beginning, %v, was said at %v", began, said)
-	}
-}
-
-// TestSlowMessageIsNoSilence: while bytes come, the primary is there.
-func TestSlowMessageIsNoSilence(t *testing.T) {
-	f := newFixture(t)
-	var c clock
-	f.m.cfg.Now, f.m.cfg.Arrived = c.now, c.now
-	conn := &connection{m: f.m, lastHeard: c.now(), listening: c.now()}
-	c.ahead.Store(int64(time.Hour))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*wire.HeartbeatInterval)
-	defer cancel()
-	if err := conn.watchSilence(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("ended with: %v", err)
 	}
 }
 

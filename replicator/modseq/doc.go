@@ -90,9 +90,9 @@
 //
 // A delivery that opens a mailbox before its turn numbers what it finds to be
 // different too low, and a client that resumes does not hear of it; its message
-// may get a UID that was given out before. Who wants to
-// rule that out starts the delivery of mail when `mailtwin ready` without a
-// user returns, as the example hook mailserver can. A user who is in neither
+// may get a UID that was given out before. To rule that out, mail is taken when
+// `mailtwin ready` without a user returns: see the example lmtp for Dovecot's
+// LMTP, and mailserver for Postfix. A user who is in neither
 // Dovecot's list nor the catalog when the work is complete is not raised.
 //
 // There can be MaxUsers users with MaxFolders folders each.

@@ -32,20 +32,25 @@ const maxSocketPath = 107
 
 // Node is the daemon that is asked.
 type Node interface {
-	// Status returns the node's status now.
-	Status() status.Document
+	Reporter
 	// Journal returns the journal, or an error that says why there is none.
 	Journal() (*journal.Log, error)
 	// Invite makes a one-time token for a new mirror.
 	Invite(validFor time.Duration) (token string, expires time.Time, err error)
-	// Durability tells how far changes are durable; an error says that this node
-	// is no primary.
-	Durability() (Durability, error)
 	// Pace changes the pace and tells what it is then.
 	Pace(change PaceChange) (status.Pace, error)
+}
+
+// Reporter tells how the daemon is, now.
+type Reporter interface {
+	// Status returns the node's status.
+	Status() status.Document
 	// Mailboxes tells how far the mirror has the mailboxes in a directory, and
 	// names at most limit of each kind.
 	Mailboxes(ctx context.Context, under journal.Path, limit int) (status.Mailboxes, error)
+	// Durability tells how far changes are durable; an error says that this node
+	// is no primary.
+	Durability() (Durability, error)
 }
 
 // PaceChange is what to change of the pace; nil stays as it is.

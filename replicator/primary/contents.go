@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -12,12 +13,17 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
-// maxLearned is how many contents may be read before their ids are saved.
-const maxLearned = 256
+// maxLearned is how many contents may be read before their ids are saved, and
+// learnedDelay how long that may take while more are read. What is not saved when
+// the primary dies has to be read again for the mirror that has it.
+const (
+	maxLearned   = 256
+	learnedDelay = 200 * time.Millisecond
+)
 
-// sendContentOf sends the content that an entry puts, unless the mirror has
-// it, and notes in the entry what became of it.
-func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
+// sendContentOf sends the content that an entry puts as the transfer of that
+// number, unless the mirror has it, and notes in the entry what became of it.
+func (s *sender) sendContentOf(e *wire.Entry, transfer uint64) error {
 	has, err := s.mirrorHas(&e.Entry)
 	if err != nil || has {
 		return err
@@ -33,7 +39,6 @@ func (s *sender) sendContentOf(e *wire.Entry, seq journal.Sequence) error {
 	}
 	defer src.settle()
 	s.server.cfg.Pace.Live(e.Facts.Size)
-	transfer := wire.PrimaryTransfer | uint64(seq)
 	r := &patientReader{s: s, r: src.reader()}
 	id, outcome, err := s.transfer(transfer, src, func(emit func(content.Piece) error) (content.Result, error) {
 		res, err := s.live.Encode(r, false, emit)

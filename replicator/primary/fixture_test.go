@@ -137,8 +137,18 @@ func (p *primaryStore) unread(path journal.Path, data []byte) {
 	}))
 }
 
-// append journals an entry, and then applies it to the catalog.
+// append journals an entry, and then applies it to the catalog. A lazy store
+// announces it, and now and then one more that never comes.
 func (p *primaryStore) append(e journal.Entry) journal.Record {
+	if p.lazy {
+		p.server.Ahead([]journal.Entry{e})
+		p.delay()
+		if rand.IntN(8) == 0 {
+			e := e
+			e.Stamp.Change++
+			p.server.Ahead([]journal.Entry{e})
+		}
+	}
 	records, err := p.journal.Append(e)
 	p.must(err)
 	if err != nil {

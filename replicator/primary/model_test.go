@@ -35,6 +35,7 @@ type model struct {
 	kinds    map[journal.Kind]int
 	outcomes map[wire.Outcome]int
 	between  int // entries that came while a fetched content was half sent
+	ahead    int // entries whose content came before them
 	runs     int
 	mark     *wire.Mark       // not looked at yet
 	theirs   *catalog.Catalog // for what differs
@@ -264,6 +265,9 @@ func (m *model) answer(n uint64, tr *transfer) error {
 func (m *model) entry(e *wire.Entry) error {
 	m.kinds[e.Kind]++
 	tr := m.ended[e.Transfer]
+	if e.Transfer&aheadTransfer == aheadTransfer {
+		m.ahead++
+	}
 	delete(m.ended, e.Transfer)
 	missing := false
 	if e.Kind == journal.KindPut {

@@ -40,9 +40,14 @@ type sender struct {
 	batch   batch
 	marked  marked
 
+	ahead      map[aheadKey]uint64 // contents that were sent before their entries, and their transfers
+	aheadCount uint64              // of all of them
+
 	toldState string    // of the store, in the last heartbeat
 	toldAt    time.Time // when that was
 	learned   []identified
+	learning  time.Time     // when the first of them was read
+	saved     chan struct{} // some were saved, and are to be made durable; capacity 1
 }
 
 // identified is a content that was read for the first time.
@@ -58,7 +63,9 @@ func (s *session) sendAll(ctx context.Context) error {
 	records := make(chan journal.Record, followAhead)
 	answers := make(chan chan *answer, prefetchDepth)
 	group.Go(func() error { return s.readAhead(ctx, records) })
+	saved := make(chan struct{}, 1)
 	group.Go(func() error { return prefetch(ctx, s, answers) })
+	group.Go(func() error { return s.keepLearned(ctx, saved) })
 	group.Go(func() error {
 		entries, err := content.NewStreamCompressor()
 		if err != nil {
@@ -69,8 +76,8 @@ func (s *session) sendAll(ctx context.Context) error {
 		snd := &sender{
 			session: s, server: s.server, ctx: ctx,
 			records: records, answers: answers, tick: time.NewTicker(wire.HeartbeatInterval),
-			last: s.start, level: level, entries: entries,
-			live: content.NewEncoder(window, level), bulk: content.NewEncoder(window, level),
+			last: s.start, level: level, entries: entries, ahead: make(map[aheadKey]uint64),
+			live: content.NewEncoder(window, level), bulk: content.NewEncoder(window, level), saved: saved,
 		}
 		defer snd.tick.Stop()
 		err = snd.loop()
@@ -143,6 +150,8 @@ func (s *sender) one() error {
 		return nil
 	case a := <-s.answers:
 		return s.answer(a)
+	case a := <-s.session.ahead:
+		return s.sendAhead(a)
 	case <-s.session.wake:
 		return s.beatEarly()
 	case <-s.tick.C:
@@ -201,8 +210,10 @@ func (s *sender) addRecord() error {
 	s.next = nil
 	e := wire.Entry{Entry: rec.Entry, Outcome: wire.OK}
 	if rec.Entry.Kind == journal.KindPut && rec.Entry.Held == nil {
-		if err := s.sendContentOf(&e, rec.Position.Sequence); err != nil {
-			return err
+		if !s.wasAhead(&e) {
+			if err := s.sendContentOf(&e, wire.PrimaryTransfer|uint64(rec.Position.Sequence)); err != nil {
+				return err
+			}
 		}
 	}
 	if len(s.batch.entries) == 0 {
@@ -286,8 +297,12 @@ func (s *sender) learn(p journal.Path, item catalog.Item, id journal.ContentID) 
 	if item.Facts.Content.Known() {
 		return nil
 	}
+	now := s.server.cfg.Now()
+	if len(s.learned) == 0 {
+		s.learning = now
+	}
 	s.learned = append(s.learned, identified{p, item, id})
-	if len(s.learned) < maxLearned {
+	if len(s.learned) < maxLearned && now.Sub(s.learning) < learnedDelay {
 		return nil
 	}
 	return s.saveLearned()
@@ -311,7 +326,26 @@ func (s *sender) saveLearned() error {
 	if err != nil {
 		return fmt.Errorf("note the contents that were read: %w", err)
 	}
+	select {
+	case s.saved <- struct{}{}:
+	default:
+	}
 	return nil
+}
+
+// keepLearned makes durable what was saved, beside the sender, which does not
+// wait for the disk.
+func (s *session) keepLearned(ctx context.Context, saved <-chan struct{}) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-saved:
+		}
+		if err := s.server.cfg.Catalog.Sync(); err != nil {
+			return fmt.Errorf("keep the contents that were read: %w", err)
+		}
+	}
 }
 
 // save notes the id for every name that the file has by now: it may have been

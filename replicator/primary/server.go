@@ -75,9 +75,10 @@ type Config struct {
 // ReplicationServiceServer. Its methods may be called concurrently.
 type Server struct {
 	pb.UnimplementedReplicationServiceServer
-	cfg    Config
-	ledger ledger
-	manner kindread.Manner
+	cfg     Config
+	ledger  ledger
+	manner  kindread.Manner
+	buffers buffers
 
 	mu       sync.Mutex
 	sessions map[string]*session

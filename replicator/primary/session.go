@@ -76,6 +76,7 @@ type session struct {
 
 	messages chan *pb.ReplicateRequest
 	requests chan request
+	ahead    chan announced
 	wake     chan struct{} // credit or an acknowledgement came; capacity 1
 
 	mu            sync.Mutex
@@ -99,6 +100,7 @@ func newSession(s *Server, name string, stream pb.ReplicationService_ReplicateSe
 		ended: make(chan struct{}), since: s.cfg.Now(), lastHeard: s.cfg.Now(),
 		messages: make(chan *pb.ReplicateRequest),
 		requests: make(chan request, wire.MaxPendingRequests),
+		ahead:    make(chan announced, 1),
 		wake:     make(chan struct{}, 1),
 	}
 }

@@ -243,7 +243,7 @@ func TestStreamEqualsCatalog(t *testing.T) {
 			p.equal(t, m)
 			_ = end()
 			_, proofs, _ := m.provenAt()
-			t.Logf("%d proofs; entries %v; outcomes %v; %d runs; %d entries between pieces", proofs, m.kinds, m.outcomes, m.runs, m.between)
+			t.Logf("%d proofs; entries %v; outcomes %v; %d runs; %d entries between pieces; %d contents ahead", proofs, m.kinds, m.outcomes, m.runs, m.between, m.ahead)
 		})
 	}
 }

@@ -10,6 +10,8 @@
 //	ipmi        switches off an old primary that does not answer
 //	postlogin   lets an IMAP client wait until his mailboxes are raised after a
 //	            promotion; 90-mailtwin.conf tells Dovecot to run it
+//	lmtp        lets mail wait until all mailboxes are raised after a promotion;
+//	            90-mailtwin.conf tells Dovecot to run it
 //	hooks.conf  what they need to know; each says at its top what that is
 //
 // To use them, copy them to a directory that only root may write to, such as

@@ -88,7 +88,7 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-var scripts = []string{"all", "mailserver", "address", "dns", "ipmi", "postlogin"}
+var scripts = []string{"all", "mailserver", "address", "dns", "ipmi", "postlogin", "lmtp"}
 
 // need skips a test that needs a program, or fails where all have to be there.
 func need(t *testing.T, program string) {
