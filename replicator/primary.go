@@ -112,6 +112,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
 		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(), Unseen: p.unseen, Evacuating: p.pace.evacuating,
+		Proving: p.pace.proving,
 	})
 	p.salvage = salvage.NewServer(salvage.ServerConfig{
 		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
@@ -343,7 +344,7 @@ func (p *primaryPart) mirror(d *status.Document, m primary.MirrorState) status.M
 		LagEntries: m.LagEntries, LagBytes: uint64(max(m.LagBytes, 0)), LagSeconds: m.Lag.Seconds(),
 		SentBytes: m.SentBytes, SentFiles: m.SentFiles, SentRawBytes: m.RawBytes,
 		BytesPerSecond: p.rate(m.Name, m.SentBytes), Files: m.Files, Bytes: m.Bytes,
-		FilesLeft: m.FilesLeft, BytesLeft: m.BytesLeft, Missing: m.Missing,
+		FilesLeft: m.FilesLeft, BytesLeft: m.BytesLeft, Missing: m.Missing, Assumed: m.Assumed,
 		Proven: m.Proven, ProvenSequence: uint64(m.ProvenSequence),
 	}
 	switch {
@@ -406,6 +407,8 @@ func judgeMirror(m primary.MirrorState, pending uint64) (status.State, string) {
 		return status.Attention, fmt.Sprintf("lacks the content of %d files", m.Missing)
 	case m.LagEntries > 0:
 		return status.Behind, "changes are on their way"
+	case m.Assumed > 0:
+		return status.Behind, status.AssumedWords(m.Assumed)
 	case !m.Proven:
 		return status.Behind, "has everything, but it is not proven yet that both are equal"
 	case pending > 0:
@@ -449,6 +452,7 @@ func lossOf(d *status.Document) status.Loss {
 		Known: best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching) &&
 			d.Store.Watch.Mode == string(watch.ModeEvents),
 		Entries: best.LagEntries, Bytes: best.LagBytes, Seconds: best.LagSeconds, Files: best.Missing,
+		Assumed: best.Assumed,
 	}
 	if best.State == status.Syncing {
 		if d.Store.Files > best.Files {

@@ -44,6 +44,7 @@ type change struct {
 	plain    bool             // a chunk was lost: ask for the content without references
 	link     uint64           // the group of hard links, of a comparison
 	settle   bool             // of an answer: only facts and content id become known
+	assumed  *assumption      // of a comparison: a content that is here is taken for the primary's
 	answers  *want            // what it was asked for by
 
 	stamp   journal.Stamp // of the file, once it is made
@@ -135,6 +136,7 @@ func (k *committer) run(ctx context.Context) error {
 			return k.finish()
 		case <-retry.C:
 			k.resync.retryMissing()
+			k.resync.proofs.resting = false
 		case <-again.C:
 			k.resync.askAgain()
 		case s := <-k.c.live:

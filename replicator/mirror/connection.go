@@ -361,7 +361,7 @@ func reportOf(s Status) wire.Report {
 	r := wire.Report{
 		State: "following", Detail: s.Attention, Applied: s.Applied,
 		DirectoriesLeft: s.Progress.Directories, FilesLeft: s.Progress.Files, BytesLeft: s.Progress.Bytes,
-		Files: s.Totals.Files, Bytes: uint64(s.Totals.Bytes), Missing: s.Totals.Missing,
+		Files: s.Totals.Files, Bytes: uint64(s.Totals.Bytes), Missing: s.Totals.Missing, Assumed: s.Totals.Guessed,
 		Proven: s.Proven, ProvenSequence: s.ProvenAt,
 	}
 	if !s.Whole {

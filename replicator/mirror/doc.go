@@ -44,6 +44,10 @@
 // are asked for in the turn that the primary gives them, control files behind
 // them.
 //
+// What the store held before it became a mirror's is hashed here, and messages
+// of it are assumed to be the primary's by their name and size, until they are
+// proven (see assume.go).
+//
 // The index of a mailbox never gets ahead of its mail (see derived.go).
 //
 // What the package rests on: fsync of a file, rename, fsync of its directory;

@@ -61,6 +61,7 @@ type want struct {
 	plain bool
 	alone bool   // linking it has failed: it becomes a file of its own
 	round bool   // of a round that asks for all missing files
+	proof bool   // nothing lacks: what is taken to be equal is to be proven
 	turn  uint64 // of those of one directory, the lowest is asked for first
 	tries int
 	names []change // further names of the same file, to be linked
@@ -87,6 +88,7 @@ type resync struct {
 	asking   map[journal.Path]struct{} // paths of queue, held, inFlight, and of answers that are not committed
 	links    map[uint64]*want          // those of them that are hard links
 	round    round
+	proofs   proofs
 	rest     int    // ticks of missingRetry until missing files are asked for again
 	rested   int    // ticks so far
 	lacked   uint64 // files that were missing at the last round
@@ -180,6 +182,10 @@ func (r *resync) register(w *want) {
 	if w.link != 0 {
 		r.links[w.link] = w
 	}
+	if w.proof {
+		r.proofs.pending++
+		return
+	}
 	r.progress.Files++
 	r.progress.Bytes += uint64(w.size)
 }
@@ -226,6 +232,9 @@ func (r *resync) pump() error {
 	if err := r.goRound(); err != nil {
 		return err
 	}
+	if err := r.prove(); err != nil {
+		return err
+	}
 	if err := r.sendFetches(); err != nil {
 		return err
 	}
@@ -247,9 +256,10 @@ func (r *resync) pump() error {
 	return nil
 }
 
-// idle reports whether no content is on its way or waits to be committed.
+// idle reports whether no content is on its way or waits to be committed, but
+// for proofs, which go on whenever nothing else does.
 func (r *resync) idle() bool {
-	return len(r.queue)+len(r.held)+len(r.inFlight)+len(r.k.group.changes) == 0
+	return len(r.queue)+len(r.held)+len(r.inFlight)+len(r.k.group.changes) == r.proofs.pending
 }
 
 // goRound asks for some more of the missing files, and ends the round after
@@ -312,7 +322,7 @@ func (r *resync) sendFetches() error {
 			r.inFlight[r.transfer] = w
 			r.sent[w.path]++
 			r.flying += w.size
-			items = append(items, wire.FetchItem{Transfer: r.transfer, Path: w.path, Have: w.have, Plain: w.plain})
+			items = append(items, wire.FetchItem{Transfer: r.transfer, Path: w.path, Have: w.have, Plain: w.plain, Proof: w.proof})
 		}
 		r.queue = slices.Delete(r.queue, 0, n)
 		if err := r.k.c.send(wire.Fetch(items)); err != nil {
@@ -411,7 +421,7 @@ func (r *resync) checkMark() error {
 		r.failures = 0
 		r.k.m.update(func(s *Status) {
 			// The digest says which contents there ought to be.
-			proven := mark.Unread == 0 && totals.Missing == 0
+			proven := mark.Unread == 0 && totals.Missing == 0 && totals.Guessed == 0
 			if proven && !s.Proven {
 				r.k.c.reportSoon()
 			}
@@ -421,7 +431,10 @@ func (r *resync) checkMark() error {
 		return nil
 	}
 	r.k.m.update(func(s *Status) { s.Proven = false })
-	if pause := resyncPause << min(max(r.failures-1, 0), maxPauseShift); r.failures > 0 && now.Sub(r.ended) < pause {
+	// What is assumed can become known at the primary by what another mirror asks
+	// for, again and again.
+	often := r.failures > 0 || totals.Guessed > 0
+	if pause := resyncPause << min(max(r.failures-1, 0), maxPauseShift); often && now.Sub(r.ended) < pause {
 		r.mark = mark // later
 		return nil
 	}
@@ -460,8 +473,12 @@ func (r *resync) takeAnswer(a *arrived) error {
 	if w.round {
 		r.round.pending--
 	}
-	r.progress.Files -= min(1, r.progress.Files)
-	r.progress.Bytes -= min(uint64(w.size), r.progress.Bytes)
+	if w.proof {
+		r.proofs.answered(a.end.Outcome)
+	} else {
+		r.progress.Files -= min(1, r.progress.Files)
+		r.progress.Bytes -= min(uint64(w.size), r.progress.Bytes)
+	}
 	ch := &change{file: a.file, link: a.end.Link, answers: w}
 	ch.Kind, ch.Path, ch.Facts, ch.Outcome = journal.KindPut, w.path, a.end.Facts, a.end.Outcome
 	good := a.end.Outcome == wire.OK || a.end.Outcome == wire.Same

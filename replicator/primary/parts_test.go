@@ -362,3 +362,33 @@ func TestBulkAsksForLeave(t *testing.T) {
 		t.Errorf("%d leaves are out", pace.out)
 	}
 }
+
+// TestProofs: what a mirror only wants proven is read when that is allowed, and
+// what is known already is told at any time.
+func TestProofs(t *testing.T) {
+	p := newStore(t)
+	data := []byte("the content of a message\n")
+	p.unread("d/unread", data)
+	p.put("d/known", data)
+	allowed := false
+	p.server.cfg.Proving = func() bool { return allowed }
+	ask := func(path journal.Path, have journal.ContentID) *answer {
+		return p.server.prepare(t.Context(), request{fetch: &wire.FetchItem{Path: path, Have: have, Proof: true}})
+	}
+	if a := ask("d/unread", contentID(data)); !errors.Is(a.err, errLater) {
+		t.Errorf("the error is %v", a.err)
+	}
+	if a := ask("d/known", contentID(data)); a.err != nil || !a.have.Known() {
+		t.Errorf("what is known is not told: %v", a.err)
+	}
+	if a := ask("d/known", journal.ContentID{1}); a.err != nil || a.have.Known() || string(a.data) != string(data) {
+		t.Errorf("a wrong guess is answered with %q, %v", a.data, a.err)
+	}
+	allowed = true
+	if a := ask("d/unread", contentID(data)); a.err != nil || a.have != contentID(data) {
+		t.Errorf("not proven: %v", a.err)
+	}
+	if a := ask("d/unread", journal.ContentID{1}); a.err != nil || a.have.Known() || string(a.data) != string(data) {
+		t.Errorf("a wrong guess is answered with %q, %v", a.data, a.err)
+	}
+}

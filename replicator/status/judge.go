@@ -94,7 +94,15 @@ func Lost(l Loss) Loss {
 			l.Words = "unknown: at least " + l.Words
 		}
 	}
+	if l.Assumed > 0 {
+		l.Words += "; " + AssumedWords(l.Assumed)
+	}
 	return l
+}
+
+// AssumedWords says for people what is taken to be equal.
+func AssumedWords(n uint64) string {
+	return fmt.Sprintf("%d messages are assumed equal, by name and size, not yet proven", n)
 }
 
 // Bytes writes a size for people.

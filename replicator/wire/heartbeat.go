@@ -68,7 +68,7 @@ type Report struct {
 	State, Detail                         string
 	Applied                               journal.Sequence
 	DirectoriesLeft, FilesLeft, BytesLeft uint64
-	Files, Bytes, Missing                 uint64
+	Files, Bytes, Missing, Assumed        uint64
 	Proven                                bool
 	ProvenSequence                        journal.Sequence
 	// Stamp is how long the stream has gone on, by the mirror's clock: heartbeats
@@ -81,7 +81,7 @@ func ReportMessage(r Report) *pb.ReplicateRequest {
 	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Report{Report: &pb.MirrorReport{
 		State: Words(r.State), Detail: Words(r.Detail), Applied: uint64(r.Applied),
 		DirectoriesToCompare: r.DirectoriesLeft, FilesToFetch: r.FilesLeft, BytesToFetch: r.BytesLeft,
-		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing,
+		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing, Assumed: r.Assumed,
 		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence), Stamp: uint64(r.Stamp),
 	}}}
 }
@@ -91,7 +91,7 @@ func ParseReport(r *pb.MirrorReport) Report {
 	return Report{
 		State: Words(r.GetState()), Detail: Words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
 		DirectoriesLeft: r.GetDirectoriesToCompare(), FilesLeft: r.GetFilesToFetch(), BytesLeft: r.GetBytesToFetch(),
-		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(),
+		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(), Assumed: r.GetAssumed(),
 		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()), Stamp: time.Duration(r.GetStamp()),
 	}
 }
