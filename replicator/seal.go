@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -88,11 +89,10 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 	} else {
 		say("what the mail server has left is journaled")
 		err := p.lookOnce(ctx, say)
-		if err == nil {
-			// A store that fails can look as if nothing were left to be journaled.
-			if err = p.n.trial.try(ctx, p.root); err != nil {
-				err = fmt.Errorf("the store cannot be written and read any more: %w", err)
-			}
+		// A store that fails can look as if nothing were left to be journaled; and
+		// after an error, who asks whether it can be observed is told by this.
+		if tried := p.n.trial.try(ctx, p.root); tried != nil {
+			err = errors.Join(err, fmt.Errorf("the store cannot be written and read any more: %w", tried))
 		}
 		if err != nil {
 			p.n.endPart() // the next part lets fenced nodes in again
