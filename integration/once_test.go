@@ -18,6 +18,7 @@ import (
 	"github.com/mailtwin/mailtwin/integration/dovecot"
 	"github.com/mailtwin/mailtwin/integration/pair"
 	"github.com/mailtwin/mailtwin/integration/port"
+	"github.com/mailtwin/mailtwin/integration/proxy"
 	"github.com/mailtwin/mailtwin/integration/tree"
 )
 
@@ -101,16 +102,18 @@ func (d *countedDisk) look(store string) (files, bytes, blocks, metadata int64) 
 const slack = 2 << 20
 
 // lonePrimary starts a primary of a store, capped to some bytes a second, and
-// waits until it has seen all of it.
-func lonePrimary(t *testing.T, store, perSecond string) (primary, mirror *pair.Node, join func()) {
+// waits until it has seen all of it. The mirror joins by way of the link.
+func lonePrimary(t *testing.T, store, perSecond string) (primary, mirror *pair.Node, link *proxy.Proxy, join func()) {
 	t.Helper()
 	addrs, err := port.Free(2)
 	must(t, err)
 	dir := t.TempDir()
 	primary = pair.NewNode(plainBinary(t), dir, "primary", store, addrs[0])
 	mirror = pair.NewNode(plainBinary(t), dir, "mirror", filepath.Join(dovecot.StoreDir(t), "mirror"), addrs[1])
+	link, err = proxy.New(addrs[0], 1)
+	must(t, err)
 	t.Cleanup(func() {
-		_, _ = primary.Kill(), mirror.Kill()
+		_, _, _ = primary.Kill(), mirror.Kill(), link.Close()
 		if t.Failed() {
 			t.Logf("the primary's log:\n%s\nthe mirror's log:\n%s", primary.Log(), mirror.Log())
 		}
@@ -130,9 +133,9 @@ func lonePrimary(t *testing.T, store, perSecond string) (primary, mirror *pair.N
 		s, err := primary.Status(t.Context())
 		return err == nil && s.Store.State == "watching" && s.Store.Watch.Complete
 	})
-	return primary, mirror, func() {
+	return primary, mirror, link, func() {
 		t.Helper()
-		_, err := mirror.Run(t.Context(), "join", addrs[0], "--token", invitation.Token, "--store", mirror.Store,
+		_, err := mirror.Run(t.Context(), "join", link.Addr(), "--token", invitation.Token, "--store", mirror.Store,
 			"--name", "mirror", "--listen", addrs[1], "--state", mirror.State)
 		must(t, err)
 	}
@@ -168,7 +171,7 @@ func TestTheArrayIsReadOnce(t *testing.T) {
 	_, bytes, blocks, metadata := disk.look(store)
 	disk.forget()
 	before := disk.read()
-	primary, mirror, join := lonePrimary(t, store, "1GiB")
+	primary, mirror, _, join := lonePrimary(t, store, "1GiB")
 	scanned := disk.read() - before
 	join()
 	must(t, mirror.Start())
@@ -203,23 +206,39 @@ func TestAnInterruptedSyncGoesOn(t *testing.T) {
 	files, bytes, _, metadata := disk.look(store)
 	for _, way := range []struct {
 		name  string
-		end   func(primary, mirror *pair.Node) error
+		end   func(primary, mirror *pair.Node, link *proxy.Proxy) error
 		again int64 // bytes that may be read again
 	}{
-		{"the mirror is killed", func(primary, mirror *pair.Node) error { return errors.Join(mirror.Kill(), primary.Stop()) }, 0},
-		{"the primary is killed", func(primary, mirror *pair.Node) error { return errors.Join(primary.Kill(), mirror.Kill()) }, dying},
-		{"both are stopped", func(primary, mirror *pair.Node) error { return errors.Join(primary.Stop(), mirror.Stop()) }, 0},
+		{"the mirror is killed", func(primary, mirror *pair.Node, _ *proxy.Proxy) error {
+			return errors.Join(mirror.Kill(), primary.Stop())
+		}, 0},
+		{"the primary is killed", func(primary, mirror *pair.Node, _ *proxy.Proxy) error {
+			return errors.Join(primary.Kill(), mirror.Kill())
+		}, dying},
+		{"both are stopped", func(primary, mirror *pair.Node, _ *proxy.Proxy) error {
+			return errors.Join(primary.Stop(), mirror.Stop())
+		}, 0},
+		{"the link is cut, and then both are killed", func(primary, mirror *pair.Node, link *proxy.Proxy) error {
+			link.Cut()
+			eventually(t, time.Minute, "both know", func() bool {
+				p, perr := primary.Status(t.Context())
+				m, merr := mirror.Status(t.Context())
+				return perr == nil && merr == nil && len(p.Mirrors) == 1 && p.Mirrors[0].State == "unknown" && !m.Primary.Connected
+			})
+			return errors.Join(primary.Kill(), mirror.Kill())
+		}, dying},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			disk.forget()
-			primary, mirror, join := lonePrimary(t, store, "12MiB")
+			primary, mirror, link, join := lonePrimary(t, store, "12MiB")
 			join()
 			must(t, mirror.Start())
 			must(t, mirror.WaitUntilAnswers(t.Context()))
 			eventually(t, 2*time.Minute, "more than half is there", func() bool {
 				return stored(t, mirror).Bytes > bytes*6/10
 			})
-			must(t, way.end(primary, mirror))
+			must(t, way.end(primary, mirror, link))
+			link.Mend()
 			disk.forget()
 			must(t, mirror.Start())
 			must(t, mirror.WaitUntilAnswers(t.Context()))

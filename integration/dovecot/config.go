@@ -17,7 +17,7 @@ type Options struct {
 	// MailOptions are settings to add, as in dovecot.conf.
 	MailOptions string
 	// Everywhere lets it listen on every address of the machine, at the ports
-	// IMAPPort and LMTPPort, and not on 127.0.0.1 at ports that are free: on a
+	// IMAPPort, LMTPPort and POP3Port, and not on 127.0.0.1 at ports that are free: on a
 	// host of its own, whose addresses come and go.
 	Everywhere bool
 	// Name is the host name, which it greets with; mx1.example.org if empty.
@@ -30,6 +30,7 @@ type Options struct {
 const (
 	IMAPPort = "143"
 	LMTPPort = "24"
+	POP3Port = "110"
 )
 
 // layout returns what mail_location says of the layout.
@@ -48,6 +49,7 @@ type settings struct {
 	UID, GID           int
 	Listen             string
 	IMAPPort, LMTPPort string
+	POP3Port           string
 	Password           string
 }
 
@@ -56,7 +58,7 @@ base_dir = {{.Run}}/base
 state_dir = {{.Run}}/state
 log_path = {{.Run}}/dovecot.log
 instance_name = mailtwin-test
-protocols = imap lmtp
+protocols = imap lmtp{{if .Everywhere}} pop3{{end}}
 listen = {{.Listen}}
 ssl = no
 disable_plaintext_auth = no
@@ -99,6 +101,16 @@ service imap-login {
     port = 0
   }
 }
+{{if .Everywhere}}
+service pop3-login {
+  inet_listener pop3 {
+    port = {{.POP3Port}}
+  }
+  inet_listener pop3s {
+    port = 0
+  }
+}
+{{end}}
 service lmtp {
   inet_listener lmtp {
     address = {{.Listen}}

@@ -122,7 +122,7 @@ func Prepare(run string, opt Options) (*Server, error) {
 	s := &Server{IMAP: addrs[0], LMTP: addrs[1], run: run, wrap: opt.Wrap, exited: make(chan struct{})}
 	config, err := settings{
 		Options: opt, Layout: opt.layout(), Run: run, UID: uid, GID: gid, Listen: listen,
-		IMAPPort: portOf(addrs[0]), LMTPPort: portOf(addrs[1]), Password: Password,
+		IMAPPort: portOf(addrs[0]), LMTPPort: portOf(addrs[1]), POP3Port: POP3Port, Password: Password,
 	}.render()
 	if err != nil {
 		return nil, err

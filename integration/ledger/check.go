@@ -57,12 +57,19 @@ func (v *Verdict) say(format string, args ...any) {
 }
 
 // check is about one message.
-func (m *message) check(v *Verdict, token Token, found []finding, salvaged bool) {
+func (m *message) check(v *Verdict, token Token, all []finding, salvaged bool) {
+	found, copies := m.apart(all)
+	m.checkCopy(v, token, copies)
+	if len(copies) > 0 && !m.copied.binds() && len(found) == 0 {
+		return // of a copy that is loose, a salvage need not know that it is one
+	}
 	switch {
-	case len(found) > 1:
+	case len(found) > 1 && !m.perhapsInBoth(found):
 		v.say("%s: message %s is there %d times: %s", m.user, token, len(found), places(found))
-	case len(found) == 1 && m.expunged():
+	case len(found) == 1 && m.expunged() && !m.perhapsMoved():
 		v.say("%s: message %s was expunged and is back: %s", m.user, token, places(found))
+	case len(found) == 1 && m.moved != nil && m.moved.binds() && found[0].box != m.moved.to:
+		v.say("%s: message %s was moved to %s, and is back: %s", m.user, token, m.moved.to, places(found))
 	case len(found) == 1 && found[0].user != m.user:
 		v.say("%s: message %s is in the mail of %s", m.user, token, found[0].user)
 	case len(found) == 0 && m.delivery.answer == done && !m.perhapsExpunged():
@@ -78,6 +85,40 @@ func (m *message) check(v *Verdict, token Token, found []finding, salvaged bool)
 	if len(found) == 1 {
 		m.checkFlags(v, token, found[0].entry)
 	}
+}
+
+// apart tells a message from its copy.
+func (m *message) apart(all []finding) (found, copies []finding) {
+	for _, f := range all {
+		if m.copied != nil && m.copied.to == f.box {
+			copies = append(copies, f)
+		} else {
+			found = append(found, f)
+		}
+	}
+	return found, copies
+}
+
+// checkCopy is about the copy of a message.
+func (m *message) checkCopy(v *Verdict, token Token, copies []finding) {
+	switch {
+	case len(copies) > 1:
+		v.say("%s: the copy of message %s is there %d times: %s", m.user, token, len(copies), places(copies))
+	case len(copies) == 0 && m.copied != nil && m.copied.binds():
+		v.say("%s: message %s was copied to %s, and the copy is lost", m.user, token, m.copied.to)
+	}
+}
+
+// perhapsMoved reports whether it is not known where the message is: Dovecot
+// moves it by a link to the new place, and then removes the old one.
+func (m *message) perhapsMoved() bool {
+	return m.moved != nil && m.moved.answer != refused && !m.moved.binds()
+}
+
+// perhapsInBoth reports whether the message may be in two places, of which one
+// is that to which it was to be moved.
+func (m *message) perhapsInBoth(found []finding) bool {
+	return m.perhapsMoved() && len(found) == 2 && (found[0].box == m.moved.to) != (found[1].box == m.moved.to)
 }
 
 func places(found []finding) string {

@@ -14,6 +14,6 @@
 //
 // Check holds what there is against all of that. Firm messages must be there
 // once and no more; expunged ones must not be there; nothing may be there
-// twice, whatever it is; what a client was shown under a UID must never become
+// twice, whatever it is, but for the one copy that a client may make; what a client was shown under a UID must never become
 // another message.
 package ledger

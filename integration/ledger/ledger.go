@@ -41,12 +41,20 @@ type flagChange struct {
 	set bool
 }
 
+// transfer is a message's being copied or moved to another mailbox.
+type transfer struct {
+	promise
+	to string
+}
+
 // message is one attempt to deliver a message, and what became of it.
 type message struct {
 	user     string
 	delivery promise
 	expunges []*promise
 	flags    map[string][]*flagChange
+	copied   *transfer // nil: never; its copy is never touched again
+	moved    *transfer // nil: never
 }
 
 // Entry is a message as a client sees it.
@@ -80,18 +88,26 @@ type sight struct {
 	safe     bool
 }
 
+// download is what a POP3 client knows a message by that it has fetched.
+type download struct {
+	uidl  string
+	loose bool
+	safe  bool
+}
+
 // Ledger is safe for concurrent use.
 type Ledger struct {
-	mu       sync.Mutex
-	name     string
-	messages map[Token]*message
-	order    []Token // as they were attempted
-	sights   map[place]*sight
+	mu        sync.Mutex
+	name      string
+	messages  map[Token]*message
+	order     []Token // as they were attempted
+	sights    map[place]*sight
+	downloads map[Token]*download
 }
 
 // New makes an empty ledger; its name is the beginning of its tokens.
 func New(name string) *Ledger {
-	return &Ledger{name: name, messages: map[Token]*message{}, sights: map[place]*sight{}}
+	return &Ledger{name: name, messages: map[Token]*message{}, sights: map[place]*sight{}, downloads: map[Token]*download{}}
 }
 
 // Asked is something that was asked and whose answer is to come. If none is
@@ -156,6 +172,46 @@ func (l *Ledger) Flag(token Token, flag string, set bool) Asked {
 	return Asked{ledger: l, here: &c.promise}
 }
 
+// Copy writes down that a message is to be copied to a mailbox which has
+// nothing but copies, and whose messages nobody changes. It returns false if
+// that was asked before: there is one copy of a message at most.
+func (l *Ledger) Copy(token Token, mailbox string) (Asked, bool) {
+	return l.transfer(token, mailbox, func(m *message) **transfer { return &m.copied })
+}
+
+// Move writes down that a message is to be moved to another mailbox. It returns
+// false if that was asked before: a message is moved once at most.
+func (l *Ledger) Move(token Token, mailbox string) (Asked, bool) {
+	return l.transfer(token, mailbox, func(m *message) **transfer { return &m.moved })
+}
+
+func (l *Ledger) transfer(token Token, mailbox string, of func(*message) **transfer) (Asked, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.messages[token]
+	if m == nil || *of(m) != nil {
+		return Asked{}, false
+	}
+	t := &transfer{to: mailbox}
+	*of(m) = t
+	return Asked{ledger: l, here: &t.promise}, true
+}
+
+// Downloaded writes down that a POP3 client has fetched a message which it did
+// not have by that UIDL; loosely, if the server is known to be replicated no
+// more. It returns in words what is wrong with that: it had the message by
+// another one.
+func (l *Ledger) Downloaded(user, uidl string, token Token, loose bool) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.downloads[token]
+	l.downloads[token] = &download{uidl: uidl, loose: loose}
+	if before == nil || before.loose || before.uidl == uidl {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: message %s was downloaded by POP3 as %s, and again as %s", user, token, before.uidl, uidl)}
+}
+
 // Seen writes down what a client was shown; loose, if the server is known to
 // be replicated no more. It returns what cannot be in a healthy service, in
 // words: a UID that stands for another message than before.
@@ -189,6 +245,7 @@ func reused(p place, before, now Token) string {
 func (l *Ledger) Replicated() {
 	l.each(func(p *promise) { p.safe = p.safe || p.answer == done && !p.loose })
 	l.eachSight(func(s *sight) { s.safe = s.safe || !s.loose })
+	l.eachDownload(func(d *download) { d.safe = d.safe || !d.loose })
 }
 
 // Unplanned writes down a failover that nobody planned: what was acknowledged
@@ -196,6 +253,7 @@ func (l *Ledger) Replicated() {
 func (l *Ledger) Unplanned() {
 	l.each(func(p *promise) { p.loose = p.loose || p.answer == done && !p.safe })
 	l.eachSight(func(s *sight) { s.loose = s.loose || !s.safe })
+	l.eachDownload(func(d *download) { d.loose = d.loose || !d.safe })
 }
 
 // each calls f with every promise.
@@ -212,6 +270,19 @@ func (l *Ledger) each(f func(*promise)) {
 				f(&c.promise)
 			}
 		}
+		for _, t := range []*transfer{m.copied, m.moved} {
+			if t != nil {
+				f(&t.promise)
+			}
+		}
+	}
+}
+
+func (l *Ledger) eachDownload(f func(*download)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.downloads {
+		f(d)
 	}
 }
 
@@ -229,21 +300,30 @@ type Counts struct {
 	Doubtful  int // deliveries without an answer
 	Expunged  int // acknowledged
 	Flagged   int // acknowledged changes
+	Copied    int // acknowledged
+	Moved     int // acknowledged
+	Fetched   int // downloaded by POP3
 	Loose     int // deliveries among the acknowledged ones
 }
 
 // String says it for people.
 func (c Counts) String() string {
-	return fmt.Sprintf("%d delivered (%d more in doubt, %d loose), %d expunged, %d flag changes",
-		c.Delivered, c.Doubtful, c.Loose, c.Expunged, c.Flagged)
+	return fmt.Sprintf("%d delivered (%d more in doubt, %d loose), %d expunged, %d flag changes, %d copied, %d moved, %d fetched by POP3",
+		c.Delivered, c.Doubtful, c.Loose, c.Expunged, c.Flagged, c.Copied, c.Moved, c.Fetched)
 }
 
 // Counts returns how much is written down.
 func (l *Ledger) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var c Counts
+	c := Counts{Fetched: len(l.downloads)}
 	for _, m := range l.messages {
+		if m.copied != nil && m.copied.answer == done {
+			c.Copied++
+		}
+		if m.moved != nil && m.moved.answer == done {
+			c.Moved++
+		}
 		switch m.delivery.answer {
 		case done:
 			c.Delivered++

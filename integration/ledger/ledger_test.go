@@ -215,3 +215,85 @@ func TestFlags(t *testing.T) {
 	s.Unplanned()
 	s.wants(t, false, "")
 }
+
+// into puts a message into another mailbox of the service, for a check.
+func (s *story) into(box string, tokens ...Token) Box {
+	b := Box{User: ann, Name: box, Validity: 9}
+	for i, token := range tokens {
+		b.Entries = append(b.Entries, Entry{UID: uint32(i + 1), Token: token, Received: time.Unix(int64(i), 0)})
+	}
+	return b
+}
+
+// finds checks that the verdict on mailboxes has just one line, with these
+// words; none without words.
+func (s *story) finds(t *testing.T, words string, others ...Box) {
+	t.Helper()
+	v := s.Check(append(others, s.box), true)
+	if words == "" && len(v.Wrong) != 0 || words != "" && (len(v.Wrong) != 1 || !strings.Contains(v.Wrong[0], words)) {
+		t.Errorf("%q, want one with %q", v.Wrong, words)
+	}
+}
+
+func TestCopies(t *testing.T) {
+	s := newStory()
+	token := s.deliver()
+	s.finds(t, "is there 2 times", s.into("Kept", token))
+	asked, ok := s.Copy(token, "Kept")
+	if _, again := s.Copy(token, "Kept"); !ok || again {
+		t.Error("there is one copy")
+	}
+	s.finds(t, "") // in doubt
+	s.finds(t, "", s.into("Kept", token))
+	asked.Done()
+	s.finds(t, "the copy is lost")
+	s.finds(t, "", s.into("Kept", token))
+	s.finds(t, "the copy of message t-1 is there 2 times", s.into("Kept", token, token))
+	s.Expunge(token).Done()
+	s.finds(t, "was expunged and is back", s.into("Kept", token))
+	s.remove(token)
+	s.finds(t, "", s.into("Kept", token))
+	s.Unplanned()
+	s.finds(t, "")
+}
+
+func TestMoves(t *testing.T) {
+	s := newStory()
+	token := s.deliver()
+	asked, ok := s.Move(token, "Archive")
+	if _, again := s.Move(token, "Archive"); !ok || again {
+		t.Error("it is moved once")
+	}
+	s.finds(t, "") // in doubt: it is here, there, or in both
+	s.finds(t, "", s.into("Archive", token))
+	s.finds(t, "is there 2 times", s.into("Sent", token))
+	s.finds(t, "is there 3 times", s.into("Archive", token, token))
+	asked.Done()
+	s.finds(t, "was moved to Archive, and is back")
+	s.finds(t, "is there 2 times", s.into("Archive", token))
+	s.Unplanned()
+	s.finds(t, "", s.into("Archive", token))
+	s.remove(token)
+	s.finds(t, "", s.into("Archive", token))
+	s.finds(t, "not salvaged")
+}
+
+func TestDownloads(t *testing.T) {
+	s := newStory()
+	token := s.deliver()
+	wants := func(uidl string, loose bool, words string) {
+		t.Helper()
+		got := strings.Join(s.Downloaded(ann, uidl, token, loose), " ")
+		if (got == "") != (words == "") || !strings.Contains(got, words) {
+			t.Errorf("%q, want %q", got, words)
+		}
+	}
+	wants("a", false, "")
+	wants("b", false, "downloaded by POP3 as a, and again as b")
+	s.Replicated()
+	s.Unplanned()
+	wants("c", true, "as b, and again as c")
+	wants("d", false, "") // what was loose may come back by another one
+	s.Unplanned()
+	wants("e", false, "")
+}

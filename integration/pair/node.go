@@ -80,8 +80,9 @@ func (n *Node) Run(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// set changes a setting that is in the file already.
-func (n *Node) set(key, value string) error {
+// Set changes a setting that is in the file already, for the next start of the
+// daemon.
+func (n *Node) Set(key, value string) error {
 	data, err := os.ReadFile(n.config)
 	if err != nil {
 		return err

@@ -89,7 +89,10 @@ func powerCut(ctx context.Context, r *run, args []string) error {
 
 func powerCutLoosely(ctx context.Context, r *run, args []string) error {
 	err := r.Machines[args[0]].PowerCut(ctx)
+	// What was acknowledged at the last moment is written down by now, too.
+	resume := r.Pause()
 	r.Ledger.Unplanned()
+	resume()
 	return err
 }
 

@@ -17,8 +17,9 @@
 //
 // Deliver brings mail by LMTP to the service address as a mail transfer agent
 // does: whatever is not acknowledged is tried again until it is, as another
-// attempt. Users read, flag and expunge their mail and keep copies of what they
-// send by IMAP as mail user agents do: with a connection that is kept, and
-// another one when that is lost. All of them have little patience, and write
-// everything down in the ledger.
+// attempt. Users read, flag, move, copy and expunge their mail and keep copies
+// of what they send by IMAP as mail user agents do: with a connection that is
+// kept, and another one when that is lost. A POP3 client downloads what it does
+// not have yet, and leaves it on the server. All of them have little patience,
+// and write everything down in the ledger.
 package site

@@ -91,6 +91,9 @@ service imap-postlogin {
   unix_listener imap-postlogin {
   }
 }
+service pop3 {
+  executable = pop3 imap-postlogin
+}
 service lmtp {
   executable = %s
   vsz_limit = 4G

@@ -34,9 +34,10 @@ type Site struct {
 	Client   *hosts.Host
 	Ledger   *ledger.Ledger
 
-	opt     Options
-	traffic *traffic
-	copies  copies
+	opt       Options
+	traffic   *traffic
+	copies    copies
+	downloads downloads
 }
 
 // New makes the hosts of a site. Who calls it ends the site with Close, also
@@ -45,7 +46,7 @@ func New(ctx context.Context, opt Options) (*Site, error) {
 	if opt.ArraySize == 0 {
 		opt.ArraySize = 1 << 30
 	}
-	s := &Site{Machines: map[string]*Machine{}, Ledger: ledger.New("m"), opt: opt}
+	s := &Site{Machines: map[string]*Machine{}, Ledger: ledger.New("m"), opt: opt, downloads: downloads{}}
 	var err error
 	if s.Network, err = hosts.New(ctx); err != nil {
 		return s, err
@@ -172,7 +173,7 @@ func (s *Site) WaitInSync(ctx context.Context, primary, mirror *Machine) error {
 // Replicated waits until a mirror has everything and writes down in the
 // ledger that it does. Traffic pauses meanwhile.
 func (s *Site) Replicated(ctx context.Context, primary, mirror *Machine) error {
-	resume := s.pause()
+	resume := s.Pause()
 	if err := s.WaitInSync(ctx, primary, mirror); err != nil {
 		return err
 	}

@@ -22,7 +22,11 @@ const (
 	Users = 4
 
 	pauseMean = 40 * time.Millisecond // between two things that one does
-	sent      = "Sent"
+
+	// The folders that users have.
+	sent    = "Sent"
+	archive = "Archive" // what they move there they read and flag as any other
+	kept    = "Kept"    // has copies, which nobody touches
 )
 
 // User is the name of a user of the site.
@@ -55,6 +59,8 @@ func (s *Site) StartTraffic(seed uint64) {
 			r.run(ctx)
 		})
 	}
+	download := rand.New(rand.NewPCG(rng.Uint64(), 3))
+	t.running.Go(func() { s.download(ctx, t, download) })
 }
 
 // StopTraffic ends the traffic, once what is being done has its answer. It
@@ -69,8 +75,9 @@ func (s *Site) StopTraffic() []string {
 	return t.wrong
 }
 
-// pause ends the traffic, and returns what lets it go on.
-func (s *Site) pause() (resume func()) {
+// Pause ends the traffic once what is being done has its answer or breaks, and
+// returns what lets it go on.
+func (s *Site) Pause() (resume func()) {
 	if s.traffic == nil {
 		return func() {}
 	}
@@ -93,8 +100,11 @@ func (t *traffic) say(wrong []string) {
 }
 
 // rest waits a little, and reports whether to go on.
-func rest(ctx context.Context, rng *rand.Rand) bool {
-	timer := time.NewTimer(time.Duration(rng.Int64N(int64(2 * pauseMean))))
+func rest(ctx context.Context, rng *rand.Rand) bool { return restFor(ctx, rng, pauseMean) }
+
+// restFor is rest with another mean.
+func restFor(ctx context.Context, rng *rand.Rand, mean time.Duration) bool {
+	timer := time.NewTimer(time.Duration(rng.Int64N(int64(2 * mean))))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -156,7 +166,7 @@ func (r *reader) step(ctx context.Context) (err error) {
 	if r.rng.IntN(8) == 0 {
 		return r.keep()
 	}
-	box, err := look(r.imap, r.user, []string{"INBOX", "INBOX", sent}[r.rng.IntN(3)])
+	box, err := look(r.imap, r.user, []string{"INBOX", "INBOX", sent, archive}[r.rng.IntN(4)])
 	if err != nil {
 		return err
 	}
@@ -167,12 +177,16 @@ func (r *reader) step(ctx context.Context) (err error) {
 	}
 	e := box.Entries[r.rng.IntN(len(box.Entries))]
 	uids := []imap.UID{imap.UID(e.UID)}
-	switch r.rng.IntN(4) {
+	switch r.rng.IntN(8) {
 	case 0:
-		return r.ask(r.site.Ledger.Expunge(e.Token), func() error { return r.imap.Expunge(uids) })
+		return r.transfer(r.site.Ledger.Copy, e.Token, kept, func() error { return r.imap.Copy(uids, kept) })
 	case 1:
+		return r.transfer(r.site.Ledger.Move, e.Token, archive, func() error { return r.imap.Move(uids, archive) })
+	case 2, 3:
+		return r.ask(r.site.Ledger.Expunge(e.Token), func() error { return r.imap.Expunge(uids) })
+	case 4:
 		return r.ask(r.site.Ledger.Flag(e.Token, `\Flagged`, false), func() error { return r.imap.RemoveFlags(uids, imap.FlagFlagged) })
-	case 2:
+	case 5:
 		return r.ask(r.site.Ledger.Flag(e.Token, "Project", true), func() error { return r.imap.AddFlags(uids, "Project") })
 	default:
 		return r.ask(r.site.Ledger.Flag(e.Token, `\Flagged`, true), func() error { return r.imap.AddFlags(uids, imap.FlagFlagged) })
@@ -190,6 +204,18 @@ func (r *reader) ask(asked ledger.Asked, do func() error) error {
 		asked.Refused()
 	}
 	return err
+}
+
+// transfer copies or moves a message to a folder, if that was not done before.
+func (r *reader) transfer(note func(ledger.Token, string) (ledger.Asked, bool), token ledger.Token, folder string, do func() error) error {
+	if err := r.imap.Create(folder); err != nil && !client.Refused(err) {
+		return err // refused is: it is there already
+	}
+	asked, ok := note(token, folder)
+	if !ok {
+		return nil
+	}
+	return r.ask(asked, do)
 }
 
 // keep keeps a copy of a message that the user has sent.

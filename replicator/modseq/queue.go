@@ -9,7 +9,7 @@ import (
 
 // The pauses before a user that failed is tried again.
 const (
-	firstRetry = 2 * time.Second
+	firstRetry = 250 * time.Millisecond // a promotion comes before the start of Dovecot
 	lastRetry  = 10 * time.Minute
 )
 

@@ -98,6 +98,8 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 		a.have = have
 	case a.item.Missing:
 		a.err = errNeverCame
+	case req.fetch.Proof && !facts.Content.Known() && !s.cfg.Proving():
+		a.err = errLater
 	case s.cfg.Evacuating() && s.damaged.tries(req.fetch.Path) >= evacuationTries:
 		a.err = errGivenUp
 	case facts.Size <= prefetchSize || have.Known() && !facts.Content.Known():

@@ -171,6 +171,8 @@ func (s *sender) transfer(number uint64, src *source,
 // read.
 func (s *sender) failed(p journal.Path, err error) wire.Outcome {
 	switch {
+	case errors.Is(err, errLater):
+		return wire.Later
 	case errors.Is(err, errNeverCame), errors.Is(err, errGivenUp):
 		return wire.Unreadable
 	case errors.Is(err, errGone):

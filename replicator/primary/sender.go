@@ -82,7 +82,7 @@ func (s *session) sendAll(ctx context.Context) error {
 		defer snd.tick.Stop()
 		err = snd.loop()
 		// The mirror knows what was read; a stream that ends must not forget it.
-		return errors.Join(err, snd.saveLearned())
+		return errors.Join(err, snd.saveLearned(), s.server.cfg.Catalog.Sync())
 	})
 	return group.Wait()
 }
