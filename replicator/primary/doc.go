@@ -14,6 +14,10 @@
 // large one, all entries that wait are sent first. New mail does not wait for
 // the initial sync.
 //
+// A few small contents of live mail go ahead of their entries, to mirrors that
+// lack nothing else, while the journal makes those durable (see Server.Ahead).
+// Entries themselves are sent only when they are durable.
+//
 // Contents are read when they are sent. What cannot be read then has an
 // outcome of its own (gone, changed, unreadable), and never stops the stream.
 package primary
