@@ -52,6 +52,7 @@ type Compressor struct {
 	encoders [LevelBetter + 1]*zstd.Encoder
 	out      []byte
 	poor     bool // the chunk before, of the same content, did not compress
+	hurried  bool // the default level is too slow for the next chunk
 
 	control *levelControl // nil: the level is fixed
 	level   atomic.Int32
@@ -132,6 +133,9 @@ func pays(compressed, plain int) bool { return compressed*100 < plain*97 }
 // encoder returns the encoder of the present level, nil for LevelOff.
 func (c *Compressor) encoder() *zstd.Encoder {
 	level := c.Level()
+	if c.hurried && level == LevelDefault {
+		level = LevelFastest
+	}
 	if level == LevelOff || c.encoders[level] != nil {
 		return c.encoders[level]
 	}

@@ -8,7 +8,8 @@
 //
 //  1. contents that need not travel are copied from where the mirror has them,
 //     captured ones are put together, and all get their attributes;
-//  2. the staged files are made durable;
+//  2. the staged files are made durable (live ones that come while the committer
+//     rests are being synced since they arrived, maybe before their entries);
 //  3. the changes are made in the store, one after the other: content comes in
 //     by rename, so that nobody ever sees half a message, and so does a
 //     directory, so that none is ever another's than its owner's;

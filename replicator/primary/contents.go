@@ -21,6 +21,10 @@ const (
 	learnedDelay = 200 * time.Millisecond
 )
 
+// hurrySize is up to which size a live content is compressed as fast as can be:
+// on a slow network a larger one is there sooner if it is smaller.
+const hurrySize = 64 << 10
+
 // sendContentOf sends the content that an entry puts as the transfer of that
 // number, unless the mirror has it, and notes in the entry what became of it.
 func (s *sender) sendContentOf(e *wire.Entry, transfer uint64) error {
@@ -40,6 +44,7 @@ func (s *sender) sendContentOf(e *wire.Entry, transfer uint64) error {
 	defer src.settle()
 	s.server.cfg.Pace.Live(e.Facts.Size)
 	r := &patientReader{s: s, r: src.reader()}
+	s.live.Hurry(e.Facts.Size <= hurrySize)
 	id, outcome, err := s.transfer(transfer, src, func(emit func(content.Piece) error) (content.Result, error) {
 		res, err := s.live.Encode(r, false, emit)
 		return res, cmp.Or(r.over, err)

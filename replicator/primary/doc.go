@@ -24,6 +24,10 @@
 // A mirror that takes a content for equal asks for a proof of it, which is read
 // with leave, and only when Config.Proving says so; else the answer is: later.
 //
+// A few small contents of live mail go ahead of their entries, to mirrors that
+// lack nothing else, while the journal makes those durable (see Server.Ahead).
+// Entries themselves are sent only when they are durable.
+//
 // Contents are read when they are sent. What cannot be read then has an
 // outcome of its own (gone, changed, unreadable), and never stops the stream. Where
 // the observer could not look at all names of a directory its listing is partial,

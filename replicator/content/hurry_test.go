@@ -1,0 +1,45 @@
+package content
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestHurry: the default level gives way to the fastest one, no other does, and
+// what is encoded decodes to the same.
+func TestHurry(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var text []byte
+	for len(text) < 50_000 {
+		text = fmt.Appendf(text, "%x ", rng.IntN(3000)*rng.IntN(40))
+	}
+	sizes := map[string]int64{}
+	for _, level := range []Level{LevelOff, LevelFastest, LevelDefault, LevelBetter} {
+		for _, hurry := range []bool{false, true} {
+			e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(level))
+			e.Hurry(hurry)
+			d := NewDecoder(NewReceived(DefaultWindow, DefaultCache), nil)
+			var got bytes.Buffer
+			res, err := e.EncodeBytes(bytes.Clone(text), false, func(p Piece) error { return d.Write(p, &got) })
+			if err != nil || d.Sum() != res.ID || !bytes.Equal(got.Bytes(), text) {
+				t.Fatalf("%v, hurry %v: %v", level, hurry, err)
+			}
+			sizes[fmt.Sprint(level, hurry)] = res.Sent
+		}
+	}
+	if len(sizes) != 8 || sizes["off false"] == 0 {
+		t.Fatalf("sizes: %v", sizes)
+	}
+	for _, equal := range [][2]string{
+		{"off true", "off false"}, {"fastest true", "fastest false"}, {"default true", "fastest false"}, {"better true", "better false"},
+	} {
+		if sizes[equal[0]] != sizes[equal[1]] {
+			t.Errorf("%s: %d bytes, %s: %d bytes", equal[0], sizes[equal[0]], equal[1], sizes[equal[1]])
+		}
+	}
+	if sizes["default false"] == sizes["fastest false"] {
+		t.Error("the default level makes what the fastest one does: the test shows nothing")
+	}
+}
