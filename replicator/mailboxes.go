@@ -44,7 +44,8 @@ func (n *node) Mailboxes(ctx context.Context, under journal.Path, limit int) (st
 		out.Primary, out.Mirror = other, n.id.Name()
 	}
 	if err := completeness.Compare(ctx, primary, mirror, under, users, min(limit, completeness.MaxLimit), &out); err != nil {
-		return out, fmt.Errorf("compare the mailboxes with those of %s at %s: %w", other, address, err)
+		return out, hint.Add(fmt.Errorf("compare the mailboxes with those of %s at %s: %w", other, address, err),
+			"both nodes have to run for it; `mailtwin status` tells what this one knows by itself")
 	}
 	return out, nil
 }

@@ -301,6 +301,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	if p.paused() {
 		out.State, out.Detail = status.Attention, "this mirror has stopped to follow: it is being promoted"
 	}
+	d.Store.Assumed = s.Totals.Guessed
 	d.Store.Unreadable = int(min(s.Beat.Unreadable, math.MaxInt32))
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
@@ -310,6 +311,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	loss := status.Loss{
 		Known:   out.State != status.Unknown && s.Beat.State == "watching" && age <= freshWord,
 		Entries: out.LagEntries, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
+		Assumed: s.Totals.Guessed,
 	}
 	if !s.Whole {
 		loss.Files += s.Beat.Files - min(s.Beat.Files, d.Store.Files)
@@ -394,11 +396,15 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Unknown, "connected, and it has not yet said how it is"
 	case s.Beat.State != "watching":
 		return status.Scanning, s.Beat.Detail
+	case s.Beat.MailStopped != "":
+		return status.Attention, s.Beat.MailStopped
 	case w.head > s.Acked:
 		return status.Behind, "changes are on their way"
 	case age > freshWord:
 		return status.Behind, fmt.Sprintf("what it says comes late, behind contents on a slow link or before a slow disk: how it is now is not known, but how it was %s ago",
 			status.Age(age.Seconds()))
+	case s.Totals.Guessed > 0:
+		return status.Behind, status.AssumedWords(s.Totals.Guessed)
 	case !s.Proven:
 		return status.Behind, "everything is here, but it is not proven yet that both are equal"
 	}

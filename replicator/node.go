@@ -93,6 +93,7 @@ type node struct {
 	played    chan struct{}           // closed when another part is played
 	waiting   string                  // for what, when there is no part
 	noStore   string                  // why the store cannot be opened; "": it is open, or was not looked for yet
+	stopped   journal.Epoch           // of metaStopped
 	lastError *status.Problem
 }
 
@@ -134,6 +135,9 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	n := &node{
 		cfg: cfg, opt: opt, id: id, st: state, catalog: cat, peers: peers,
 		waiting: "starting", played: make(chan struct{}),
+	}
+	if n.stopped, err = n.epochOf(metaStopped); err != nil {
+		return nil, errors.Join(err, cat.Close())
 	}
 	n.promoter = newPromoter(n)
 	n.modseq, err = modseq.New(modseq.Config{
@@ -321,6 +325,7 @@ func (n *node) Status() status.Document {
 	}
 	describeRole(&d, st)
 	n.describeUnfinished(&d, st)
+	d.MailStopped = n.mailStopped(st)
 	status.Judge(&d)
 	return d
 }

@@ -104,6 +104,15 @@ func (p *pacing) change(c operator.PaceChange) error {
 	return nil
 }
 
+// proving reports whether the array may be asked now for what is only to be
+// proven: not while anything else but live mail has to wait or to make haste.
+func (p *pacing) proving() bool {
+	s := p.Status()
+	return !s.Paused && s.Profile != governor.Evacuate &&
+		s.Health.State != governor.Degraded && s.Health.State != governor.Failing &&
+		p.n.cfg.Pace.Prove.Contains(p.n.opt.Clock.Now())
+}
+
 // evacuating reports whether the array is about to be lost.
 func (p *pacing) evacuating() bool { return p.Status().Profile == governor.Evacuate }
 

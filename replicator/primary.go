@@ -44,12 +44,14 @@ type primaryPart struct {
 
 	sealing       sync.Mutex // held while the journal is sealed for a switchover
 	isSealed      bool       // it is done, and durable. Guarded by sealing
+	sealTried     time.Time  // when it was tried last, or the mail server was to be started again. Guarded by sealing
 	enough        chan struct{}
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
 
-	mu    sync.Mutex
-	rates map[string]rate
+	mu           sync.Mutex
+	resumeFailed string // why the mail server could not be started again
+	rates        map[string]rate
 }
 
 // rate measures how much a mirror is sent.
@@ -77,7 +79,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed}
+	p := &primaryPart{n: n, st: st, root: root, journal: log, rates: make(map[string]rate), isSealed: st.Sealed, sealTried: n.opt.Clock.Now()}
 	p.enough, p.observed = make(chan struct{}), make(chan struct{})
 	p.pace = newPacing(n)
 	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
@@ -110,6 +112,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
 		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(), Unseen: p.unseen, Evacuating: p.pace.evacuating,
+		Proving: p.pace.proving,
 	})
 	p.salvage = salvage.NewServer(salvage.ServerConfig{
 		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
@@ -144,8 +147,9 @@ func (p *primaryPart) storeState() primary.StoreState {
 	s := p.watcher.Status()
 	return primary.StoreState{
 		State: string(s.Phase), Detail: s.Detail,
-		Complete:   s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
-		Unreadable: s.UnreadableCount,
+		Complete:    s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
+		Unreadable:  s.UnreadableCount,
+		MailStopped: p.n.mailStopped(p.n.state()),
 	}
 }
 
@@ -172,6 +176,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	group.Go(func() error { return p.trim(ctx) })
 	group.Go(func() error { return p.tracker.run(ctx, p.courses) })
 	group.Go(func() error { return p.tell(ctx) })
+	group.Go(func() error { return p.resumeMail(ctx) })
 	group.Go(func() error {
 		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
 		return nil
@@ -339,7 +344,7 @@ func (p *primaryPart) mirror(d *status.Document, m primary.MirrorState) status.M
 		LagEntries: m.LagEntries, LagBytes: uint64(max(m.LagBytes, 0)), LagSeconds: m.Lag.Seconds(),
 		SentBytes: m.SentBytes, SentFiles: m.SentFiles, SentRawBytes: m.RawBytes,
 		BytesPerSecond: p.rate(m.Name, m.SentBytes), Files: m.Files, Bytes: m.Bytes,
-		FilesLeft: m.FilesLeft, BytesLeft: m.BytesLeft, Missing: m.Missing,
+		FilesLeft: m.FilesLeft, BytesLeft: m.BytesLeft, Missing: m.Missing, Assumed: m.Assumed,
 		Proven: m.Proven, ProvenSequence: uint64(m.ProvenSequence),
 	}
 	switch {
@@ -402,6 +407,8 @@ func judgeMirror(m primary.MirrorState, pending uint64) (status.State, string) {
 		return status.Attention, fmt.Sprintf("lacks the content of %d files", m.Missing)
 	case m.LagEntries > 0:
 		return status.Behind, "changes are on their way"
+	case m.Assumed > 0:
+		return status.Behind, status.AssumedWords(m.Assumed)
 	case !m.Proven:
 		return status.Behind, "has everything, but it is not proven yet that both are equal"
 	case pending > 0:
@@ -445,6 +452,7 @@ func lossOf(d *status.Document) status.Loss {
 		Known: best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching) &&
 			d.Store.Watch.Mode == string(watch.ModeEvents),
 		Entries: best.LagEntries, Bytes: best.LagBytes, Seconds: best.LagSeconds, Files: best.Missing,
+		Assumed: best.Assumed,
 	}
 	if best.State == status.Syncing {
 		if d.Store.Files > best.Files {

@@ -176,7 +176,7 @@ func (f following) Following() failover.Following {
 		Primary: s.Primary, Connected: s.Connected, LastHeard: w.said,
 		Position: s.Position, Applied: s.Applied,
 		Head: w.head, LagBytes: w.lagBytes, Lag: w.lag,
-		Observed: s.Beat.State == string(watch.PhaseWatching), Whole: s.Whole, Missing: s.Totals.Missing,
+		Observed: s.Beat.State == string(watch.PhaseWatching), Whole: s.Whole, Missing: s.Totals.Missing, Assumed: s.Totals.Guessed,
 		FilesLeft: s.Beat.Files - min(s.Beat.Files, s.Totals.Files),
 		BytesLeft: s.Beat.Bytes - min(s.Beat.Bytes, uint64(s.Totals.Bytes)),
 	}
@@ -229,7 +229,7 @@ func (f following) Catalog() (failover.Contents, error) {
 }
 
 func contentsOf(s mirror.Standing) failover.Contents {
-	return failover.Contents{Position: s.Position, Digest: s.Digest, Missing: s.Totals.Missing}
+	return failover.Contents{Position: s.Position, Digest: s.Digest, Missing: s.Totals.Missing, Assumed: s.Totals.Guessed}
 }
 
 // Stop implements failover.Follower.

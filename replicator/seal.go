@@ -47,15 +47,7 @@ func (n *node) Unseal(ctx context.Context, c identity.Claim) error {
 		return err
 	}
 	n.opt.Log.Warn("the switchover was called off; this node goes on as primary", "epoch", is.Epoch)
-	for _, phase := range []string{"before", "after"} {
-		if err := n.hook(ctx, HookEvent{
-			Event: "promote", Phase: phase, Peer: c.Name, Epoch: is.Epoch, Planned: true,
-			Reason: "the switchover was called off",
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return n.startMail(ctx, is, c.Name)
 }
 
 // works reports whether what is in the store is journaled: false when the
@@ -78,6 +70,7 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 	if p.isSealed {
 		return p.sealed()
 	}
+	defer func() { p.sealTried = p.n.opt.Clock.Now() }()
 	say := func(words string) {
 		p.n.opt.Log.Info("switchover", "step", words)
 		step(words)
@@ -86,9 +79,8 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		Event: "fence", Phase: "before", Peer: c.Name, Epoch: c.Epoch, Planned: true,
 		Reason: fmt.Sprintf("switchover to %v", c), Line: step,
 	}
-	say("the mail server is stopped (hook fence)")
-	if err := p.n.hook(ctx, e); err != nil {
-		return pairing.Sealed{}, fmt.Errorf("the hook fence: %w", err)
+	if err := p.stopMail(ctx, e, say); err != nil {
+		return pairing.Sealed{}, err
 	}
 	// What would be delivered from here on would not be journaled.
 	p.n.salvageDoor.Shut(p.n.id.Name() + " is being sealed for a switchover")
@@ -124,6 +116,23 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		say("the hook fence failed afterwards: " + err.Error())
 	}
 	return out, nil
+}
+
+// stopMail runs the hook fence, of which it is known from then on, durably, that
+// the mail server may be stopped.
+func (p *primaryPart) stopMail(ctx context.Context, e HookEvent, say func(string)) error {
+	if !p.n.fences() {
+		say("no fence hook is set: see to it yourself that the mail server is stopped")
+		return nil
+	}
+	if err := p.n.noteStopped(p.n.state(), true); err != nil {
+		return err
+	}
+	say("the hook fence stops the mail server")
+	if err := p.n.hook(ctx, e); err != nil {
+		return fmt.Errorf("the hook fence: %w", err)
+	}
+	return nil
 }
 
 // lookOnce waits until everything that the mail server has left is journaled, and

@@ -37,6 +37,9 @@ type bench struct {
 	peaks  []peak
 }
 
+// besideRsync are the cases that need an sshd.
+const besideRsync = "bcdf"
+
 // measure runs the cases in an order that lets one use what another made.
 func (s settings) measure(ctx context.Context) (err error) {
 	b := &bench{settings: s}
@@ -46,10 +49,12 @@ func (s settings) measure(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if b.ssh, err = startSSH(ctx, filepath.Join(b.dir, "ssh")); err != nil {
-		return err
+	if strings.ContainsAny(b.only, besideRsync) {
+		if b.ssh, err = startSSH(ctx, filepath.Join(b.dir, "ssh")); err != nil {
+			return err
+		}
+		defer b.ssh.stop()
 	}
-	defer b.ssh.stop()
 	cases := []struct {
 		letters string
 		run     func(context.Context) error
@@ -61,6 +66,7 @@ func (s settings) measure(ctx context.Context) (err error) {
 		{"e", b.memory},
 		{"g", b.failover},
 		{"h", b.foreground},
+		{"i", b.live},
 	}
 	for _, c := range cases {
 		if !strings.ContainsAny(b.only, c.letters) {

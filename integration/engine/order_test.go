@@ -64,7 +64,7 @@ func (p *testPair) oldMail(users, each int) (old, late []string) {
 			p.t.Fatal(err)
 		}
 	}
-	p.primary.Pace.ReadsPerSecond = 100
+	p.primary.Pace.ReadsPerSecond = 20
 	return old, late
 }
 

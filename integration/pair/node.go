@@ -80,8 +80,9 @@ func (n *Node) Run(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// set changes a setting that is in the file already.
-func (n *Node) set(key, value string) error {
+// Set changes a setting that is in the file already, for the next start of the
+// daemon.
+func (n *Node) Set(key, value string) error {
 	data, err := os.ReadFile(n.config)
 	if err != nil {
 		return err
@@ -109,11 +110,11 @@ func (n *Node) SetProfile(profile string) error {
 		return err
 	}
 	const as = "\nprofile = %q\n"
-	changed := strings.Replace(string(settings), fmt.Sprintf(as, "gentle"), fmt.Sprintf(as, profile), 1)
-	if changed == string(settings) {
+	before, after, found := strings.Cut(string(settings), fmt.Sprintf(as, "gentle"))
+	if !found {
 		return fmt.Errorf("the settings of %s have no profile to be changed", n.Name)
 	}
-	return os.WriteFile(n.config, []byte(changed), 0o600)
+	return os.WriteFile(n.config, []byte(before+fmt.Sprintf(as, profile)+after), 0o600)
 }
 
 // Start starts the daemon. It returns at once: who needs more waits for a

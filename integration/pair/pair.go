@@ -55,6 +55,8 @@ type Options struct {
 	IndexInterval string
 	// Profile is the pace of both nodes; "" is that of the settings.
 	Profile string
+	// Prove is the setting of that name of the primary's; "" leaves the default.
+	Prove string
 	// Wrap and Env are for the daemons; see Node.
 	Wrap []string
 	Env  []string
@@ -96,7 +98,12 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 		return p, fmt.Errorf("init told no token but %q: %w", out, err)
 	}
 	if opt.IndexInterval != "" {
-		if err := p.Primary.set("index_interval", opt.IndexInterval); err != nil {
+		if err := p.Primary.Set("index_interval", opt.IndexInterval); err != nil {
+			return p, err
+		}
+	}
+	if opt.Prove != "" {
+		if err := p.Primary.Set("prove", opt.Prove); err != nil {
 			return p, err
 		}
 	}

@@ -88,6 +88,9 @@ func carried(e *journal.Entry, from *record) (Item, bool) {
 			it.Facts.Content = same.Content
 		}
 		it.Missing = from.Missing && it.Facts.Content == from.Facts.Content
+		if from.Facts.Size != e.Facts.Size {
+			it.Guess = journal.ContentID{}
+		}
 	}
 	if e.Stamp.Inode != 0 {
 		it.Stamp = e.Stamp

@@ -97,7 +97,7 @@ func open(fsys vfs.FS, dir string, opt Options) (*Catalog, error) {
 // finds is durable: the key-value store writes and syncs what it recovers
 // from its log before it opens.
 func (c *Catalog) begin() error {
-	found, err := checkFormat(c.store.db, c.hash.check())
+	found, version, err := checkFormat(c.store.db, c.hash.check())
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,24 @@ func (c *Catalog) begin() error {
 		return err
 	}
 	c.durablePos = c.state.position
+	if version < formatVersion {
+		return c.upgrade()
+	}
 	return nil
+}
+
+// upgrade makes an older catalog one of this version, durably, before anything
+// is written that the older one does not know.
+func (c *Catalog) upgrade() error {
+	b := c.store.batch()
+	defer b.Close()
+	if err := writeFormat(b, c.hash.check()); err != nil {
+		return err
+	}
+	if err := c.store.commit(b); err != nil {
+		return err
+	}
+	return c.store.sync()
 }
 
 func (c *Catalog) create() error {
@@ -168,7 +185,7 @@ func (c *Catalog) View(f func(*Tx) error) error {
 	defer release()
 	c.mu.Lock()
 	// No update is committed meanwhile, so the state is the snapshot's.
-	t := &Tx{r: c.store.snapshot(), state: c.state, paths: c.paths}
+	t := &Tx{r: c.store.snapshot(), state: c.state, version: c.commits, paths: c.paths}
 	c.mu.Unlock()
 	defer t.r.Close()
 	if err := f(t); err != nil {
@@ -251,6 +268,14 @@ func (c *Catalog) Sync() error {
 		c.durable, c.durablePos = n, pos
 	}
 	return nil
+}
+
+// Version returns a number that is another one after each update since Open, so
+// that what a view found can be known to be still so.
+func (c *Catalog) Version() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.commits
 }
 
 // DurablePosition returns the position that survives a crash one instant

@@ -21,7 +21,7 @@ const (
 	flagStamp
 	flagBirth // the stamp has a birth
 	flagDerived
-	flagAll = flagContent | flagMissing | flagLink | flagXattrs | flagStamp | flagBirth | flagDerived
+	flagGuess // files: there is a guess; directories: there are some beneath
 )
 
 var (
@@ -42,6 +42,7 @@ func (r *record) flags() (f byte) {
 	set(len(r.Facts.Attr.Xattrs) > 0, flagXattrs)
 	set(r.Stamp != journal.Stamp{}, flagStamp)
 	set(r.Stamp.Birth != 0, flagBirth)
+	set(r.Guess.Known() || r.isDir() && r.Totals.Guessed > 0, flagGuess)
 	return f
 }
 
@@ -63,6 +64,9 @@ func appendRecord(b []byte, r *record) []byte {
 		b = binary.AppendUvarint(b, uint64(f.Size))
 		if flags&flagContent != 0 {
 			b = append(b, f.Content[:]...)
+		}
+		if flags&flagGuess != 0 {
+			b = append(b, r.Guess[:]...)
 		}
 	}
 	if flags&flagStamp != 0 {
@@ -88,6 +92,9 @@ func appendDir(b []byte, r *record) []byte {
 	t := &r.Totals
 	for _, n := range [...]uint64{t.Files, t.Directories, t.Symlinks, uint64(t.Bytes), t.Unread, t.Missing} {
 		b = binary.AppendUvarint(b, n)
+	}
+	if t.Guessed > 0 {
+		b = binary.AppendUvarint(b, t.Guessed)
 	}
 	return b
 }
@@ -123,7 +130,7 @@ func parseRecord(b []byte) (*record, error) {
 	a.Mode, a.UID, a.GID = p.uint32(), p.uint32(), p.uint32()
 	switch r.Facts.Type {
 	case journal.TypeDirectory:
-		p.dir(r)
+		p.dir(r, flags)
 	case journal.TypeSymlink:
 		a.MTime = p.fixed64()
 		r.Facts.Target = p.text()
@@ -133,11 +140,14 @@ func parseRecord(b []byte) (*record, error) {
 		if flags&flagContent != 0 {
 			copy(r.Facts.Content[:], p.take(len(r.Facts.Content)))
 		}
+		if flags&flagGuess != 0 {
+			p.guess(r, flags)
+		}
 	default:
 		p.fail()
 	}
 	p.optional(r, flags)
-	if p.bad || len(p.b) != 0 || flags&^flagAll != 0 || r.flags() != flags {
+	if p.bad || len(p.b) != 0 || r.flags() != flags {
 		return nil, errRecord
 	}
 	return r, nil
@@ -152,7 +162,14 @@ type parser struct {
 
 func (p *parser) fail() { p.bad, p.b = true, nil }
 
-func (p *parser) dir(r *record) {
+func (p *parser) guess(r *record, flags byte) {
+	copy(r.Guess[:], p.take(len(r.Guess)))
+	if flags&(flagContent|flagMissing) != 0 {
+		p.fail()
+	}
+}
+
+func (p *parser) dir(r *record, flags byte) {
 	r.Dir = dirID(p.uvarint())
 	copy(r.Digest[:], p.take(len(r.Digest)))
 	r.Observed = p.varint()
@@ -160,6 +177,9 @@ func (p *parser) dir(r *record) {
 	t.Files, t.Directories, t.Symlinks = p.uvarint(), p.uvarint(), p.uvarint()
 	t.Bytes = p.size()
 	t.Unread, t.Missing = p.uvarint(), p.uvarint()
+	if flags&flagGuess != 0 {
+		t.Guessed = p.uvarint()
+	}
 }
 
 func (p *parser) optional(r *record, flags byte) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -19,6 +20,10 @@ func samples() map[string]*record {
 	strange.Facts.Attr = journal.Attributes{Mode: math.MaxUint32, UID: math.MaxUint32, GID: math.MaxUint32, MTime: math.MinInt64}
 	strange.Facts.Size = math.MaxInt64
 	strange.Stamp = journal.Stamp{Device: math.MaxUint64, Inode: math.MaxUint64, Birth: math.MaxInt64, Change: math.MinInt64}
+	guess := file(2)
+	guess.Guess, guess.Facts.Content, guess.Stamp = guess.Facts.Content, journal.ContentID{}, journal.Stamp{}
+	above := newRecord(directory(0))
+	above.Dir, above.Totals = 3, Totals{Files: 1, Unread: 1, Guessed: 1}
 	dir := newRecord(directory(0o2750))
 	dir.Dir, dir.Observed, dir.Stamp = 300, -5, journal.Stamp{Inode: 9}
 	dir.Digest = Digest{1, 31: 255}
@@ -31,6 +36,8 @@ func samples() map[string]*record {
 		"unread":    newRecord(Item{Facts: journal.Facts{Type: journal.TypeFile, Size: 5}}),
 		"symlink":   newRecord(Item{Facts: journal.Facts{Type: journal.TypeSymlink, Target: "sieve/a\n"}, Link: 7}),
 		"directory": dir,
+		"guess":     newRecord(guess),
+		"above":     above,
 	}
 }
 
@@ -40,6 +47,8 @@ func TestRecordGolden(t *testing.T) {
 		"derived":   "010142" + "000000" + "0000000000000000" + "05",
 		"unread":    "010100" + "000000" + "0000000000000000" + "05",
 		"symlink":   "010304" + "000000" + "0000000000000000" + "08" + "73696576652f610a" + "07",
+		"guess":     "010180" + "8003" + "e807" + "e807" + "02002a36fe9c9717" + "02" + "636f6e74656e7420320000000000000000000000000000000000000000000000",
+		"above":     "010280" + "000000" + "03" + strings.Repeat("00", 32) + "00" + "010000000100" + "01",
 		"directory": "010210" + "e80b0000" + "ac02" + "01" + "000000000000000000000000000000000000000000000000000000000000" + "ff" + "09" + "e807" + "03" + "01" + "808080808020" + "02" + "04" + "00" + "09" + "00",
 	}
 	all := samples()

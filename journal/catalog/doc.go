@@ -18,8 +18,8 @@
 // of each child: its name, type, mode, owner, extended attributes, and then
 // for a file its mtime, size and content id, for a symbolic link its mtime
 // and target, for a directory its digest. The stamp, the observation, link
-// groups, Missing and Derived are matters of one node and not covered; nor is what the
-// root directory itself is. Equal digests prove that two nodes agree on all
+// groups, Missing, Derived and Guess are matters of one node and not covered; nor
+// is what the root directory itself is. Equal digests prove that two nodes agree on all
 // of that beneath; a sum is what makes them cheap, for a change costs two
 // hashes and not another look at its neighbors.
 //
@@ -70,17 +70,22 @@
 //
 // The directory is a Pebble database and nothing else is put into it. Its
 // keys are in key.go and meta.go. The format version is in the key "mf"; a
-// newer one is refused with ErrNewer. A record, under (directory, name), is
+// newer one is refused with ErrNewer, and one of version 1, which had no guesses,
+// is made one of version 2. A record, under (directory, name), is
 //
 //	version   byte     1
 //	type      byte     journal.Type
 //	flags     byte     1 content, 2 missing, 4 link, 8 xattrs, 16 stamp, 32 birth,
-//	                   64 derived (only with missing)
+//	                   64 derived (only with missing), 128 guess (only of a file
+//	                   without content that is not missing, and of a directory
+//	                   with such files beneath)
 //	mode, uid, gid     uvarint each
-//	file:      mtime fixed64, size uvarint, content id 32 bytes if flagged
+//	file:      mtime fixed64, size uvarint, content id 32 bytes if flagged,
+//	           guess 32 bytes if flagged
 //	symlink:   mtime fixed64, target text
 //	directory: id uvarint, digest 32 bytes, observed varint, then uvarints:
-//	           files, directories, symlinks, bytes, unread, missing beneath
+//	           files, directories, symlinks, bytes, unread, missing beneath, and
+//	           guessed if flagged
 //	stamp:     device, inode uvarint; birth varint, less the mtime, if flagged;
 //	           change varint, less the birth, or without one the mtime
 //	link       uvarint

@@ -16,6 +16,11 @@ type Item struct {
 	// can be asked for as any other, but Totals do not count it as missing. Of
 	// what is not Missing it is not kept.
 	Derived bool
+	// Guess says of a file on a mirror whose content the primary has not read that
+	// the mirror has one which is taken to be equal, and which that is: nobody has
+	// proven it. It is kept only while Facts.Content is not known, and goes with
+	// the name that it is given at.
+	Guess journal.ContentID
 	// Digest, of a directory, covers all beneath it; the catalog keeps it.
 	Digest Digest
 	// Observed, of a directory, is its mtime (nanoseconds since 1970) at its
@@ -34,6 +39,7 @@ type Totals struct {
 	Bytes                        int64  // sizes of the files
 	Unread                       uint64 // files whose content was not read yet
 	Missing                      uint64 // files whose content never came, but not derived ones
+	Guessed                      uint64 // files that have a Guess; Unread counts them too
 }
 
 func (t *Totals) add(o Totals) {
@@ -43,6 +49,7 @@ func (t *Totals) add(o Totals) {
 	t.Bytes += o.Bytes
 	t.Unread += o.Unread
 	t.Missing += o.Missing
+	t.Guessed += o.Guessed
 }
 
 func (t *Totals) sub(o Totals) {
@@ -52,6 +59,7 @@ func (t *Totals) sub(o Totals) {
 	t.Bytes -= o.Bytes
 	t.Unread -= o.Unread
 	t.Missing -= o.Missing
+	t.Guessed -= o.Guessed
 }
 
 // record is an item as it is stored.
@@ -77,6 +85,9 @@ func newRecord(it Item) *record {
 		f.Target = ""
 	}
 	r.Derived = r.Derived && r.Missing
+	if f.Type != journal.TypeFile || f.Content.Known() || r.Missing {
+		r.Guess = journal.ContentID{}
+	}
 	if f.Type == journal.TypeDirectory {
 		f.Attr.MTime, r.Link = 0, 0
 	} else {
@@ -103,6 +114,9 @@ func (r *record) counts() Totals {
 		}
 		if r.Missing && !r.Derived {
 			t.Missing = 1
+		}
+		if r.Guess.Known() {
+			t.Guessed = 1
 		}
 	}
 	return t

@@ -11,8 +11,10 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 )
 
-// formatVersion is the version of the whole catalog.
-const formatVersion = 1
+// formatVersion is the version of the whole catalog. Version 2 has guesses; a
+// catalog of version 1 is one without any, and becomes one of this version when
+// it is opened.
+const formatVersion = 2
 
 // The keys of the meta space.
 const (
@@ -68,11 +70,12 @@ func writeState(b *batch, s state) error {
 	return b.Set([]byte(keyState), appendState(nil, s), nil)
 }
 
-// checkFormat reports whether there is a catalog in the store at all.
-func checkFormat(r reader, key Digest) (bool, error) {
-	return get(r, []byte(keyFormat), func(v []byte) error {
+// checkFormat reports whether there is a catalog in the store at all, and of
+// which version.
+func checkFormat(r reader, key Digest) (found bool, version uint64, err error) {
+	found, err = get(r, []byte(keyFormat), func(v []byte) error {
 		p := &parser{b: v}
-		switch version := p.uvarint(); {
+		switch version = p.uvarint(); {
 		case p.bad:
 			return fmt.Errorf("%w: format", errRecord)
 		case version > formatVersion:
@@ -82,6 +85,7 @@ func checkFormat(r reader, key Digest) (bool, error) {
 		}
 		return nil
 	})
+	return found, version, err
 }
 
 func writeFormat(b *batch, key Digest) error {
@@ -103,6 +107,9 @@ func openError(err error) error {
 // Position returns the place in the journal up to which the catalog has
 // applied it.
 func (t *Tx) Position() journal.Position { return t.state.position }
+
+// Version returns what Catalog.Version returned when the view began.
+func (t *Tx) Version() uint64 { return t.version }
 
 // SetPosition sets Position; it is stored together with the update's changes.
 func (t *Tx) SetPosition(p journal.Position) {

@@ -12,10 +12,11 @@ import (
 // only until the function that it was given to has returned. Paths are
 // expected to be as journal.ParsePath accepts them.
 type Tx struct {
-	r     reader
-	state state
-	paths *pathCache // of the catalog; has nothing that is not committed
-	err   error      // what could not be reported where it happened
+	r       reader
+	state   state
+	version uint64     // of a view
+	paths   *pathCache // of the catalog; has nothing that is not committed
+	err     error      // what could not be reported where it happened
 
 	// The rest is of updates only.
 	b       *batch // nil in a view

@@ -211,7 +211,7 @@ func (t *Tx) Identify(p journal.Path, s journal.Stamp, id journal.ContentID) (bo
 	}
 	if err == nil {
 		is := *r
-		is.Facts.Content = id
+		is.Facts.Content, is.Guess = id, journal.ContentID{}
 		err = t.replace(dir, p.Name(), r, &is)
 	}
 	if err != nil {

@@ -119,6 +119,9 @@ type Pace struct {
 	ReadsInFlight int `toml:"reads_in_flight"`
 	// Hours are those of the day in which it may go faster than at the floor.
 	Hours governor.Hours `toml:"hours"`
+	// Prove is when the array may be read to prove what a mirror had before and
+	// takes to be equal.
+	Prove Proving `toml:"prove"`
 	// OnDegraded is what becomes of it while the array is degraded or rebuilt.
 	OnDegraded governor.Reaction `toml:"on_degraded"`
 	// OnFailing is what becomes of it while the array is failing.

@@ -141,6 +141,11 @@ func settingsOfPace() []setting {
 		{table: "pace", key: "hours", value: func(c *Config) string { return c.Pace.Hours.String() }, comment: `
 			The hours of the day in which it may go faster than at the least rate,
 			such as 22:00-06:00, by the clock of the machine. Default: always`},
+		{table: "pace", key: "prove", value: func(c *Config) string { return c.Pace.Prove.String() }, comment: `
+			When the messages that a mirror had before it joined, and that are
+			taken to be equal by name and size, are read here to prove it, as
+			slowly as all that can wait: always, never, or hours such as
+			22:00-06:00. Default: always`},
 		{table: "pace", key: "on_degraded", value: func(c *Config) string { return string(c.Pace.OnDegraded) }, comment: `
 			While the array is degraded or being rebuilt: pause, floor (the least
 			rate) or ignore. Live mail goes on in any case. Default: floor`},

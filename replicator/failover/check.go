@@ -75,6 +75,11 @@ func checkSync(plan *Plan) Check {
 		c.Detail = "this node was the primary"
 	case !l.Whole:
 		c.Verdict, c.Detail = Bad, "the initial sync is not finished"
+	case l.Assumed > 0:
+		c.Verdict, c.Detail = Warning, status.AssumedWords(l.Assumed)
+		if plan.Kind == Switchover {
+			c.Verdict = Bad
+		}
 	case l.Missing > 0 && plan.Kind == Switchover:
 		c.Verdict, c.Detail = Warning, fmt.Sprintf("the content of %d files is not here yet", l.Missing)
 	case l.Missing > 0:

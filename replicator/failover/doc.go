@@ -41,7 +41,9 @@
 // primary stays sealed, for it cannot know whether the other was raised. Then
 // the same command goes on: on the mirror, which finds the primary sealed and
 // takes over; or on the primary itself, which takes its mail back with a
-// higher epoch still. A journal that was made before a crash is replaced.
+// higher epoch still. A journal that was made before a crash is replaced. A
+// primary whose mail server was stopped, and that was not sealed, starts it again
+// when it has heard nothing of the attempt for a while.
 //
 // From raise on nothing is undone. A crash leaves a primary whose mail server
 // may not have been started; it knows that its promotion is unfinished, and the

@@ -41,13 +41,16 @@ type Loss struct {
 	Missing   uint64   `json:"missing"`
 	Files     []string `json:"missing_files,omitempty"`
 	Mailboxes []string `json:"missing_mailboxes,omitempty"`
+	// Assumed counts the messages that this node had before it was a mirror and
+	// that are taken to be the primary's by name and size, not proven.
+	Assumed uint64 `json:"assumed"`
 	// Words is the report for people, a sentence each.
 	Words []string `json:"words"`
 }
 
 // lossOf finds what is known to be lost if nothing more comes.
 func lossOf(f *Following, now time.Time) Loss {
-	l := Loss{Whole: f.Whole, Missing: f.Missing}
+	l := Loss{Whole: f.Whole, Missing: f.Missing, Assumed: f.Assumed}
 	if !f.LastHeard.IsZero() {
 		heard, silent := f.LastHeard, max(now.Sub(f.LastHeard), 0).Seconds()
 		l.Heard, l.Silent = &heard, &silent
@@ -153,6 +156,9 @@ func (l *Loss) sayFiles() {
 		l.add("The initial sync was not finished: at least %d files (%s) were never copied.", *l.FilesLeft, status.Bytes(*l.BytesLeft))
 	default:
 		l.add("The initial sync was complete.")
+	}
+	if l.Assumed > 0 {
+		l.add("%s: they came with an older copy of the store.", status.AssumedWords(l.Assumed))
 	}
 	if l.Missing == 0 {
 		return

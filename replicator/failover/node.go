@@ -122,6 +122,7 @@ type Contents struct {
 	Position journal.Position
 	Digest   [32]byte
 	Missing  uint64 // files whose content never came
+	Assumed  uint64 // messages that are taken to be equal by name and size, not proven
 }
 
 // Following is what a mirror knows of itself and of its primary.
@@ -151,6 +152,9 @@ type Following struct {
 	// first of them.
 	Missing      uint64
 	MissingFiles []journal.Path
+	// Assumed counts the messages that were here before, and are taken to be
+	// equal by name and size: nobody has proven it.
+	Assumed uint64
 }
 
 // Journals makes the journal of the node that becomes primary.

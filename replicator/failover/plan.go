@@ -9,6 +9,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
 // Kind is which of the promotions it would be.
@@ -202,6 +203,8 @@ func (p *Plan) judge(f *Following, own State) {
 		p.refuse("the initial sync is not finished, and %s still has the rest: wait for it", p.Primary)
 	case p.Kind == Switchover && !f.Connected:
 		p.refuse("%s answers, but this node is not connected to follow it: see `mailtwin status`", p.Primary)
+	case p.Kind == Switchover && f.Assumed > 0:
+		p.refuse("%s: wait until they are, as pace.prove of %s allows", status.AssumedWords(f.Assumed), p.Primary)
 	case p.Kind == Switchover && f.Missing > 0:
 		// Under load there is always something on its way.
 		p.warn("the content of %d files is not here yet: it is waited for when the mail server of %s is stopped, "+

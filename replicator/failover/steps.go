@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
 // confirm plans anew and makes sure that it is what was agreed to. Who did not
@@ -237,6 +238,8 @@ func compare(want Sealed, have Contents) error {
 			have.Position.Sequence, have.Position.Digest, want.Position.Sequence, want.Position.Digest)
 	case have.Missing > want.Missing:
 		return fmt.Errorf("the content of %d files never came", have.Missing-want.Missing)
+	case have.Assumed > 0:
+		return errors.New(status.AssumedWords(have.Assumed))
 	case want.Unread > 0:
 		return fmt.Errorf("the primary has %d files that it never read", want.Unread)
 	case have.Digest != want.Digest:

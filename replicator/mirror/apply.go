@@ -93,6 +93,9 @@ func (a *applier) one(c *change) error {
 	case journal.KindRemoveDir:
 		return a.remove(c.Path, true)
 	default:
+		if c.assumed != nil && c.assumed.asIs {
+			return a.look(c)
+		}
 		return a.setAttributes(c)
 	}
 }

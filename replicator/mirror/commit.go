@@ -44,6 +44,7 @@ type change struct {
 	plain    bool             // a chunk was lost: ask for the content without references
 	link     uint64           // the group of hard links, of a comparison
 	settle   bool             // of an answer: only facts and content id become known
+	assumed  *assumption      // of a comparison: a content that is here is taken for the primary's
 	answers  *want            // what it was asked for by
 
 	stamp   journal.Stamp // of the file, once it is made
@@ -64,9 +65,9 @@ type group struct {
 
 func (g *group) full() bool { return len(g.changes) >= groupChanges || g.bytes >= groupBytes }
 
-// patient reports whether the group may wait for more.
-func (g *group) patient() bool {
-	return len(g.changes) > 0 && g.entries == 0 && len(g.changes) < bulkChanges && g.bytes < bulkBytes
+// patient reports whether the group may wait for more, up to so many bytes.
+func (g *group) patient(bulk int64) bool {
+	return len(g.changes) > 0 && g.entries == 0 && len(g.changes) < bulkChanges && g.bytes < bulk
 }
 
 // committer makes steps take effect, in their order.
@@ -86,12 +87,14 @@ type committer struct {
 	// silent says that nobody can be told anything any more, and why: what has
 	// arrived takes effect all the same.
 	silent error
+	lanes  lanes
+	rhythm rhythm
 }
 
 func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 	k := &committer{
 		c: c, m: c.m, applier: newApplier(c.m, c.stage),
-		epoch: w.Epoch, position: w.Position, applied: w.Position.Sequence, received: w.Position.Sequence,
+		rhythm: rhythm{bulk: bulkBytes}, epoch: w.Epoch, position: w.Position, applied: w.Position.Sequence, received: w.Position.Sequence,
 	}
 	var p progressMeta
 	err := c.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
@@ -133,13 +136,20 @@ func (k *committer) run(ctx context.Context) error {
 			return k.finish()
 		case <-retry.C:
 			k.resync.retryMissing()
+			k.resync.proofs.resting = false
 		case <-again.C:
 			k.resync.askAgain()
+		case s := <-k.c.live:
+			k.lanes.live = &s
 		case s := <-k.c.steps:
-			k.c.resting.Store(false)
-			if err := k.takeAll(ctx, s); err != nil {
-				return err
-			}
+			k.lanes.bulk = &s
+		}
+		if k.lanes.empty() {
+			continue
+		}
+		k.c.resting.Store(false)
+		if err := k.takeAll(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -165,38 +175,38 @@ func (k *committer) said(err error) error {
 // finish commits what the receiver has passed on, and returns why nobody is told.
 func (k *committer) finish() error {
 	for {
-		select {
-		case s := <-k.c.steps:
-			if err := k.take(s); err != nil {
-				return err
-			}
-		default:
-			if err := k.commit(); err != nil {
-				return err
-			}
-			return k.silent
+		s, more := k.next()
+		if !more {
+			break
 		}
-	}
-}
-
-// takeAll takes a step and all that have come up behind it, and commits them
-// together.
-func (k *committer) takeAll(ctx context.Context, s step) error {
-	for {
 		if err := k.take(s); err != nil {
 			return err
 		}
-		if k.group.full() {
+	}
+	if err := k.commit(); err != nil {
+		return err
+	}
+	return k.silent
+}
+
+// takeAll takes all steps that have come up, and commits them together, but for
+// entries, which no content of a comparison holds up.
+func (k *committer) takeAll(ctx context.Context) error {
+	for {
+		s, more := k.another(ctx)
+		if !more {
+			return k.commit()
+		}
+		if k.group.entries > 0 && s.entries == nil || k.rhythm.full(&k.group) {
 			if err := k.commit(); err != nil {
 				return err
 			}
 		}
-		if err := k.pump(); err != nil { // what was learnt leads on
+		if err := k.take(s); err != nil {
 			return err
 		}
-		var more bool
-		if s, more = k.another(ctx); !more {
-			return k.commit()
+		if err := k.pump(); err != nil { // what was learnt leads on
+			return err
 		}
 	}
 }
@@ -204,23 +214,20 @@ func (k *committer) takeAll(ctx context.Context, s step) error {
 // another returns a further step for the group, if one has come up, or comes
 // soon and the group can wait.
 func (k *committer) another(ctx context.Context) (step, bool) {
-	select {
-	case s := <-k.c.steps:
-		return s, true
-	default:
-	}
-	if !k.group.patient() {
-		return step{}, false
+	if s, more := k.next(); more || !k.group.patient(k.rhythm.bulk) {
+		return s, more
 	}
 	timer := time.NewTimer(bulkDelay)
 	defer timer.Stop()
 	select {
 	case s := <-k.c.steps:
-		return s, true
+		k.lanes.bulk = &s
+	case s := <-k.c.live:
+		k.lanes.live = &s
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return step{}, false
+	return k.next()
 }
 
 // take adds one step to the group. A listing is compared with the catalog as
@@ -313,6 +320,7 @@ func (k *committer) add(c *change) error {
 func (k *committer) commit() error {
 	g := k.group
 	k.group = group{}
+	began := k.m.cfg.Now()
 	if len(g.changes) == 0 && g.position.Sequence == 0 {
 		return nil
 	}
@@ -325,6 +333,7 @@ func (k *committer) commit() error {
 	if err := k.record(&g); err != nil {
 		return err
 	}
+	k.rhythm.took(&g, k.m.cfg.Now().Sub(began))
 	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })
 	if g.memory > 0 && !k.isSilent() {
 		if err := k.said(k.c.spent(g.memory, 0)); err != nil {

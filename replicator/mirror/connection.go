@@ -30,6 +30,8 @@ const (
 	// while it waits for the disk. What they hold in memory is bounded by the
 	// credit; an answer holds nothing but names.
 	stepsAhead = 2 * fetchesInFlight
+	// liveAhead is the same of batches of entries.
+	liveAhead = 1024
 )
 
 var (
@@ -43,7 +45,8 @@ type connection struct {
 	m      *Mirror
 	stream grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse]
 	stage  *stage
-	steps  chan step
+	steps  chan step     // but entries
+	live   chan step     // entries
 	news   chan struct{} // the primary should hear soon how the mirror is; capacity 1
 	// epoch is the highest that this mirror has followed: what is sent is of it,
 	// and nothing of a lower one is taken. Set before the stream is shared.
@@ -97,7 +100,7 @@ func (m *Mirror) follow(ctx context.Context, client pb.ReplicationServiceClient,
 		return fmt.Errorf("reach the primary: %w", err)
 	}
 	now := m.cfg.Now()
-	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), news: make(chan struct{}, 1), lastHeard: now, began: now}
+	c := &connection{m: m, stream: stream, stage: stage, steps: make(chan step, stepsAhead), live: make(chan step, liveAhead), news: make(chan struct{}, 1), lastHeard: now, began: now}
 	welcome, err := c.greet()
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
@@ -358,7 +361,7 @@ func reportOf(s Status) wire.Report {
 	r := wire.Report{
 		State: "following", Detail: s.Attention, Applied: s.Applied,
 		DirectoriesLeft: s.Progress.Directories, FilesLeft: s.Progress.Files, BytesLeft: s.Progress.Bytes,
-		Files: s.Totals.Files, Bytes: uint64(s.Totals.Bytes), Missing: s.Totals.Missing,
+		Files: s.Totals.Files, Bytes: uint64(s.Totals.Bytes), Missing: s.Totals.Missing, Assumed: s.Totals.Guessed,
 		Proven: s.Proven, ProvenSequence: s.ProvenAt,
 	}
 	if !s.Whole {

@@ -315,11 +315,13 @@ func (d *differ) both(it *wire.Item, ours catalog.Item) error {
 		}
 		return nil
 	case journal.TypeFile:
-		theirs, mine := it.Facts.Content, ours.Facts.Content
-		if ours.Missing || !theirs.Known() || theirs != mine {
+		if d.equal(p, it, ours) {
+			return nil
+		}
+		if theirs := it.Facts.Content; ours.Missing || !theirs.Known() || theirs != ours.Facts.Content {
 			w := want{path: p, size: it.Facts.Size, link: it.Link, facts: it.Facts, turn: it.Turn}
 			if !ours.Missing && !theirs.Known() {
-				w.have = mine
+				w.have = ownContent(ours)
 			}
 			d.fetch(w)
 			return nil
@@ -359,11 +361,13 @@ func (d *differ) rename(it *wire.Item) (bool, error) {
 	ch := &change{}
 	ch.Kind, ch.Path, ch.From, ch.Outcome = journal.KindMove, p, from, wire.OK
 	d.add(ch)
-	if it.Facts.Content.Known() {
+	switch theirs := it.Facts.Content; {
+	case d.equal(p, it, ours):
+	case theirs.Known() && theirs == ours.Facts.Content:
 		d.change(journal.KindSetAttributes, p, it.Facts)
-		return true, nil
+	default:
+		d.fetch(want{path: p, size: it.Facts.Size, link: it.Link, have: ownContent(ours), facts: it.Facts, turn: it.Turn})
 	}
-	d.fetch(want{path: p, size: it.Facts.Size, link: it.Link, have: ours.Facts.Content, facts: it.Facts, turn: it.Turn})
 	return true, nil
 }
 
@@ -423,10 +427,13 @@ func sameMessage(ours catalog.Item, theirs journal.Facts) bool {
 	if ours.Facts.Type != journal.TypeFile || ours.Missing || ours.Facts.Size != theirs.Size {
 		return false
 	}
-	if theirs.Content.Known() && ours.Facts.Content.Known() {
-		return theirs.Content == ours.Facts.Content
+	mine := ownContent(ours)
+	if theirs.Content.Known() && mine.Known() {
+		return theirs.Content == mine
 	}
-	return ours.Facts.Attr.MTime == theirs.Attr.MTime
+	// The unique part of the name and the size are enough for what is proven
+	// later, and a copy need not have kept the time.
+	return mine.Known() || ours.Facts.Attr.MTime == theirs.Attr.MTime
 }
 
 // descend compares a directory beneath, if that is of interest.
@@ -434,6 +441,10 @@ func (d *differ) descend(p journal.Path) {
 	sub := &task{path: p}
 	messages := d.isMessage(p.Join("1"))
 	if d.t.alone && !messages {
+		return
+	}
+	if n := len(d.t.children); n >= tasksEach && n+len(d.todo) >= tasksKept {
+		d.t.again = d.t.passes < maxPasses
 		return
 	}
 	if messages {

@@ -30,6 +30,12 @@
 // different becomes changes without a sequence number, and fetches for the
 // contents that are lacking.
 //
+// New mail does not wait for a comparison. Entries come to the committer in a
+// lane of their own and are committed before the contents and listings that the
+// primary has sent ahead of them, unless those may have to do with the same
+// names (see lanes.next); and of a comparison only as much is committed at one
+// time, and asked for, as the disk takes in a short while (see rhythm).
+//
 // A store that is not here is compared in the order of its value, which the
 // primary knows (see survey): what came lately to all mailboxes, then the
 // mailboxes that were active last, each by itself, and at the end the whole
@@ -37,6 +43,10 @@
 // comparison of the whole finds what nobody has named. In a mailbox, messages
 // are asked for in the turn that the primary gives them, control files behind
 // them.
+//
+// What the store held before it became a mirror's is hashed here, and messages
+// of it are assumed to be the primary's by their name and size, until they are
+// proven (see assume.go).
 //
 // The index of a mailbox never gets ahead of its mail (see derived.go).
 //

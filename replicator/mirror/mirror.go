@@ -19,7 +19,7 @@ import (
 
 // The delays between attempts to reach the primary.
 const (
-	firstBackoff = 200 * time.Millisecond
+	firstBackoff = 50 * time.Millisecond
 	maxBackoff   = 5 * time.Second
 )
 

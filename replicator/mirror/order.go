@@ -63,6 +63,7 @@ func (r *resync) takeActivity(a *wire.Activity) error {
 	s.asked, s.after, s.over = false, a.Next, a.Next == ""
 	s.first = false
 	var tasks []*task
+	var free []wire.Mailbox // of those that are not compared at once
 	if err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
 		for _, m := range a.Mailboxes {
 			if can, err := wayFree(t, m.Path); err != nil || !can {
@@ -77,6 +78,7 @@ func (r *resync) takeActivity(a *wire.Activity) error {
 				continue
 			}
 			s.ranked.add(m)
+			free = append(free, m)
 			if m.Since == 0 {
 				continue
 			}
@@ -88,8 +90,24 @@ func (r *resync) takeActivity(a *wire.Activity) error {
 	}); err != nil {
 		return inCatalog(err)
 	}
+	if best := bestOf(free); len(tasks) == 0 && best != nil && len(r.todo)+len(r.asked)+len(r.queue) == 0 {
+		// A survey of millions of mailboxes takes a while, and nothing else is
+		// to be done: the best so far need not wait.
+		tasks = append(tasks, &task{path: best.Path, alone: true})
+	}
 	r.push(tasks...)
 	return nil
+}
+
+// bestOf returns the mailbox whose turn is the first; nil of none.
+func bestOf(boxes []wire.Mailbox) *wire.Mailbox {
+	var best *wire.Mailbox
+	for i := range boxes {
+		if m := &boxes[i]; best == nil || compareTurns(*m, *best) < 0 {
+			best = m
+		}
+	}
+	return best
 }
 
 // wayFree reports whether nothing but directories is at p and above: what else

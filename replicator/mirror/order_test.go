@@ -168,3 +168,20 @@ func TestRankingIsBounded(t *testing.T) {
 		t.Errorf("kept from %d to %d", h.boxes[0].Turn, h.boxes[rankedKept-1].Turn)
 	}
 }
+
+// TestDirectoriesThatWaitAreBounded: of a directory with very many others in it
+// some are compared later, and never none.
+func TestDirectoriesThatWaitAreBounded(t *testing.T) {
+	f := newFixture(t)
+	for _, waiting := range []int{0, tasksKept - tasksEach - 10, 2 * tasksKept} {
+		r := &resync{k: &committer{m: f.m}, todo: make([]*task, waiting)}
+		d := &differ{resync: r, t: &task{path: "ex.org"}}
+		for i := range 2 * tasksKept {
+			d.descend(journal.Path(fmt.Sprintf("ex.org/u%d", i)))
+		}
+		want := max(tasksKept-waiting, tasksEach)
+		if len(d.t.children) != want || !d.t.again {
+			t.Errorf("with %d that wait: %d are added, want %d; once more: %v", waiting, len(d.t.children), want, d.t.again)
+		}
+	}
+}

@@ -29,7 +29,9 @@ type step struct {
 	answer   *arrived
 	listing  *wire.Listing
 	activity *wire.Activity
-	mark     *wire.Mark
+	// after, of entries, is how many of the other steps came before them.
+	after uint64
+	mark  *wire.Mark
 }
 
 // arrived is a transfer that has ended.
@@ -58,6 +60,7 @@ type receiver struct {
 	open     map[uint64]*incoming
 	contents map[uint64]*arrived // ended, for entries that follow
 	spare    []*bufio.Writer     // of transfers that have ended
+	passed   uint64              // steps that were passed on, but entries
 }
 
 // writeBuffer is what is written at one time: most messages whole. Chunks that
@@ -168,9 +171,17 @@ func (r *receiver) takeHeartbeat(ctx context.Context, m *pb.Heartbeat) error {
 	return r.pass(ctx, step{mark: mark})
 }
 
+// pass passes a step on to the committer: entries in a lane of their own, so
+// that they need not wait for all contents of a comparison that came before.
 func (r *receiver) pass(ctx context.Context, s step) error {
+	lane := r.c.steps
+	if s.entries != nil {
+		lane, s.after = r.c.live, r.passed
+	} else {
+		r.passed++
+	}
 	select {
-	case r.c.steps <- s:
+	case lane <- s:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

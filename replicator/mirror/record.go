@@ -156,6 +156,9 @@ func (r *recorder) without(c *change) error {
 	switch {
 	case r.k.m.isDerived(c.Path):
 		return r.withoutDerived(c, item, unknown)
+	case c.Outcome == wire.Unreadable && item.Guess.Known():
+		// What is here stays what is taken to be the primary's.
+		return nil
 	case c.Outcome == wire.Unreadable:
 		// What the mirror has under that name stays in the store.
 		r.k.debts.pay(c.Path)
@@ -280,6 +283,9 @@ func (r *recorder) setAttributes(c *change) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.assumed != nil {
+		return r.assume(c, item)
 	}
 	if item.Facts.Type != c.Facts.Type {
 		return nil // an entry that follows has replaced it, or the digests differ

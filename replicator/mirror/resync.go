@@ -24,6 +24,11 @@ const (
 	// is how often.
 	fetchesKept = 16384
 	maxPasses   = 1000
+	// tasksKept is how many directories may wait to be compared, but tasksEach
+	// of one directory may in any case. What goes beyond it is found when that
+	// one is compared once more.
+	tasksKept = 1 << 16
+	tasksEach = 1 << 10
 	// maxTries is how often a file that changes meanwhile is asked for.
 	maxTries = 3
 	// missingPage is how many missing files are asked for at one time.
@@ -37,15 +42,6 @@ const maxRest = 15
 // is owed.
 const maxPatience = 255
 
-// resyncPause is the least time between two comparisons of the whole store,
-// if the one before did not make the digests equal. It doubles with each that
-// does not, up to maxPauseShift times: where the primary cannot read a
-// directory, nothing makes them equal.
-const (
-	resyncPause   = 10 * time.Second
-	maxPauseShift = 5
-)
-
 // want is a content to ask for.
 type want struct {
 	path  journal.Path
@@ -56,6 +52,7 @@ type want struct {
 	plain bool
 	alone bool   // linking it has failed: it becomes a file of its own
 	round bool   // of a round that asks for all missing files
+	proof bool   // nothing lacks: what is taken to be equal is to be proven
 	turn  uint64 // of those of one directory, the lowest is asked for first
 	tries int
 	names []change // further names of the same file, to be linked
@@ -77,9 +74,12 @@ type resync struct {
 	queue    []*want
 	held     []*want // of the directory that is being compared, to be sorted
 	inFlight map[uint64]*want
+	sent     map[journal.Path]int      // paths of inFlight
+	flying   int64                     // their bytes
 	asking   map[journal.Path]struct{} // paths of queue, held, inFlight, and of answers that are not committed
 	links    map[uint64]*want          // those of them that are hard links
 	round    round
+	proofs   proofs
 	rest     int    // ticks of missingRetry until missing files are asked for again
 	rested   int    // ticks so far
 	lacked   uint64 // files that were missing at the last round
@@ -103,7 +103,7 @@ type round struct {
 
 func newResync(k *committer, why string) *resync {
 	r := &resync{
-		k: k, inFlight: make(map[uint64]*want),
+		k: k, inFlight: make(map[uint64]*want), sent: make(map[journal.Path]int),
 		asking: make(map[journal.Path]struct{}), links: make(map[uint64]*want),
 	}
 	if why != "" {
@@ -173,6 +173,10 @@ func (r *resync) register(w *want) {
 	if w.link != 0 {
 		r.links[w.link] = w
 	}
+	if w.proof {
+		r.proofs.pending++
+		return
+	}
 	r.progress.Files++
 	r.progress.Bytes += uint64(w.size)
 }
@@ -219,6 +223,9 @@ func (r *resync) pump() error {
 	if err := r.goRound(); err != nil {
 		return err
 	}
+	if err := r.prove(); err != nil {
+		return err
+	}
 	if err := r.sendFetches(); err != nil {
 		return err
 	}
@@ -240,9 +247,10 @@ func (r *resync) pump() error {
 	return nil
 }
 
-// idle reports whether no content is on its way or waits to be committed.
+// idle reports whether no content is on its way or waits to be committed, but
+// for proofs, which go on whenever nothing else does.
 func (r *resync) idle() bool {
-	return len(r.queue)+len(r.held)+len(r.inFlight)+len(r.k.group.changes) == 0
+	return len(r.queue)+len(r.held)+len(r.inFlight)+len(r.k.group.changes) == r.proofs.pending
 }
 
 // goRound asks for some more of the missing files, and ends the round after
@@ -292,13 +300,20 @@ func (r *resync) goRound() error {
 }
 
 func (r *resync) sendFetches() error {
-	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight {
+	most := r.k.rhythm.inFlight()
+	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight && r.flying < most {
 		n := min(len(r.queue), wire.MaxFetch, fetchesInFlight-len(r.inFlight))
 		items := make([]wire.FetchItem, 0, n)
-		for _, w := range r.queue[:n] {
+		for i, w := range r.queue[:n] {
+			if r.flying >= most {
+				n = i
+				break
+			}
 			r.transfer++
 			r.inFlight[r.transfer] = w
-			items = append(items, wire.FetchItem{Transfer: r.transfer, Path: w.path, Have: w.have, Plain: w.plain})
+			r.sent[w.path]++
+			r.flying += w.size
+			items = append(items, wire.FetchItem{Transfer: r.transfer, Path: w.path, Have: w.have, Plain: w.plain, Proof: w.proof})
 		}
 		r.queue = slices.Delete(r.queue, 0, n)
 		if err := r.k.c.send(wire.Fetch(items)); err != nil {
@@ -352,76 +367,6 @@ func (r *resync) sendCompares() error {
 	return nil
 }
 
-// finish ends a comparison: what the mirror holds is told by its position from
-// now on, and proven by the next mark.
-func (r *resync) finish() error {
-	r.running = false
-	r.ended = r.k.m.cfg.Now()
-	if err := r.setWhole(true); err != nil {
-		return err
-	}
-	r.round.again = r.round.running // it has passed over what is derived
-	r.askMissing()
-	r.k.m.cfg.Log.Info("comparison finished", "files", r.progress.FilesDone, "bytes", r.progress.BytesDone,
-		"other changes", r.progress.ChangesDone)
-	r.k.m.update(func(s *Status) { s.Whole, s.Resync = true, "" })
-	return nil
-}
-
-func (r *resync) setWhole(whole bool) error {
-	return inCatalog(r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, whole) }))
-}
-
-// checkMark compares the digest of the whole store with the one that the
-// primary named last, once the mirror is at the place that it is of and has
-// nothing else to do. If entries went beyond that place, a newer mark comes.
-func (r *resync) checkMark() error {
-	mark := r.mark
-	if mark == nil || r.running || !r.idle() || mark.Sequence > r.k.applied {
-		return nil
-	}
-	r.mark = nil
-	if mark.Sequence < r.k.applied {
-		return nil
-	}
-	var ours catalog.Digest
-	var totals catalog.Totals
-	if err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
-		ours, totals = t.Digest(), t.Totals()
-		return nil
-	}); err != nil {
-		return inCatalog(err)
-	}
-	now := r.k.m.cfg.Now()
-	if ours == catalog.Digest(mark.Digest) {
-		r.failures = 0
-		r.k.m.update(func(s *Status) {
-			// The digest says which contents there ought to be.
-			proven := mark.Unread == 0 && totals.Missing == 0
-			if proven && !s.Proven {
-				r.k.c.reportSoon()
-			}
-			s.Proven = proven
-			s.ProvenAt, s.Attention = mark.Sequence, ""
-		})
-		return nil
-	}
-	r.k.m.update(func(s *Status) { s.Proven = false })
-	if pause := resyncPause << min(max(r.failures-1, 0), maxPauseShift); r.failures > 0 && now.Sub(r.ended) < pause {
-		r.mark = mark // later
-		return nil
-	}
-	r.failures++
-	const why = "the digests of the stores differ"
-	r.k.m.cfg.Log.Warn("comparing with the primary", "reason", why, "sequence", mark.Sequence, "unread", mark.Unread)
-	if err := r.setWhole(false); err != nil {
-		return err
-	}
-	r.k.m.update(func(s *Status) { s.Whole, s.Resync = false, why })
-	r.begin()
-	return r.ask()
-}
-
 // takeAnswer takes the content that was asked for. An answer that brings none
 // joins the group too, for it comes after the entries that were sent before.
 func (r *resync) takeAnswer(a *arrived) error {
@@ -431,6 +376,10 @@ func (r *resync) takeAnswer(a *arrived) error {
 		return fmt.Errorf("%w: transfer %d was not asked for", wire.ErrProtocol, a.transfer)
 	}
 	delete(r.inFlight, a.transfer)
+	r.flying -= w.size
+	if r.sent[w.path]--; r.sent[w.path] == 0 {
+		delete(r.sent, w.path)
+	}
 	if a.lost {
 		w.plain = true
 		r.queue = append(r.queue, w)
@@ -442,8 +391,12 @@ func (r *resync) takeAnswer(a *arrived) error {
 	if w.round {
 		r.round.pending--
 	}
-	r.progress.Files -= min(1, r.progress.Files)
-	r.progress.Bytes -= min(uint64(w.size), r.progress.Bytes)
+	if w.proof {
+		r.proofs.answered(a.end.Outcome)
+	} else {
+		r.progress.Files -= min(1, r.progress.Files)
+		r.progress.Bytes -= min(uint64(w.size), r.progress.Bytes)
+	}
 	ch := &change{file: a.file, link: a.end.Link, answers: w}
 	ch.Kind, ch.Path, ch.Facts, ch.Outcome = journal.KindPut, w.path, a.end.Facts, a.end.Outcome
 	good := a.end.Outcome == wire.OK || a.end.Outcome == wire.Same

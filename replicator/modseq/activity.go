@@ -2,7 +2,6 @@ package modseq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -10,58 +9,34 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 )
 
+// pageNames is how many names are looked at in one view of the catalog, about.
+const pageNames = 50_000
+
 // eachMailbox calls f with each mailbox of the store, and with when the newest
-// message in it came. It reads the catalog directory by directory, so that no
-// view of it is old.
+// message in it came. It reads the catalog page by page, so that no view of it
+// is old.
 func eachMailbox(ctx context.Context, cat *catalog.Catalog, f func(p journal.Path, newest time.Time)) error {
-	stack := []journal.Path{journal.Root}
-	for len(stack) > 0 {
+	walk := mailboxes.Walk{Newest: true, Names: pageNames}
+	var place mailboxes.Place
+	for done := false; !done; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		dir := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		newest, mailbox := int64(0), false
-		below := func(d journal.Path) { stack = append(stack, d) }
-		err := cat.View(func(t *catalog.Tx) error {
-			return t.List(dir, "", func(name string, it catalog.Item) error {
-				switch {
-				case it.Facts.Type != journal.TypeDirectory:
-				case name == "cur" || name == "new":
-					mailbox = true
-					return newestFile(t, dir.Join(name), &newest, below)
-				default:
-					below(dir.Join(name))
-				}
-				return nil
+		err := cat.View(func(t *catalog.Tx) (err error) {
+			place, done, err = walk.Page(t, place, func(m mailboxes.Mailbox) (bool, error) {
+				f(m.Path, time.Unix(0, m.Newest))
+				return true, nil
 			})
+			return err
 		})
-		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		if err != nil {
 			return fmt.Errorf("list the mailboxes: %w", err)
-		}
-		if mailbox {
-			f(dir, time.Unix(0, newest))
 		}
 	}
 	return nil
-}
-
-// newestFile raises newest to the latest mtime of the files in a directory.
-// A directory in it says that it is not one of messages after all, but that of
-// a user with such a name.
-func newestFile(t *catalog.Tx, dir journal.Path, newest *int64, below func(journal.Path)) error {
-	return t.List(dir, "", func(name string, it catalog.Item) error {
-		switch it.Facts.Type {
-		case journal.TypeFile:
-			*newest = max(*newest, it.Facts.Attr.MTime)
-		case journal.TypeDirectory:
-			below(dir.Join(name))
-		default:
-		}
-		return nil
-	})
 }
 
 // owners says whose mailbox is whose, by their homes.

@@ -19,8 +19,9 @@ import (
 const (
 	// prefetchDepth bounds the requests that are prepared ahead of the sender.
 	prefetchDepth = 32
-	// prefetchReaders is how many files are read at one time.
-	prefetchReaders = 4
+	// prefetchReaders is how many files are read at one time, if whoever paces
+	// reads allows it: a slow one must not keep the disks idle.
+	prefetchReaders = 12
 	// prefetchSize is the largest file that is read ahead as a whole; larger
 	// ones are read while they are sent.
 	prefetchSize = 1 << 20
@@ -35,9 +36,11 @@ const (
 type answer struct {
 	request
 	item     catalog.Item
+	at       journal.Sequence  // the place in the journal where item was so,
+	seen     uint64            // and the version of the catalog
 	activity *wire.Activity    // of a survey
 	src      *source           // if the content was read ahead; closed
-	data     []byte            // that content
+	data     []byte            // that content, lent by the server's buffers
 	have     journal.ContentID // the mirror has the very content, which this is
 	err      error             // why there is none
 }
@@ -80,6 +83,7 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 	a := &answer{request: req}
 	a.err = s.cfg.Catalog.View(func(t *catalog.Tx) error {
 		var err error
+		a.at, a.seen = t.Position().Sequence, t.Version()
 		a.item, err = t.Lookup(req.fetch.Path)
 		return err
 	})
@@ -94,6 +98,8 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 		a.have = have
 	case a.item.Missing:
 		a.err = errNeverCame
+	case req.fetch.Proof && !facts.Content.Known() && !s.cfg.Proving():
+		a.err = errLater
 	case s.cfg.Evacuating() && s.damaged.tries(req.fetch.Path) >= evacuationTries:
 		a.err = errGivenUp
 	case facts.Size <= prefetchSize || have.Known() && !facts.Content.Known():
@@ -117,7 +123,7 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 	if size > prefetchSize {
 		size, err = io.Copy(hasher, in)
 	} else {
-		data = make([]byte, size)
+		data = s.buffers.lend(size)
 		var n int
 		if n, err = io.ReadFull(in, data); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = nil // it is shorter by now, and found out to be
@@ -135,6 +141,9 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 		hasher.Sum(id[:0])
 		if id == a.fetch.Have && src.check(id, size) == nil {
 			a.have = id
+			if data != nil {
+				s.buffers.takeBack(data)
+			}
 			return nil
 		}
 	}
@@ -327,6 +336,7 @@ func (s *sender) answerFetch(a *answer) error {
 		end.Facts.Content, end.Outcome, err = s.transfer(a.fetch.Transfer, a.src, func(emit func(content.Piece) error) (content.Result, error) {
 			return s.bulk.EncodeBytes(a.data, a.fetch.Plain, emit)
 		})
+		s.batch.lent = append(s.batch.lent, a.data)
 	default:
 		end.Facts.Content, end.Outcome, err = s.sendLarge(a)
 	}
@@ -362,16 +372,7 @@ func (s *sender) sendLarge(a *answer) (journal.ContentID, wire.Outcome, error) {
 // of the file what it said when it was read; else the file has changed, and
 // the entries that say how are on their way.
 func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
-	var now catalog.Item
-	found := true
-	at, err := s.snapshot(func(t *catalog.Tx) error {
-		var err error
-		now, err = t.Lookup(a.fetch.Path)
-		if found = !errors.Is(err, catalog.ErrNotFound); !found {
-			return nil
-		}
-		return err
-	})
+	now, at, found, err := s.lookAgain(a)
 	good := end.Outcome == wire.OK || end.Outcome == wire.Same
 	switch {
 	case err != nil:
@@ -395,6 +396,23 @@ func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
 		return s.flush()
 	}
 	return nil
+}
+
+// lookAgain looks up what the catalog says now of the file of an answer, and at
+// which place in the journal.
+func (s *sender) lookAgain(a *answer) (now catalog.Item, at journal.Sequence, found bool, err error) {
+	if a.item.Facts.Type == journal.TypeFile && a.at >= s.last.Sequence && a.seen == s.server.cfg.Catalog.Version() {
+		return a.item, a.at, true, nil // nothing has changed since it was prepared
+	}
+	at, err = s.snapshot(func(t *catalog.Tx) error {
+		var err error
+		now, err = t.Lookup(a.fetch.Path)
+		if found = !errors.Is(err, catalog.ErrNotFound); !found {
+			return nil
+		}
+		return err
+	})
+	return now, at, found, err
 }
 
 // still reports whether the catalog knows the file as it was when it was read

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -12,8 +13,13 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
-// maxLearned is how many contents may be read before their ids are saved.
-const maxLearned = 256
+// maxLearned is how many contents may be read before their ids are saved, and
+// learnedDelay how long that may take while more are read. What is not saved when
+// the primary dies has to be read again for the mirror that has it.
+const (
+	maxLearned   = 256
+	learnedDelay = 200 * time.Millisecond
+)
 
 // sendContentOf sends the content that an entry puts as the transfer of that
 // number, unless the mirror has it, and notes in the entry what became of it.
@@ -165,6 +171,8 @@ func (s *sender) transfer(number uint64, src *source,
 // read.
 func (s *sender) failed(p journal.Path, err error) wire.Outcome {
 	switch {
+	case errors.Is(err, errLater):
+		return wire.Later
 	case errors.Is(err, errNeverCame), errors.Is(err, errGivenUp):
 		return wire.Unreadable
 	case errors.Is(err, errGone):

@@ -21,6 +21,9 @@
 // turn it should be asked for, which is that of the inodes unless the settings
 // say otherwise.
 //
+// A mirror that takes a content for equal asks for a proof of it, which is read
+// with leave, and only when Config.Proving says so; else the answer is: later.
+//
 // Contents are read when they are sent. What cannot be read then has an
 // outcome of its own (gone, changed, unreadable), and never stops the stream. Where
 // the observer could not look at all names of a directory its listing is partial,

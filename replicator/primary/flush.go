@@ -17,6 +17,7 @@ type batch struct {
 	bytes    int // no less than it takes on the wire, save what frames cost
 	entries  []wire.Entry
 	first    journal.Sequence
+	lent     [][]byte // what contents may be slices of, to be taken back when they were sent
 }
 
 // full reports whether the batch should be sent now.
@@ -59,7 +60,7 @@ func (s *sender) flushEntries() error {
 // flush sends the batch, if there is anything in it.
 func (s *sender) flush() error {
 	if len(s.batch.contents) == 0 && len(s.batch.entries) == 0 {
-		return nil
+		return nil // nothing is lent either: a content ends with something to be sent
 	}
 	out := &pb.Batch{Contents: s.batch.contents}
 	count := len(s.batch.entries)
@@ -73,13 +74,20 @@ func (s *sender) flush() error {
 		}
 		out.EntriesSize = uint32(len(plain))
 	}
+	lent := s.batch.lent
 	s.batch = batch{}
 	bytes, entries := wire.Cost(out, count)
 	if err := s.spend(bytes, entries); err != nil {
 		return err
 	}
 	s.session.countBatch(bytes, s.last.Sequence)
-	return s.send(&pb.ReplicateResponse{Message: &pb.ReplicateResponse_Batch{Batch: out}})
+	if err := s.send(&pb.ReplicateResponse{Message: &pb.ReplicateResponse_Batch{Batch: out}}); err != nil {
+		return err
+	}
+	for _, data := range lent {
+		s.server.buffers.takeBack(data)
+	}
+	return nil
 }
 
 // send hands one message to the stream, and notes how long the network kept

@@ -24,6 +24,14 @@ func (s *sender) beat() error {
 // earlyBeat is the least time between two beats that tell how the store is.
 const earlyBeat = wire.HeartbeatInterval / 10
 
+// Marks that are sent early, because the mirror has acknowledged everything. A few
+// may follow each other, for after a start or a pause each change is one to be
+// proven soon; where changes go on and on, there is one in each interval.
+const (
+	earlyMark  = wire.HeartbeatInterval / 40 // the least time between two
+	earlyMarks = 8                           // so many in a row, at most
+)
+
 // beatEarly beats as soon as the mirror has acknowledged everything, or the
 // store has become another than the mirror was told, so that equality is proven
 // without waiting for the next beat. That comes later then.
@@ -32,9 +40,13 @@ func (s *sender) beatEarly() error {
 	acked := s.session.acked
 	s.session.mu.Unlock()
 	now := s.server.cfg.Now()
-	idle := now.Sub(s.marked.when) >= wire.HeartbeatInterval // else a change would cost a beat
-	if idle && acked >= s.last.Sequence && s.last.Sequence != s.marked.at {
-		return s.beat()
+	if acked >= s.last.Sequence && s.last.Sequence != s.marked.at {
+		if wait, ok := s.marked.early(now); ok && wait == 0 {
+			return s.beat()
+		} else if ok {
+			s.tick.Reset(wait)
+			return nil
+		}
 	}
 	if s.server.cfg.Store().State == s.toldState {
 		return nil
@@ -68,7 +80,7 @@ func (s *sender) tell(mark *wire.Mark) error {
 	return s.send(wire.HeartbeatMessage(wire.Heartbeat{
 		Head: head, Lag: age, LagBytes: uint64(bytes), Now: cfg.Now(),
 		State: store.State, Detail: store.Detail,
-		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Heard: heard, Mark: mark,
+		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Heard: heard, MailStopped: store.MailStopped, Mark: mark,
 		Unreadable: uint64(store.Unreadable + s.server.damaged.len()),
 	}))
 }
@@ -76,9 +88,32 @@ func (s *sender) tell(mark *wire.Mark) error {
 // marked is the mark that was sent last.
 type marked struct {
 	when     time.Time // zero: none was sent
+	next     time.Time // no other one is sent early before
 	at       journal.Sequence
 	digest   catalog.Digest
 	outdated bool // a content or a listing was sent since: it may have changed the mirror, if not this node
+}
+
+// sent takes note of a mark.
+func (m *marked) sent(now time.Time, at journal.Sequence, digest catalog.Digest) {
+	next := m.next
+	if oldest := now.Add(-earlyMarks * wire.HeartbeatInterval); next.Before(oldest) {
+		next = oldest
+	}
+	*m = marked{when: now, next: next.Add(wire.HeartbeatInterval), at: at, digest: digest}
+}
+
+// early returns how long to wait before another mark may be sent early; false if
+// the next beat is soon enough.
+func (m *marked) early(now time.Time) (wait time.Duration, ok bool) {
+	if m.next.After(now) && m.next.Sub(now) <= earlyMarks*wire.HeartbeatInterval { // else the clock was set back
+		return 0, false
+	}
+	wait = earlyMark - now.Sub(m.when)
+	if wait > earlyMark {
+		wait = 0 // the same
+	}
+	return max(wait, 0), true
 }
 
 // mark returns the digest of the whole store as it is after all that was sent,
@@ -110,6 +145,6 @@ func (s *sender) mark() (*wire.Mark, error) {
 	if err := s.flush(); err != nil { // the contents whose ids are in the digest
 		return nil, err
 	}
-	*m = marked{when: s.server.cfg.Now(), at: at, digest: digest}
+	m.sent(s.server.cfg.Now(), at, digest)
 	return &wire.Mark{Sequence: at, Digest: digest, Unread: unread}, nil
 }

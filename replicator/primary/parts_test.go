@@ -72,6 +72,43 @@ func TestLedgerThins(t *testing.T) {
 	}
 }
 
+// TestEarlyMarks: a few in a row, then one in each interval.
+func TestEarlyMarks(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var m marked
+	early := func(want int, step time.Duration) {
+		t.Helper()
+		got := 0
+		for range 20 {
+			if wait, ok := m.early(now); ok {
+				now = now.Add(wait)
+				m.sent(now, 1, catalog.Digest{})
+				got++
+			}
+			now = now.Add(step)
+		}
+		if got != want {
+			t.Errorf("%d marks were early, want %d", got, want)
+		}
+	}
+	early(earlyMarks+1, 0)
+	early(2, wire.HeartbeatInterval/10)
+	now = now.Add(wire.HeartbeatInterval)
+	early(20, wire.HeartbeatInterval)
+	now = now.Add(time.Hour)
+	if wait, ok := m.early(now); wait != 0 || !ok {
+		t.Errorf("after a pause: wait %v, %v", wait, ok)
+	}
+	m.sent(now, 2, catalog.Digest{})
+	if wait, ok := m.early(now); wait != earlyMark || !ok {
+		t.Errorf("at once: wait %v, %v", wait, ok)
+	}
+	now = now.Add(-time.Hour)
+	if wait, ok := m.early(now); wait != 0 || !ok {
+		t.Errorf("with a clock that was set back: wait %v, %v", wait, ok)
+	}
+}
+
 func TestDamageList(t *testing.T) {
 	d := damageList{paths: make(map[journal.Path]Damage)}
 	first := time.Unix(1_700_000_000, 0)
@@ -323,5 +360,35 @@ func TestBulkAsksForLeave(t *testing.T) {
 	}
 	if pace.out != 0 {
 		t.Errorf("%d leaves are out", pace.out)
+	}
+}
+
+// TestProofs: what a mirror only wants proven is read when that is allowed, and
+// what is known already is told at any time.
+func TestProofs(t *testing.T) {
+	p := newStore(t)
+	data := []byte("the content of a message\n")
+	p.unread("d/unread", data)
+	p.put("d/known", data)
+	allowed := false
+	p.server.cfg.Proving = func() bool { return allowed }
+	ask := func(path journal.Path, have journal.ContentID) *answer {
+		return p.server.prepare(t.Context(), request{fetch: &wire.FetchItem{Path: path, Have: have, Proof: true}})
+	}
+	if a := ask("d/unread", contentID(data)); !errors.Is(a.err, errLater) {
+		t.Errorf("the error is %v", a.err)
+	}
+	if a := ask("d/known", contentID(data)); a.err != nil || !a.have.Known() {
+		t.Errorf("what is known is not told: %v", a.err)
+	}
+	if a := ask("d/known", journal.ContentID{1}); a.err != nil || a.have.Known() || string(a.data) != string(data) {
+		t.Errorf("a wrong guess is answered with %q, %v", a.data, a.err)
+	}
+	allowed = true
+	if a := ask("d/unread", contentID(data)); a.err != nil || a.have != contentID(data) {
+		t.Errorf("not proven: %v", a.err)
+	}
+	if a := ask("d/unread", journal.ContentID{1}); a.err != nil || a.have.Known() || string(a.data) != string(data) {
+		t.Errorf("a wrong guess is answered with %q, %v", a.data, a.err)
 	}
 }

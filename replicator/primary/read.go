@@ -21,6 +21,8 @@ var (
 	// errNeverCame says of a primary that was a mirror before that it knows the
 	// file by name only. Whoever lacks it too must not wait for it.
 	errNeverCame = errors.New("the content never came to this node")
+	// errLater says that a proof has to wait.
+	errLater = errors.New("not read now for a proof")
 	// errGivenUp says that a file which could not be read is not tried again now.
 	errGivenUp = errors.New("not read again while the array is evacuated")
 )

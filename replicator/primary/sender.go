@@ -46,6 +46,8 @@ type sender struct {
 	toldState string    // of the store, in the last heartbeat
 	toldAt    time.Time // when that was
 	learned   []identified
+	learning  time.Time     // when the first of them was read
+	saved     chan struct{} // some were saved, and are to be made durable; capacity 1
 }
 
 // identified is a content that was read for the first time.
@@ -61,7 +63,9 @@ func (s *session) sendAll(ctx context.Context) error {
 	records := make(chan journal.Record, followAhead)
 	answers := make(chan chan *answer, prefetchDepth)
 	group.Go(func() error { return s.readAhead(ctx, records) })
+	saved := make(chan struct{}, 1)
 	group.Go(func() error { return prefetch(ctx, s, answers) })
+	group.Go(func() error { return s.keepLearned(ctx, saved) })
 	group.Go(func() error {
 		entries, err := content.NewStreamCompressor()
 		if err != nil {
@@ -73,12 +77,12 @@ func (s *session) sendAll(ctx context.Context) error {
 			session: s, server: s.server, ctx: ctx,
 			records: records, answers: answers, tick: time.NewTicker(wire.HeartbeatInterval),
 			last: s.start, level: level, entries: entries, ahead: make(map[aheadKey]uint64),
-			live: content.NewEncoder(window, level), bulk: content.NewEncoder(window, level),
+			live: content.NewEncoder(window, level), bulk: content.NewEncoder(window, level), saved: saved,
 		}
 		defer snd.tick.Stop()
 		err = snd.loop()
 		// The mirror knows what was read; a stream that ends must not forget it.
-		return errors.Join(err, snd.saveLearned())
+		return errors.Join(err, snd.saveLearned(), s.server.cfg.Catalog.Sync())
 	})
 	return group.Wait()
 }
@@ -293,8 +297,12 @@ func (s *sender) learn(p journal.Path, item catalog.Item, id journal.ContentID) 
 	if item.Facts.Content.Known() {
 		return nil
 	}
+	now := s.server.cfg.Now()
+	if len(s.learned) == 0 {
+		s.learning = now
+	}
 	s.learned = append(s.learned, identified{p, item, id})
-	if len(s.learned) < maxLearned {
+	if len(s.learned) < maxLearned && now.Sub(s.learning) < learnedDelay {
 		return nil
 	}
 	return s.saveLearned()
@@ -318,7 +326,26 @@ func (s *sender) saveLearned() error {
 	if err != nil {
 		return fmt.Errorf("note the contents that were read: %w", err)
 	}
+	select {
+	case s.saved <- struct{}{}:
+	default:
+	}
 	return nil
+}
+
+// keepLearned makes durable what was saved, beside the sender, which does not
+// wait for the disk.
+func (s *session) keepLearned(ctx context.Context, saved <-chan struct{}) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-saved:
+		}
+		if err := s.server.cfg.Catalog.Sync(); err != nil {
+			return fmt.Errorf("keep the contents that were read: %w", err)
+		}
+	}
 }
 
 // save notes the id for every name that the file has by now: it may have been

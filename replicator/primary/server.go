@@ -34,6 +34,9 @@ type StoreState struct {
 	Complete bool
 	// Unreadable is how many names of it cannot be looked at.
 	Unreadable int
+	// MailStopped says why no mail server works on it; "" if one does, as far as
+	// that is known.
+	MailStopped string
 }
 
 // Config is what a Server is made of. All fields but Pace and Order must be set.
@@ -63,6 +66,9 @@ type Config struct {
 	// Unseen reports whether the catalog may lack names that are in a directory,
 	// whose Item.Observed is the second argument; nil: it never does.
 	Unseen func(dir journal.Path, observed int64) bool
+	// Proving says that contents which a mirror takes to be equal may be read for
+	// a proof, with leave as ever; nil: always.
+	Proving func() bool
 	// Evacuating says that the array is about to be lost: what could not be read
 	// twice is not asked of it any more. nil: it never is.
 	Evacuating func() bool
@@ -72,9 +78,10 @@ type Config struct {
 // ReplicationServiceServer. Its methods may be called concurrently.
 type Server struct {
 	pb.UnimplementedReplicationServiceServer
-	cfg    Config
-	ledger ledger
-	manner kindread.Manner
+	cfg     Config
+	ledger  ledger
+	manner  kindread.Manner
+	buffers buffers
 
 	mu       sync.Mutex
 	sessions map[string]*session
@@ -96,6 +103,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Unseen == nil {
 		cfg.Unseen = func(journal.Path, int64) bool { return false }
+	}
+	if cfg.Proving == nil {
+		cfg.Proving = func() bool { return true }
 	}
 	if cfg.Evacuating == nil {
 		cfg.Evacuating = func() bool { return false }

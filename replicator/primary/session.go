@@ -48,6 +48,7 @@ type MirrorState struct {
 	BytesLeft       uint64
 	Files, Bytes    uint64
 	Missing         uint64
+	Assumed         uint64
 	Proven          bool
 	ProvenSequence  journal.Sequence
 	Applied         journal.Sequence
@@ -415,6 +416,6 @@ func (s *session) describe(m *MirrorState) {
 	r := s.report
 	m.State, m.Detail, m.Applied = r.State, r.Detail, r.Applied
 	m.DirectoriesLeft, m.FilesLeft, m.BytesLeft = r.DirectoriesLeft, r.FilesLeft, r.BytesLeft
-	m.Files, m.Bytes, m.Missing = r.Files, r.Bytes, r.Missing
+	m.Files, m.Bytes, m.Missing, m.Assumed = r.Files, r.Bytes, r.Missing, r.Assumed
 	m.Proven, m.ProvenSequence = r.Proven, r.ProvenSequence
 }

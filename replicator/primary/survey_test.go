@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
@@ -92,6 +93,25 @@ func TestSurveyOfLittle(t *testing.T) {
 		if got := lacksLittle(c.files, c.has); got != c.little {
 			t.Errorf("%d of %d: %v", c.has, c.files, got)
 		}
+	}
+}
+
+// TestTurnOfAFile: by inode, or the newest first; nobody asks for directories.
+func TestTurnOfAFile(t *testing.T) {
+	file := func(inode uint64, mtime int64) *catalog.Item {
+		return &catalog.Item{Stamp: journal.Stamp{Inode: inode}, Facts: journal.Facts{Type: journal.TypeFile, Attr: journal.Attributes{MTime: mtime}}}
+	}
+	for _, order := range []mailstore.Order{"", mailstore.OrderAuto, mailstore.OrderInode} {
+		if o := (Order{Messages: order}); o.turn(file(7, 1)) >= o.turn(file(9, 2)) {
+			t.Errorf("%q does not follow the inodes", order)
+		}
+	}
+	o := Order{Messages: mailstore.OrderNewest}
+	if o.turn(file(7, 1)) <= o.turn(file(9, 2)) || o.turn(file(1, -5)) != o.turn(file(1, 0)) {
+		t.Error("the newest is not the first")
+	}
+	if turn := o.turn(&catalog.Item{Facts: journal.Facts{Type: journal.TypeDirectory}}); turn != 0 {
+		t.Errorf("a directory has the turn %d", turn)
 	}
 }
 

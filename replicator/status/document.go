@@ -62,6 +62,9 @@ type Document struct {
 	// Fenced says why the node must not serve mail now, or not journal it: what
 	// a person has to do. Empty if there is nothing of that kind.
 	Fenced string `json:"fenced,omitempty"`
+	// MailStopped says why a primary that could serve mail has no mail server now.
+	// Empty if it has one, as far as that is known.
+	MailStopped string `json:"mail_stopped,omitempty"`
 	// Peers are the other nodes of the pair that this one knows.
 	Peers []Peer `json:"peers,omitempty"`
 	// Unasked says why the role is Unconfirmed: the others are being asked, or this
@@ -81,6 +84,9 @@ type Store struct {
 	Directories uint64 `json:"directories"`
 	Unread      uint64 `json:"unread"`  // files whose content was not read yet
 	Missing     uint64 `json:"missing"` // on a mirror: files whose content never came
+	// Assumed counts the messages of a mirror that it had before and that are
+	// taken to be equal by name and size: their content is not proven yet.
+	Assumed uint64 `json:"assumed"`
 	// Unreadable counts the names of the store, and the contents, that cannot be
 	// read: on a mirror, those of its primary. What the mirror has of them stays
 	// as it is, and they are tried again at a low rate.
@@ -160,7 +166,8 @@ type Mirror struct {
 	FilesLeft      uint64     `json:"files_left"` // that the comparison knows to be lacking
 	BytesLeft      uint64     `json:"bytes_left"`
 	Missing        uint64     `json:"missing"`
-	Proven         bool       `json:"proven"` // equal by digest
+	Assumed        uint64     `json:"assumed"` // taken to be equal by name and size, not proven yet
+	Proven         bool       `json:"proven"`  // equal by digest
 	ProvenSequence uint64     `json:"proven_sequence"`
 	Progress       *Progress  `json:"progress,omitempty"` // of a sync that goes on
 }
@@ -245,7 +252,8 @@ type Loss struct {
 	Known   bool    `json:"known"`   // false: at least this, maybe more
 	Entries uint64  `json:"entries"` // changes
 	Bytes   uint64  `json:"bytes"`
-	Files   uint64  `json:"files"` // that never reached the mirror, and stood in no change
+	Files   uint64  `json:"files"`   // that never reached the mirror, and stood in no change
+	Assumed uint64  `json:"assumed"` // messages that are taken to be equal by name and size, not proven
 	Seconds float64 `json:"seconds"`
 	Words   string  `json:"words"`
 }

@@ -37,6 +37,9 @@ func Judge(d *Document) {
 	if p := d.Pace; p != nil && (p.Health == "degraded" || p.Health == "failing") {
 		worse(Attention, "the array is "+p.Health+": "+p.HealthWords)
 	}
+	if d.MailStopped != "" {
+		worse(Attention, d.MailStopped)
+	}
 	if d.Role == Unconfirmed {
 		worse(Unknown, d.Unasked)
 	}
@@ -91,7 +94,15 @@ func Lost(l Loss) Loss {
 			l.Words = "unknown: at least " + l.Words
 		}
 	}
+	if l.Assumed > 0 {
+		l.Words += "; " + AssumedWords(l.Assumed)
+	}
 	return l
+}
+
+// AssumedWords says for people what is taken to be equal.
+func AssumedWords(n uint64) string {
+	return fmt.Sprintf("%d messages are assumed equal, by name and size, not yet proven", n)
 }
 
 // Bytes writes a size for people.

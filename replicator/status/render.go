@@ -80,6 +80,9 @@ func renderStore(line func(string, string, ...any), s *Store) {
 			line("", "%s", f)
 		}
 	}
+	if s.Assumed > 0 {
+		line("assumed", "%s", AssumedWords(s.Assumed))
+	}
 	if s.OwnersNotApplied {
 		line("owners", "not set: the daemon has no privilege to")
 	}

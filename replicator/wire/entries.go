@@ -20,9 +20,11 @@ const (
 	Gone       = Outcome(pb.Outcome_OUTCOME_GONE)
 	Changed    = Outcome(pb.Outcome_OUTCOME_CHANGED)
 	Unreadable = Outcome(pb.Outcome_OUTCOME_UNREADABLE)
+	Later      = Outcome(pb.Outcome_OUTCOME_LATER)
 )
 
-// ParseOutcome checks and converts an outcome.
+// ParseOutcome checks and converts an outcome. Later is none but of a content
+// that was to be proven.
 func ParseOutcome(o pb.Outcome) (Outcome, error) {
 	if o < pb.Outcome_OUTCOME_OK || o > pb.Outcome_OUTCOME_UNREADABLE {
 		return 0, fmt.Errorf("%w: outcome %d", ErrProtocol, o)
@@ -43,6 +45,8 @@ func (o Outcome) String() string {
 		return "changed"
 	case Unreadable:
 		return "unreadable"
+	case Later:
+		return "later"
 	}
 	return fmt.Sprintf("outcome %d", o)
 }

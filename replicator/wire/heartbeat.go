@@ -19,6 +19,7 @@ type Heartbeat struct {
 	Unread        uint64
 	Heard         time.Duration // the stamp of the last report that had come; 0: none
 	Unreadable    uint64        // names and contents that cannot be read
+	MailStopped   string        // why the mail server does not run; "" if it does
 	Mark          *Mark         // nil: it would be the one before
 }
 
@@ -35,7 +36,8 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 		Head: uint64(h.Head), LagNanoseconds: uint64(h.Lag), LagBytes: h.LagBytes,
 		Now: h.Now.UnixNano(), State: Words(h.State), Detail: Words(h.Detail),
 		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread, Heard: uint64(h.Heard),
-		Unreadable: h.Unreadable,
+		Unreadable:  h.Unreadable,
+		MailStopped: Words(h.MailStopped),
 	}
 	if m := h.Mark; m != nil {
 		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
@@ -49,7 +51,8 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 		Head: journal.Sequence(in.GetHead()), Lag: time.Duration(in.GetLagNanoseconds()), LagBytes: in.GetLagBytes(),
 		Now: time.Unix(0, in.GetNow()), State: Words(in.GetState()), Detail: Words(in.GetDetail()),
 		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(), Heard: time.Duration(in.GetHeard()),
-		Unreadable: in.GetUnreadable(),
+		Unreadable:  in.GetUnreadable(),
+		MailStopped: Words(in.GetMailStopped()),
 	}
 	if m := in.GetMark(); m != nil {
 		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}
@@ -65,7 +68,7 @@ type Report struct {
 	State, Detail                         string
 	Applied                               journal.Sequence
 	DirectoriesLeft, FilesLeft, BytesLeft uint64
-	Files, Bytes, Missing                 uint64
+	Files, Bytes, Missing, Assumed        uint64
 	Proven                                bool
 	ProvenSequence                        journal.Sequence
 	// Stamp is how long the stream has gone on, by the mirror's clock: heartbeats
@@ -78,7 +81,7 @@ func ReportMessage(r Report) *pb.ReplicateRequest {
 	return &pb.ReplicateRequest{Message: &pb.ReplicateRequest_Report{Report: &pb.MirrorReport{
 		State: Words(r.State), Detail: Words(r.Detail), Applied: uint64(r.Applied),
 		DirectoriesToCompare: r.DirectoriesLeft, FilesToFetch: r.FilesLeft, BytesToFetch: r.BytesLeft,
-		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing,
+		Files: r.Files, Bytes: r.Bytes, Missing: r.Missing, Assumed: r.Assumed,
 		Proven: r.Proven, ProvenSequence: uint64(r.ProvenSequence), Stamp: uint64(r.Stamp),
 	}}}
 }
@@ -88,7 +91,7 @@ func ParseReport(r *pb.MirrorReport) Report {
 	return Report{
 		State: Words(r.GetState()), Detail: Words(r.GetDetail()), Applied: journal.Sequence(r.GetApplied()),
 		DirectoriesLeft: r.GetDirectoriesToCompare(), FilesLeft: r.GetFilesToFetch(), BytesLeft: r.GetBytesToFetch(),
-		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(),
+		Files: r.GetFiles(), Bytes: r.GetBytes(), Missing: r.GetMissing(), Assumed: r.GetAssumed(),
 		Proven: r.GetProven(), ProvenSequence: journal.Sequence(r.GetProvenSequence()), Stamp: time.Duration(r.GetStamp()),
 	}
 }

@@ -164,6 +164,10 @@ func ContentEndMessage(e ContentEnd) *pb.ContentEnd {
 // ParseContentEnd checks and converts the end of a transfer.
 func ParseContentEnd(in *pb.ContentEnd) (ContentEnd, error) {
 	out := ContentEnd{Link: in.GetLink()}
+	if in.GetOutcome() == pb.Outcome_OUTCOME_LATER {
+		out.Outcome = Later
+		return out, nil
+	}
 	var err error
 	if out.Outcome, err = ParseOutcome(in.GetOutcome()); err != nil {
 		return out, err

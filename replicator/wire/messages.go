@@ -146,13 +146,14 @@ type FetchItem struct {
 	Path     journal.Path
 	Have     journal.ContentID
 	Plain    bool // without references to chunks: the mirror has lost one
+	Proof    bool // nothing lacks: Have is to be proven or corrected
 }
 
 // Fetch converts requests for the wire.
 func Fetch(items []FetchItem) *pb.ReplicateRequest {
 	out := &pb.Fetch{}
 	for i := range items {
-		f := &pb.FetchItem{Transfer: items[i].Transfer, Path: []byte(items[i].Path), Plain: items[i].Plain}
+		f := &pb.FetchItem{Transfer: items[i].Transfer, Path: []byte(items[i].Path), Plain: items[i].Plain, Proof: items[i].Proof}
 		if items[i].Have.Known() {
 			f.Have = items[i].Have[:]
 		}
@@ -179,7 +180,10 @@ func ParseFetch(f *pb.Fetch) ([]FetchItem, error) {
 		if i.GetTransfer() == 0 || i.GetTransfer() >= PrimaryTransfer {
 			return nil, fmt.Errorf("%w: transfer %d", ErrProtocol, i.GetTransfer())
 		}
-		out = append(out, FetchItem{Transfer: i.GetTransfer(), Path: p, Have: have, Plain: i.GetPlain()})
+		if i.GetProof() && !have.Known() {
+			return nil, fmt.Errorf("%w: a proof of nothing, of %q", ErrProtocol, string(p))
+		}
+		out = append(out, FetchItem{Transfer: i.GetTransfer(), Path: p, Have: have, Plain: i.GetPlain(), Proof: i.GetProof()})
 	}
 	return out, nil
 }

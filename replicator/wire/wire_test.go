@@ -185,7 +185,8 @@ func TestMessagesComeBack(t *testing.T) {
 	check("welcome", welcome, func() (any, error) { return ParseWelcome(Welcome(welcome).GetWelcome()) })
 	compare := []CompareItem{{Path: journal.Root}, {Path: "a", Digest: [32]byte{1}}, {Path: "a/b/c"}, {Path: "a/b/d"}, {Path: "a/b"}}
 	check("compare", compare, func() (any, error) { return ParseCompare(Compare(compare).GetCompare()) })
-	fetch := []FetchItem{{Transfer: 1, Path: "a", Have: journal.ContentID{1}}, {Transfer: 2, Path: "b", Plain: true}}
+	fetch := []FetchItem{{Transfer: 1, Path: "a", Have: journal.ContentID{1}}, {Transfer: 2, Path: "b", Plain: true},
+		{Transfer: 3, Path: "c", Have: journal.ContentID{2}, Proof: true}}
 	check("fetch", fetch, func() (any, error) { return ParseFetch(Fetch(fetch).GetFetch()) })
 	listing := Listing{Path: "a", Outcome: OK, Facts: directory(), Last: true, Partial: true, Items: []Item{
 		{Name: "d", Facts: directory(), Digest: [32]byte{3}}, {Name: "f\xff", Facts: file(3, 0), Link: 8},
@@ -197,10 +198,10 @@ func TestMessagesComeBack(t *testing.T) {
 		check("end", end, func() (any, error) { return ParseContentEnd(ContentEndMessage(end)) })
 	}
 	beat := Heartbeat{Head: 4, Lag: time.Second, LagBytes: 5, Now: time.Unix(0, 1700000000000000001), State: "watching", Detail: "d",
-		Files: 6, Bytes: 7, Unread: 8, Unreadable: 9, Heard: time.Minute, Mark: &Mark{Sequence: 4, Digest: [32]byte{5}, Unread: 8}}
+		Files: 6, Bytes: 7, Unread: 8, Unreadable: 9, Heard: time.Minute, MailStopped: "s", Mark: &Mark{Sequence: 4, Digest: [32]byte{5}, Unread: 8}}
 	check("heartbeat", beat, func() (any, error) { return ParseHeartbeat(HeartbeatMessage(beat).GetHeartbeat()) })
 	report := Report{State: "following", Detail: "d", Applied: 1, DirectoriesLeft: 2, FilesLeft: 3, BytesLeft: 4,
-		Files: 5, Bytes: 6, Missing: 7, Proven: true, ProvenSequence: 8, Stamp: time.Second}
+		Files: 5, Bytes: 6, Missing: 7, Assumed: 9, Proven: true, ProvenSequence: 8, Stamp: time.Second}
 	check("report", report, func() (any, error) { return ParseReport(ReportMessage(report).GetReport()), nil })
 	for _, piece := range []content.Piece{{Raw: []byte("r")}, {Zstd: []byte("z"), Unnumbered: true}, {Run: content.Run{First: 1, Count: 2}}} {
 		check("piece", piece, func() (any, error) { return ParsePiece(Piece(piece)), nil })

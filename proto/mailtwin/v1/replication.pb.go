@@ -41,6 +41,8 @@ const (
 	Outcome_OUTCOME_CHANGED Outcome = 4
 	// The primary could not read it; it stays listed as unreadable.
 	Outcome_OUTCOME_UNREADABLE Outcome = 5
+	// Only of a proof: it was not read now. The mirror asks again after a while.
+	Outcome_OUTCOME_LATER Outcome = 6
 )
 
 // Enum value maps for Outcome.
@@ -52,6 +54,7 @@ var (
 		3: "OUTCOME_GONE",
 		4: "OUTCOME_CHANGED",
 		5: "OUTCOME_UNREADABLE",
+		6: "OUTCOME_LATER",
 	}
 	Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED": 0,
@@ -60,6 +63,7 @@ var (
 		"OUTCOME_GONE":        3,
 		"OUTCOME_CHANGED":     4,
 		"OUTCOME_UNREADABLE":  5,
+		"OUTCOME_LATER":       6,
 	}
 )
 
@@ -1784,7 +1788,10 @@ type FetchItem struct {
 	// content is the same, none is sent. 32 bytes or empty.
 	Have []byte `protobuf:"bytes,3,opt,name=have,proto3" json:"have,omitempty"`
 	// Refer to no chunks: the mirror has lost one.
-	Plain         bool `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`
+	Plain bool `protobuf:"varint,4,opt,name=plain,proto3" json:"plain,omitempty"`
+	// Nothing lacks: the mirror takes have, which must be set, to be the primary's
+	// content, and wants it proven or corrected when the array has time for it.
+	Proof         bool `protobuf:"varint,5,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1843,6 +1850,13 @@ func (x *FetchItem) GetHave() []byte {
 func (x *FetchItem) GetPlain() bool {
 	if x != nil {
 		return x.Plain
+	}
+	return false
+}
+
+func (x *FetchItem) GetProof() bool {
+	if x != nil {
+		return x.Proof
 	}
 	return false
 }
@@ -2561,7 +2575,10 @@ type Heartbeat struct {
 	// heartbeats wait behind the contents that were sent before them.
 	Heard uint64 `protobuf:"varint,11,opt,name=heard,proto3" json:"heard,omitempty"`
 	// Names that the primary cannot look at, and files that it cannot read.
-	Unreadable    uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	Unreadable uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	// Why the primary's mail server does not run now, though it could; empty if it
+	// runs, as far as that is known.
+	MailStopped   string `protobuf:"bytes,13,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2680,6 +2697,13 @@ func (x *Heartbeat) GetUnreadable() uint64 {
 	return 0
 }
 
+func (x *Heartbeat) GetMailStopped() string {
+	if x != nil {
+		return x.MailStopped
+	}
+	return ""
+}
+
 // MirrorReport is sent once a second.
 type MirrorReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2702,7 +2726,9 @@ type MirrorReport struct {
 	ProvenSequence uint64 `protobuf:"varint,11,opt,name=proven_sequence,json=provenSequence,proto3" json:"proven_sequence,omitempty"`
 	// Nanoseconds since the stream began, by a clock of the mirror's that is never
 	// set. The primary only says it back.
-	Stamp         uint64 `protobuf:"varint,12,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Stamp uint64 `protobuf:"varint,12,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	// Files that are taken to be equal by their name and size, and not proven.
+	Assumed       uint64 `protobuf:"varint,13,opt,name=assumed,proto3" json:"assumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2821,6 +2847,13 @@ func (x *MirrorReport) GetStamp() uint64 {
 	return 0
 }
 
+func (x *MirrorReport) GetAssumed() uint64 {
+	if x != nil {
+		return x.Assumed
+	}
+	return 0
+}
+
 var File_mailtwin_v1_replication_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_replication_proto_rawDesc = "" +
@@ -2931,12 +2964,13 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"5\n" +
 	"\x05Fetch\x12,\n" +
-	"\x05items\x18\x01 \x03(\v2\x16.mailtwin.v1.FetchItemR\x05items\"e\n" +
+	"\x05items\x18\x01 \x03(\v2\x16.mailtwin.v1.FetchItemR\x05items\"{\n" +
 	"\tFetchItem\x12\x1a\n" +
 	"\btransfer\x18\x01 \x01(\x04R\btransfer\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\fR\x04path\x12\x12\n" +
 	"\x04have\x18\x03 \x01(\fR\x04have\x12\x14\n" +
-	"\x05plain\x18\x04 \x01(\bR\x05plain\"v\n" +
+	"\x05plain\x18\x04 \x01(\bR\x05plain\x12\x14\n" +
+	"\x05proof\x18\x05 \x01(\bR\x05proof\"v\n" +
 	"\x05Batch\x120\n" +
 	"\bcontents\x18\x01 \x03(\v2\x14.mailtwin.v1.ContentR\bcontents\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\fR\aentries\x12!\n" +
@@ -2986,7 +3020,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xc6\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xe9\x02\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -3002,7 +3036,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05heard\x18\v \x01(\x04R\x05heard\x12\x1e\n" +
 	"\n" +
 	"unreadable\x18\f \x01(\x04R\n" +
-	"unreadable\"\xf5\x02\n" +
+	"unreadable\x12!\n" +
+	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\"\x8f\x03\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
@@ -3016,7 +3051,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x06proven\x18\n" +
 	" \x01(\bR\x06proven\x12'\n" +
 	"\x0fproven_sequence\x18\v \x01(\x04R\x0eprovenSequence\x12\x14\n" +
-	"\x05stamp\x18\f \x01(\x04R\x05stamp*\x83\x01\n" +
+	"\x05stamp\x18\f \x01(\x04R\x05stamp\x12\x18\n" +
+	"\aassumed\x18\r \x01(\x04R\aassumed*\x96\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -3024,7 +3060,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\fOUTCOME_SAME\x10\x02\x12\x10\n" +
 	"\fOUTCOME_GONE\x10\x03\x12\x13\n" +
 	"\x0fOUTCOME_CHANGED\x10\x04\x12\x16\n" +
-	"\x12OUTCOME_UNREADABLE\x10\x05*Q\n" +
+	"\x12OUTCOME_UNREADABLE\x10\x05\x12\x11\n" +
+	"\rOUTCOME_LATER\x10\x06*Q\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tTYPE_FILE\x10\x01\x12\x12\n" +
