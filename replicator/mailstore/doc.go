@@ -50,7 +50,8 @@
 //
 //	dovecot.index.log[.2]: 0 version 1; 2 size of the header (16 bits); 4 id, 0
 //	if it is marked as corrupted; 8 sequence; 12 sequence and 16 size of the log
-//	before it; 32 flags. Then records of 8 bytes, size and type, and their data
+//	before it; 20 when it was made; 24 the modification sequence that its history
+//	begins above (64 bits); 32 flags. Then records of 8 bytes, size and type, and their data
 //
 // A log is appended to; a new one is renamed into place, after the former has
 // become .log.2; the index is replaced by a rename. The size of a record is

@@ -88,7 +88,7 @@ func (s *salvager) deliver(c *candidate, a *wire.Answer) {
 // decideHave compares the flags of a message that both have.
 func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 	o := &c.offer
-	asBefore := o.Origin == wire.OriginKnown && a.Flags.Equal(o.Was) || o.Origin == wire.OriginUnknown && !a.Touched
+	asBefore := !a.Touched && (o.Origin == wire.OriginKnown && a.Flags.Equal(o.Was) || o.Origin == wire.OriginUnknown)
 	switch {
 	case o.Origin == wire.OriginRemoved:
 		c.line.Outcome = OutcomeStays

@@ -412,7 +412,7 @@ func (s *session) setFlags(o *wire.Offer, touched map[journal.Path]bool) (r wire
 		r.Outcome = wire.DeliveryHave
 		return r, nil
 	case o.Origin == wire.OriginUnknown && len(s.index.tail[o.Base]) > 0,
-		o.Origin == wire.OriginKnown && !now.Equal(o.Was), o.Origin == wire.OriginNew, len(renamed) > journal.MaxName:
+		o.Origin == wire.OriginKnown && (!now.Equal(o.Was) || slices.ContainsFunc(s.index.tail[o.Base], event.reflags)), o.Origin == wire.OriginNew, len(renamed) > journal.MaxName:
 		r.Outcome = wire.DeliveryConflict
 		return r, nil
 	}

@@ -53,7 +53,7 @@
 //     by name; one that the mailbox does not have is dropped and told, for
 //     dovecot-keywords belongs to the server. Where the folder is gone, a
 //     message goes to the nearest mailbox above it, which is the INBOX.
-//   - Flags are set where the message still has those that it had when the new
+//   - Flags are set where the message has had the same ever since the new
 //     primary began. Otherwise they were changed on both sides, and stay.
 //   - Moves are told and not made: the message stays in the mailbox in which it
 //     is there. It is not doubled, and its flags are set.

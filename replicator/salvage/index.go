@@ -131,7 +131,7 @@ func (x *index) life(base string) (life, error) {
 	}
 	g := group{base: base}
 	if !x.done && x.current.base == base {
-		g.events = slices.Clone(x.current.events)
+		g.events, g.reflagged = slices.Clone(x.current.events), x.current.reflagged
 	}
 	for _, e := range x.tail[base] {
 		if err := g.add(x.past, e); err != nil {
@@ -248,7 +248,13 @@ func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
 		return wire.Answer{Verdict: wire.VerdictTaken}, nil
 	}
 	flags, err := x.flags(p.path)
-	return wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: !x.complete || len(life.lines) > 0}, err
+	// Where it is known how the message was, looking at it is no change; but
+	// flags that were changed back were changed.
+	touched := life.reflagged
+	if o.Origin == wire.OriginUnknown {
+		touched = !x.complete || len(life.lines) > 0
+	}
+	return wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched}, err
 }
 
 // flags returns the flags of a message by its name.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/watch"
@@ -235,6 +236,7 @@ type line struct {
 // life is all that is known of a base.
 type life struct {
 	base      string
+	reflagged bool // its flags were changed since the primary's start, or changed back
 	lines     []*line
 	delivered []journal.Path // mailboxes that salvages delivered it for
 	control   journal.Path   // not "": a file that is no message, and nothing else
@@ -242,8 +244,9 @@ type life struct {
 
 // group is all that happened to messages of one base.
 type group struct {
-	base   string
-	events []event
+	base      string
+	events    []event // moves of one message that follow one another are one
+	reflagged bool    // one of them changed flags
 }
 
 // groups reads the past base by base. There must be no more to add.
@@ -263,7 +266,10 @@ func (g *groups) next() (group, error) {
 	if err != nil {
 		return group{}, err
 	}
-	out := group{base: first.key, events: []event{decodeEvent(first.data)}}
+	out := group{base: first.key}
+	if err := out.add(g.p, decodeEvent(first.data)); err != nil {
+		return group{}, err
+	}
 	for {
 		r, err := g.m.peek()
 		if errors.Is(err, io.EOF) || err == nil && r.key != first.key {
@@ -284,6 +290,7 @@ func (g *groups) next() (group, error) {
 // add adds an event. Renames that follow each other become one, for flags may
 // have been changed any number of times.
 func (g *group) add(p *past, e event) error {
+	g.reflagged = g.reflagged || e.reflags()
 	if n := len(g.events); n > 0 && e.kind == eventMove {
 		last := &g.events[n-1]
 		if last.kind == eventMove && last.path == e.from && !p.dirsBetween(last.sequence, e.sequence) {
@@ -311,7 +318,15 @@ func (p *past) life(g group) life {
 		f.take(e)
 	}
 	f.finish()
+	f.life.reflagged = g.reflagged
 	return f.life
+}
+
+// reflags reports whether it changed the flags of a message.
+func (e event) reflags() bool {
+	_, before, _ := strings.Cut(e.from.Name(), ":2,")
+	_, after, _ := strings.Cut(e.path.Name(), ":2,")
+	return e.kind == eventMove && before != after
 }
 
 // folder makes a life of events.

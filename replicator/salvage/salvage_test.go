@@ -14,7 +14,7 @@ import (
 
 // shared is what both had when they parted.
 func shared(a *store) {
-	for _, n := range []string{"keep", "flags", "both", "clash", "gone", "here", "moved", "copied", "away"} {
+	for _, n := range []string{"keep", "flags", "both", "clash", "gone", "here", "moved", "copied", "away", "back"} {
 		a.put("u/cur/"+n+":2,", n)
 	}
 	a.put("u/new/fresh", "fresh")
@@ -32,6 +32,7 @@ func splitBrain(w *world) {
 	a.move("u/cur/flags:2,S", "u/cur/flags:2,FSb")
 	a.move("u/cur/both:2,", "u/cur/both:2,S")
 	a.move("u/cur/clash:2,", "u/cur/clash:2,S")
+	a.move("u/cur/back:2,", "u/cur/back:2,F")
 	a.move("u/new/fresh", "u/cur/fresh:2,S")
 	a.move("u/cur/gone:2,", "u/cur/gone:2,F")
 	a.remove("u/cur/here:2,")
@@ -44,6 +45,8 @@ func splitBrain(w *world) {
 	b.put("u/new/b1", "new on b")
 	b.move("u/cur/both:2,", "u/cur/both:2,S")
 	b.move("u/cur/clash:2,", "u/cur/clash:2,T")
+	b.move("u/cur/back:2,", "u/cur/back:2,F")
+	b.move("u/cur/back:2,F", "u/cur/back:2,")
 	b.remove("u/cur/gone:2,")
 	b.move("u/cur/away:2,", "u/.Work/cur/away:2,")
 }
@@ -52,7 +55,7 @@ func splitBrain(w *world) {
 func united() []string {
 	return []string{
 		"u/.Work/cur/a2,S=8:2,FSa = work on a", "u/.Work/cur/away:2, = away", "u/.Work/cur/copied:2, = copied",
-		"u/cur/both:2,S = both", "u/cur/clash:2,T = clash", "u/cur/copied:2, = copied", "u/cur/flags:2,FSb = flags",
+		"u/cur/back:2, = back", "u/cur/both:2,S = both", "u/cur/clash:2,T = clash", "u/cur/copied:2, = copied", "u/cur/flags:2,FSb = flags",
 		"u/cur/fresh:2,S = fresh", "u/cur/here:2, = here", "u/cur/keep:2, = keep", "u/cur/moved:2, = moved",
 		"u/cur/silent:2,RS = while the daemon was down",
 		"u/new/a1 = new on a", "u/new/b1 = new on b", "u/new/twin1 = delivered twice", "u/new/twin2 = delivered twice",
@@ -68,6 +71,7 @@ func TestSplitBrain(t *testing.T) {
 		"new delivered u/new/a1", "new delivered u/.Work/cur/a2,S=8:2,FSa", "new delivered u/new/twin1", "new delivered u/new/twin2",
 		"new delivered u/cur/silent:2,RS", "new delivered u/.Work/cur/copied:2,",
 		"flags set u/cur/flags:2,FSb", "flags set u/cur/fresh:2,S", "flags conflict u/cur/clash:2,S",
+		"flags conflict u/cur/back:2,F",
 		"flags expunged u/cur/gone:2,F", "moved not-moved u/.Work/cur/moved:2,", "removed stays u/cur/here:2,",
 	)
 	if s.Uncertain != "" || s.Primary != "mx2" || s.History != "..mailtwin/history/1" || s.Outcomes[OutcomeDelivered] != 6 {
@@ -108,7 +112,7 @@ func TestLookOnly(t *testing.T) {
 	}
 	same(t, "the former primary", w.a.mail(), before)
 	same(t, "the new primary", w.b.mail(), there)
-	if s.Outcomes[OutcomeWanted] != 6 || s.Outcomes[OutcomeToSet] != 2 || s.Outcomes[OutcomeConflict] != 1 || !s.LookOnly {
+	if s.Outcomes[OutcomeWanted] != 6 || s.Outcomes[OutcomeToSet] != 2 || s.Outcomes[OutcomeConflict] != 2 || !s.LookOnly {
 		t.Errorf("summary %+v", s)
 	}
 	for _, dir := range []string{w.a.full("..mailtwin"), w.b.full("..mailtwin")} {
