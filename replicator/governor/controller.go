@@ -6,11 +6,11 @@ import (
 
 // The rhythm of the control law; see the package comment.
 const (
-	startRate    = 500.0                  // units a second that a search begins with
-	searchUnits  = 16                     // after which it doubles
+	startRate    = 64.0                   // operations a second that a search begins with
+	searchOps    = 8                      // after which it doubles
 	lookInterval = 200 * time.Millisecond // between two decisions otherwise
-	measureTime  = 250 * time.Millisecond // at the limit, to know the capacity
-	measureLimit = 500 * time.Millisecond // and no longer than this
+	measureTime  = 150 * time.Millisecond // at the limit, to know the capacity
+	measureLimit = 400 * time.Millisecond // and no longer than this
 	restTime     = 200 * time.Millisecond // at the floor, for others to be done
 	probeTime    = 250 * time.Millisecond
 	probeMore    = 1.25            // of the capacity
@@ -20,7 +20,9 @@ const (
 	nextHold     = time.Second     // after a probe that found more
 	blindHold    = 2 * time.Second
 	slowReads    = 10 * time.Millisecond // above the baseline: a read that had to wait
+	slowShare    = 0.125                 // of the time that is spent on such reads, to count
 	headLatency  = time.Millisecond      // from here on a disk is taken to have heads
+	fastRate     = 1000.0                // operations a second that only a disk without heads answers one by one
 	windows      = 5                     // that the operations are averaged over
 	maxRate      = 1e6
 )
@@ -28,17 +30,27 @@ const (
 // window is what happened between two decisions.
 type window struct {
 	passed  time.Duration
-	units   float64       // that were given leave
+	own     float64       // operations of ours
 	reads   int           // that were measured
 	took    time.Duration // together
 	oldest  time.Duration // how long the oldest leave is out
 	limited bool          // someone waited for leave because of the rate
 	crowded bool          // or because too many were out
 	slow    bool          // it ends with a read that had to wait
-	ops     float64       // of the devices; negative: they cannot be told
+	slowed  time.Duration // what such reads took together
+	late    time.Duration // how late the processor let a thread run that had slept, at most
+	lag     time.Duration // and on average
+	ops     float64       // of the devices, ours among them; negative: they cannot be told
 	member  memberWait    // of the slowest member
 	waits   float64       // share of the time that the mail server waits for the disk, beyond what is usual
 	others  float64       // share of the time that anyone but us waits for a disk
+}
+
+// latency is what a read took on average, less what the processor was late: as
+// much as our own timers. Part of it is left in any case, for it is an estimate.
+func (w window) latency() time.Duration {
+	took := w.took / time.Duration(max(1, w.reads))
+	return max(took-w.lag, took/8)
 }
 
 // memberWait is how long a member of the array takes to answer reads.
@@ -63,14 +75,16 @@ const (
 type controller struct {
 	manner   manner
 	own      baseline
-	rate     float64 // units a second
+	rate     float64 // operations a second, of ours
 	inFlight int
 	members  int     // of the array, as far as they are known
 	capacity float64 // operations a second; 0: not known
-	perUnit  float64 // operations that one unit costs
 	total    float64 // operations a second lately, ours and others'
-	used     float64 // units a second lately
+	used     float64 // those of them that are ours
 	latency  time.Duration
+	late     time.Duration // see window; that of lately
+	answer   time.Duration // what the slowest member of the array takes for a read when it is idle; 0: not known
+	fast     bool          // there are no heads
 	strain   strain
 
 	phase   phase
@@ -89,7 +103,7 @@ type controller struct {
 }
 
 func newController(m manner) *controller {
-	return &controller{manner: m, rate: startRate, inFlight: 1, perUnit: 1, hold: firstHold}
+	return &controller{manner: m, rate: startRate, inFlight: 1, hold: firstHold}
 }
 
 // use changes the manner.
@@ -107,7 +121,7 @@ func (c *controller) urgent(w window) bool {
 // searched reports whether a window is long enough to double the rate. Without
 // a bound there is none to be found.
 func (c *controller) searched(w window) bool {
-	return c.phase == searching && !c.manner.unbound && w.units >= searchUnits
+	return c.phase == searching && !c.manner.unbound && w.own >= searchOps
 }
 
 // decide takes one window into account.
@@ -139,7 +153,7 @@ func (c *controller) decide(w window) {
 // note learns from a window what does not depend on the phase.
 func (c *controller) note(w window) {
 	if w.ops < 0 { // our own are all that we see
-		w.ops = w.units
+		w.ops = w.own
 		c.hold = min(c.hold, blindHold)
 	}
 	if w.slow && c.wasSlow {
@@ -154,16 +168,11 @@ func (c *controller) note(w window) {
 		c.recent = c.recent[1:]
 	}
 	c.total, c.used = c.average()
-	if w.units >= 3 && w.ops > 0 {
-		// Others' operations are in it, so it falls faster than it grows.
-		cost := min(max(w.ops/w.units, 0.2), 8)
-		if c.perUnit += 0.01 * (cost - c.perUnit); cost < c.perUnit {
-			c.perUnit += 0.1 * (cost - c.perUnit)
-		}
-	}
+	c.late = max(w.late, time.Duration(float64(c.late)*max(0, 1-w.passed.Seconds())))
+	c.fast = c.own.known() && !c.heads() && (c.fast || c.used >= fastRate)
 	if w.reads > 0 {
-		c.latency = w.took / time.Duration(w.reads)
-		c.own.add(w.took, w.reads, c.idle() && !w.slow)
+		c.latency = w.latency()
+		c.own.add(c.latency*time.Duration(w.reads), w.reads, c.idle() && !w.slow)
 	}
 }
 
@@ -174,20 +183,21 @@ func (c *controller) note(w window) {
 func (c *controller) idle() bool {
 	calm := c.strain.kind == calm && c.phase != measuring || c.rate < 2*c.manner.floor
 	quiet := c.capacity == 0 || c.othersOps() < c.capacity/4
-	alone := c.inFlight == 1 || c.own.known() && c.own.value < headLatency
+	alone := c.inFlight == 1 || c.own.known() && !c.heads()
 	return calm && quiet && alone
 }
 
-// average returns the operations and the units a second of the last windows.
-func (c *controller) average() (ops, units float64) {
+// average returns the operations a second of the last windows, of all and ours.
+// What we have asked for and is not done is in ours already.
+func (c *controller) average() (ops, own float64) {
 	var passed time.Duration
 	for _, w := range c.recent {
-		ops, units, passed = ops+w.ops, units+w.units, passed+w.passed
+		ops, own, passed = ops+w.ops, own+w.own, passed+w.passed
 	}
 	if passed <= 0 {
 		return 0, 0
 	}
-	return ops / passed.Seconds(), units / passed.Seconds()
+	return ops / passed.Seconds(), own / passed.Seconds()
 }
 
 func (c *controller) enter(p phase) { c.phase, c.inPhase = p, 0 }
@@ -200,7 +210,7 @@ func (c *controller) search(w window, bad bool) {
 		c.enter(measuring)
 		c.busyOps, c.busy = 0, 0
 		c.recent = c.recent[:0]
-	case w.limited && w.units >= c.rate*w.passed.Seconds()/2:
+	case !w.slow && w.limited && w.own >= c.rate*w.passed.Seconds()/2:
 		c.rate *= 2
 	}
 }
@@ -224,7 +234,7 @@ func (c *controller) measure(w window, bad bool) {
 
 // settle begins to cruise with a capacity that was just measured.
 func (c *controller) settle() {
-	c.rate = max(c.manner.floor, min(c.rate, c.used-(c.total-c.target())/c.perUnit, c.target()))
+	c.rate = max(c.manner.floor, min(c.rate, c.used-(c.total-c.target()), c.target()))
 	c.enter(cruising)
 	c.calm, c.probed, c.strains, c.recent = 0, 0, 0, c.recent[:0]
 }
@@ -246,7 +256,7 @@ func (c *controller) cruise(w window, bad bool) {
 		}
 		return
 	}
-	spare := (c.target() - c.total) / c.perUnit
+	spare := c.target() - c.total
 	step := min(1, w.passed.Seconds()/lookInterval.Seconds())
 	switch {
 	case spare < 0:
@@ -256,7 +266,7 @@ func (c *controller) cruise(w window, bad bool) {
 	}
 	if c.probed >= c.hold && c.calm >= min(c.hold, probeCalm) && w.limited && spare < c.rate/4 {
 		c.before = c.rate
-		c.rate = min(c.rate, c.used) + (probeMore*c.capacity-c.total)/c.perUnit
+		c.rate = min(c.rate, c.used) + probeMore*c.capacity - c.total
 		c.enter(probing)
 		c.recent = c.recent[:0]
 	}
@@ -277,8 +287,7 @@ func (c *controller) yield() {
 	}
 	c.calm = 0
 	if c.rest <= 0 {
-		// What was answered from memory is no measure: a unit may cost an
-		// operation from now on.
+		// What was answered from memory was no measure.
 		c.rate = min(c.rate, max(c.used, c.manner.floor), max(c.target(), c.manner.floor)) * c.manner.decrease
 	}
 	c.rest = restTime
@@ -298,7 +307,6 @@ func (c *controller) probe(bad bool) {
 	case bad:
 		c.hold = min(max(c.hold, firstHold/2)*2, lastHold)
 		c.found = 0
-		c.capacity += max(0, c.total-c.capacity) / 4
 	case c.inPhase < probeTime:
 		return
 	case c.total > 1.05*c.capacity:
@@ -330,9 +338,10 @@ func (c *controller) crowd(w window, bad bool) {
 }
 
 // mostInFlight is how many leaves may ever be out: each disk with heads can do
-// only one thing at a time.
+// only one thing at a time, and of an array that has a limit, each is taken for
+// such a one until it has answered more than that.
 func (c *controller) mostInFlight() int {
-	if c.own.known() && c.own.value >= headLatency {
+	if !c.own.known() || c.heads() || c.capacity > 0 && !c.fast {
 		return min(c.manner.inFlight, max(1, c.members))
 	}
 	return c.manner.inFlight
@@ -340,17 +349,28 @@ func (c *controller) mostInFlight() int {
 
 // crowdedOut reports whether reads take longer because there are several.
 func (c *controller) crowdedOut() bool {
-	return c.latency > c.own.value*5/4+slowReads/20
+	return c.latency > c.own.value*5/4+slowReads/20+c.late
 }
 
 // duty returns the rate beyond which we would keep a disk with heads busy for
 // a larger share of the time than the manner allows; 0: there is no such rate.
 func (c *controller) duty() float64 {
-	if c.manner.unbound || !c.own.known() || c.own.value < headLatency {
+	if c.manner.unbound || !c.own.known() || !c.heads() {
 		return 0
 	}
-	return c.manner.duty * float64(c.inFlight) / c.own.value.Seconds()
+	return c.manner.duty * float64(c.inFlight) / c.alone().Seconds()
 }
 
+// alone is what a disk takes for a read, as well as it is known.
+func (c *controller) alone() time.Duration {
+	if c.answer > 0 {
+		return min(c.answer, c.own.value)
+	}
+	return c.own.value
+}
+
+// heads reports whether a disk takes as long as only one with heads does.
+func (c *controller) heads() bool { return c.alone() >= headLatency }
+
 // othersOps estimates the operations a second of others.
-func (c *controller) othersOps() float64 { return max(0, c.total-c.used*c.perUnit) }
+func (c *controller) othersOps() float64 { return max(0, c.total-c.used) }

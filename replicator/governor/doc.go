@@ -5,27 +5,31 @@
 // installation of watches, verification) asks for leave before it touches the
 // store, and tells when it is done. Live mail never waits; it is only counted.
 //
-// # Units
+// # Operations
 //
-// Leave is counted in units: what a device is asked for at once, at most
-// UnitSize bytes of one file, or the inodes of a few names. How many
-// operations of the devices one unit costs (inodes, extents, directories) is
-// not assumed: it is measured.
+// Leave is counted in operations: what a device is asked for at once, a block
+// of names or inodes, or at most UnitSize bytes of a content. Leave is given
+// for one of them, and when it is given back, what the process has had read
+// beyond that is charged: the inodes and directories on the way to a content,
+// and the inodes that a file system reads ahead of one, which nobody can
+// foretell. So what follows waits until that has been made up for, and what was
+// in memory costs nothing.
 //
 // # The law
 //
-// Two things are limited: the units a second, and how many leaves are out at
-// the same time. Each look at the devices, some five times a second, ends in
+// Two things are limited: the operations a second, and how many leaves are out
+// at the same time: one for each disk, until they have answered more than disks
+// with heads can. Each look at the devices, some five times a second, ends in
 // one of these phases:
 //
-//   - searching: nothing is known of the array. The rate doubles with each
-//     sixteen units that were answered as quickly as ever, which takes a fast
-//     disk to its full speed within a tenth of a second. The first sign of
-//     strain ends it.
+//   - searching: nothing is known of the array. It begins slowly, with one read
+//     at a time, and the rate doubles with each eight operations that were
+//     answered as quickly as ever, which takes a fast disk to its full speed
+//     within a quarter of a second. The first sign of strain ends it.
 //   - measuring: the array is at its limit. While it is, what it completes is
 //     what it can do: its capacity, of which the operations between the ends
-//     of two reads that had to wait are an exact measure. That takes some
-//     tenths of a second, once.
+//     of two reads that had to wait are an exact measure. That takes two tenths
+//     of a second, once.
 //   - cruising: the operations of all, ours and those of others, are held at
 //     a share of the capacity (headroom). Others' reads show in the devices'
 //     counters as soon as they are made, so they are given way to before
@@ -44,18 +48,24 @@
 // disk longer than usual (its cgroup's io.pressure), or, as a hint that makes
 // the others count sooner, all processes but this one do.
 //
+// A read that was answered at once comes back late where processors are
+// scarce. How late is known: by as much as our own timers. Only what a read
+// takes beyond that counts, so that a busy processor is not taken for a
+// strained array. Nor is one late read among many: they count when a good part
+// of the time was spent on such reads.
+//
 // The baselines are low quantiles of what was measured while the array was
 // otherwise quiet, over the last hundred or so batches. So they are found
 // again after the array has changed for good, and not moved by a busy hour.
 //
 // Where the devices cannot be told (a network file system), the phases are the
-// same, with our own units in the place of the operations.
+// same, with our own operations in the place of all.
 //
 // # What bounds it
 //
 // The operator's caps (bytes and reads a second, reads at one time) are never
-// exceeded. Beneath the floor of the profile nothing goes, so that the work
-// ends at some time: only a pause stops it. A degraded array lowers the rate
-// to the floor or pauses, a failing one pauses or lets the rest be fetched as
-// fast as can be, as the operator has set.
+// exceeded over a second. Beneath the floor of the profile nothing goes, so
+// that the work ends at some time: only a pause stops it. A degraded array
+// lowers the rate to the floor or pauses, a failing one pauses or lets the rest
+// be fetched as fast as can be, as the operator has set.
 package governor

@@ -22,7 +22,8 @@ type Sensors interface {
 	Counters() Counters
 	// Stalls reads how long processes have waited for disks.
 	Stalls() Stalls
-	// Asked counts what this process has had read from disks, in any unit.
+	// Asked counts the bytes that this process has had read from disks, inodes
+	// and directories too. It is called for each leave.
 	Asked() int64
 }
 
@@ -81,6 +82,7 @@ func New(cfg Config) *Governor {
 		settings: cfg.Settings, inHours: cfg.Settings.Hours.Contains(cfg.Clock.Now()),
 		health: Health{State: Unknown},
 	})
+	g.pacer.asked = cfg.Sensors.Asked()
 	return g
 }
 
@@ -100,21 +102,50 @@ func monotonic(c Clock) func() time.Duration {
 	}
 }
 
+// pulse is how often it is found out how late timers are, while leave is asked
+// for.
+const pulse = 20 * time.Millisecond
+
 // Run looks at the machine, and decides, until ctx ends.
 func (g *Governor) Run(ctx context.Context) {
+	looked := g.now()
 	for {
+		wait := max(0, looked+lookInterval-g.now())
+		if g.busy() {
+			wait = min(wait, pulse)
+		}
+		from := g.now()
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.poke:
-		case <-g.cfg.Clock.After(lookInterval):
+		case <-g.cfg.Clock.After(wait):
+			if g.waited(from, wait); g.now()-looked < lookInterval {
+				continue
+			}
 		}
 		g.look()
+		looked = g.now()
 	}
 }
 
+// busy reports whether leave was given lately.
+func (g *Governor) busy() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.pacer.out) > 0 || g.pacer.window.reads > 0 || g.pacer.window.limited
+}
+
+// waited notes how late a timer was that was to take so long: a read that has
+// been answered comes back as late.
+func (g *Governor) waited(from, wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pacer.lateness(g.now() - from - wait)
+}
+
 func (g *Governor) look() {
-	r := readings{counters: g.cfg.Sensors.Counters(), stalls: g.cfg.Sensors.Stalls()}
+	r := readings{counters: g.cfg.Sensors.Counters(), stalls: g.cfg.Sensors.Stalls(), asked: g.cfg.Sensors.Asked()}
 	inHours := g.cfg.Clock.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -179,9 +210,9 @@ func (g *Governor) Read(ctx context.Context, bytes int64) (done func(fromDevice 
 	}
 	defer func() { <-g.turn }()
 	for {
-		started, wait, changed := g.ask(units(bytes), bytes)
+		started, wait, changed := g.ask(operations(bytes), bytes)
 		if wait == 0 {
-			return func(fromDevice bool) { g.done(started, units(bytes), fromDevice) }, nil
+			return func(fromDevice bool) { g.done(started, fromDevice, g.cfg.Sensors.Asked()) }, nil
 		}
 		var after <-chan time.Time
 		if wait != never {
@@ -191,6 +222,7 @@ func (g *Governor) Read(ctx context.Context, bytes int64) (done func(fromDevice 
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-after:
+			g.waited(started, wait)
 		case <-changed:
 		}
 	}
@@ -203,10 +235,10 @@ func (g *Governor) ask(n float64, bytes int64) (started, wait time.Duration, cha
 	return started, g.pacer.ask(started, n, bytes), g.changed
 }
 
-func (g *Governor) done(started time.Duration, n float64, fromDevice bool) {
+func (g *Governor) done(started time.Duration, fromDevice bool, asked int64) {
 	g.mu.Lock()
 	full := len(g.pacer.out) >= g.pacer.limits.inFlight
-	due := g.pacer.done(g.now(), started, n, fromDevice)
+	due := g.pacer.done(g.now(), started, fromDevice, asked)
 	if full {
 		g.wakeLocked()
 	}
@@ -236,13 +268,17 @@ func (g *Governor) Look(names int) (done func(), wait time.Duration) {
 		return nil, min(wait, askAgain)
 	}
 	asked := g.cfg.Sensors.Asked()
-	return func() { g.done(started, n, g.cfg.Sensors.Asked() != asked) }, 0
+	return func() {
+		now := g.cfg.Sensors.Asked()
+		g.done(started, now != asked, now)
+	}, 0
 }
 
 // Live counts live mail that is read. It never waits.
 func (g *Governor) Live(bytes int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pacer.totals.live += units(bytes)
+	g.pacer.totals.live += operations(bytes)
 	g.pacer.totals.liveBytes += uint64(bytes)
+	g.pacer.given += bytes
 }

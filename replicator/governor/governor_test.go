@@ -134,7 +134,7 @@ func TestTheCapsHold(t *testing.T) {
 			if p.ask(now, 1, 4096) == 0 {
 				passed++
 				now += 100 * time.Microsecond
-				p.done(now, started, 1, true)
+				p.done(now, started, true, 0)
 			} else {
 				now += 500 * time.Microsecond
 			}
@@ -318,11 +318,11 @@ func TestSigns(t *testing.T) {
 	} {
 		l := newController(Gentle.manner())
 		for range 4 {
-			l.decide(window{passed: lookInterval, units: 8, reads: 8, took: 48 * time.Millisecond, ops: 8})
+			l.decide(window{passed: lookInterval, own: 8, reads: 8, took: 48 * time.Millisecond, ops: 8})
 		}
 		l.capacity, l.phase = 100, cruising
 		before := l.rate
-		c.w.passed, c.w.units = lookInterval, 4
+		c.w.passed, c.w.own = lookInterval, 4
 		l.decide(c.w)
 		if l.words() != c.words {
 			t.Errorf("%s: %q", c.name, l.words())

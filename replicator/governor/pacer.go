@@ -31,6 +31,7 @@ type Stalls struct {
 type readings struct {
 	counters Counters
 	stalls   Stalls
+	asked    int64 // see Sensors
 }
 
 // circumstances are what is imposed from outside.
@@ -42,8 +43,15 @@ type circumstances struct {
 
 // totals are counted since the start.
 type totals struct {
-	units, reads, live float64
-	bytes, liveBytes   uint64
+	ops, live        float64
+	bytes, liveBytes uint64
+}
+
+// leave is one that is out.
+type leave struct {
+	since time.Duration
+	ops   float64 // that it was taken to cost
+	bytes int64   // of content; 0: names are looked at
 }
 
 // pacer is the governor without clock and lock. Times are those since the
@@ -55,8 +63,8 @@ type pacer struct {
 	limits limits
 	why    string // the limits are not only the law's; "" if they are
 
-	out     []time.Duration // since when each leave is out
-	busy    time.Duration   // how long any was, up to busyAt
+	out     []leave
+	busy    time.Duration // how long any was, up to busyAt
 	busyAt  time.Duration
 	totals  totals
 	window  window // since the last decision, without what is measured
@@ -65,7 +73,10 @@ type pacer struct {
 	busyWas time.Duration
 	totWas  totals
 	awaits  map[string]*baseline
-	mail    baseline // of the share of time that the mail server waits
+	asked   int64         // of the devices by this process, when none was out
+	given   int64         // of those after that, what leave was given for
+	lag     time.Duration // how late timers are
+	mail    baseline      // of the share of time that the mail server waits
 
 	bytesRate float64 // a second, lately
 }
@@ -126,17 +137,17 @@ func (a circumstances) floored() string {
 // limit finds the limits that hold now.
 func (p *pacer) limit(now time.Duration) {
 	c, s := p.law, p.around.settings
-	l := limits{units: c.allowed(), bytes: float64(s.BytesPerSecond), inFlight: c.inFlight}
+	l := limits{ops: c.allowed(), bytes: float64(s.BytesPerSecond), inFlight: c.inFlight}
 	if c.manner.unbound {
-		l.units, l.inFlight = 0, c.manner.inFlight
+		l.ops, l.inFlight = 0, c.manner.inFlight
 	}
 	if floor := p.around.floored(); floor != "" {
-		l.units, l.inFlight, p.why = c.manner.floor, 1, floor
-	} else if d := c.duty(); d > 0 && d < l.units {
-		l.units = max(d, c.manner.floor)
+		l.ops, l.inFlight, p.why = c.manner.floor, 1, floor
+	} else if d := c.duty(); d > 0 && d < l.ops {
+		l.ops = max(d, c.manner.floor)
 	}
-	if reads := float64(s.ReadsPerSecond); reads > 0 && (l.units == 0 || reads < l.units) {
-		l.units = reads
+	if reads := float64(s.ReadsPerSecond); reads > 0 && (l.ops == 0 || reads < l.ops) {
+		l.ops = reads
 	}
 	if s.ReadsInFlight > 0 {
 		l.inFlight = min(l.inFlight, s.ReadsInFlight)
@@ -167,10 +178,7 @@ func (p *pacer) ask(now time.Duration, n float64, bytes int64) time.Duration {
 	}
 	p.gate.pass(now, n, bytes, p.limits)
 	p.occupy(now)
-	p.out = append(p.out, now)
-	p.window.units += n
-	p.totals.units += n
-	p.totals.reads++
+	p.out = append(p.out, leave{now, n, bytes})
 	p.totals.bytes += uint64(bytes)
 	return 0
 }
@@ -183,32 +191,92 @@ func (p *pacer) occupy(now time.Duration) {
 	p.busyAt = now
 }
 
-// done ends the leave for n units that was given at started. measured says that
-// a device was asked, so that it counts how long a unit took. It reports whether
-// a look is due that should not wait.
-func (p *pacer) done(now, started time.Duration, n float64, measured bool) bool {
+// done ends the leave that was given at started. measured says that a device
+// was asked, so that it counts how long an operation took; asked is what it is
+// in Sensors now. It reports whether a look is due that should not wait.
+func (p *pacer) done(now, started time.Duration, measured bool, asked int64) bool {
 	p.occupy(now)
-	if i := slices.Index(p.out, started); i >= 0 {
-		p.out = slices.Delete(p.out, i, i+1)
+	i := slices.IndexFunc(p.out, func(l leave) bool { return l.since == started })
+	if i < 0 {
+		return false
 	}
+	l := p.out[i]
+	p.out = slices.Delete(p.out, i, i+1)
 	if measured {
-		took := time.Duration(float64(now-started) / max(n, 1))
+		p.spend(l.ops)
+		p.given += max(l.bytes, int64(l.ops*blockSize))
+		took := time.Duration(float64(now-started) / max(l.ops, 1))
 		p.window.reads++
 		p.window.took += took
-		p.window.slow = p.window.slow || p.law.waited(took)
+		if p.law.waited(took) {
+			p.window.slowed += now - started
+		}
+	} else if p.sees() {
+		p.gate.charge(now, -l.ops, p.limits)
 	}
-	return p.window.slow && now-p.decided > lookInterval/10 || p.law.searched(p.window)
+	if len(p.out) == 0 {
+		p.settle(now, asked)
+	}
+	return p.slow(now) && now-p.decided > lookInterval/10 ||
+		p.law.searched(p.window)
+}
+
+// slow reports whether the window so far is one at the limit of the array: a
+// good part of it was spent on reads that had to wait.
+func (p *pacer) slow(now time.Duration) bool {
+	return p.window.slowed.Seconds() > slowShare*(now-p.decided).Seconds()*float64(p.limits.inFlight)
+}
+
+// sees reports whether what the devices do is known, and so what we ask of them.
+func (p *pacer) sees() bool { return p.base.counters.Ops >= 0 }
+
+// spend counts operations of ours.
+func (p *pacer) spend(n float64) {
+	p.window.own += n
+	p.totals.ops += n
+}
+
+// blockSize is that of what file systems keep inodes and directories in.
+const blockSize = 4096
+
+// mostAtOnce bounds what is charged for one leave afterwards, in operations:
+// beside some blocks there may be a read-ahead of inodes, and not all that the
+// process asks for is asked of the array.
+const mostAtOnce = 64
+
+// settle charges for what was asked of the devices beyond that for which leave
+// was given: the inodes and directories on the way to a content, and the
+// kernel's read-ahead of inodes, which nobody can foretell. Each block of them
+// is an operation, and what comes next waits until they have been made up for.
+func (p *pacer) settle(now time.Duration, asked int64) {
+	beyond := float64(asked-p.asked-p.given) / blockSize
+	p.asked, p.given = asked, 0
+	if beyond < 1 {
+		return
+	}
+	beyond = min(beyond, mostAtOnce)
+	p.spend(beyond)
+	p.gate.charge(now, beyond, p.limits)
+}
+
+// lateness notes how late a timer was.
+func (p *pacer) lateness(d time.Duration) {
+	p.window.late = max(p.window.late, d)
+	p.lag += (d - p.lag) / 16
 }
 
 // look takes what a look at the machine found, and decides if it is time to.
 func (p *pacer) look(now time.Duration, r readings) {
+	if len(p.out) == 0 {
+		p.settle(now, r.asked)
+	}
 	w := p.window
-	w.passed = now - p.decided
+	w.passed, w.slow, w.lag = now-p.decided, p.slow(now), p.lag
 	if w.passed <= 0 || !p.law.urgent(w) {
 		return
 	}
-	if len(p.out) > 0 {
-		w.oldest = now - slices.Min(p.out)
+	for _, l := range p.out {
+		w.oldest = max(w.oldest, now-l.since)
 	}
 	p.occupy(now)
 	p.devices(&w, r.counters)
@@ -226,9 +294,9 @@ func (p *pacer) devices(w *window, c Counters) {
 		w.ops = c.Ops - p.base.counters.Ops
 	}
 	if w.ops < 0 {
-		w.units += p.totals.live - p.totWas.live
+		w.own += p.totals.live - p.totWas.live
 	}
-	p.law.members = len(c.Members)
+	p.law.members, p.law.answer = len(c.Members), 0
 	for _, m := range c.Members {
 		i := slices.IndexFunc(p.base.counters.Members, func(b Member) bool { return b.Name == m.Name })
 		if i < 0 {
@@ -252,6 +320,11 @@ func (p *pacer) devices(w *window, c Counters) {
 			}
 		}
 		b.add(waited, reads, p.law.strain.kind == calm)
+	}
+	for _, b := range p.awaits {
+		if b.known() {
+			p.law.answer = max(p.law.answer, b.value)
+		}
 	}
 }
 
@@ -281,11 +354,11 @@ func (p *pacer) reason() string {
 	c, s := p.law, p.around.settings
 	switch {
 	case c.strain.kind != calm:
-	case s.ReadsPerSecond > 0 && p.limits.units == float64(s.ReadsPerSecond):
+	case s.ReadsPerSecond > 0 && p.limits.ops == float64(s.ReadsPerSecond):
 		return fmt.Sprintf("at the cap of %d reads/s that is set", s.ReadsPerSecond)
 	case s.BytesPerSecond > 0 && p.bytesRate > 0.9*float64(s.BytesPerSecond):
 		return "at the cap of bytes/s that is set"
-	case c.duty() > 0 && p.limits.units == c.duty():
+	case c.duty() > 0 && p.limits.ops == c.duty():
 		return fmt.Sprintf("no more than %.0f %% of the time of a disk with heads, which takes %.1f ms for a read",
 			100*c.manner.duty, c.own.value.Seconds()*1000)
 	}

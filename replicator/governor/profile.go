@@ -25,7 +25,7 @@ type manner struct {
 	pressure float64       // the share of time that the mail server may wait for the disk beyond what is usual
 	duty     float64       // the share of time that we may keep a disk with heads busy
 	inFlight int
-	floor    float64 // units a second
+	floor    float64 // operations a second
 }
 
 func (p Profile) manner() manner {
@@ -36,7 +36,7 @@ func (p Profile) manner() manner {
 		return manner{unbound: true, inFlight: 16, floor: 10}
 	case Gentle:
 	}
-	return manner{headroom: 0.82, factor: 1.6, slack: 2 * time.Millisecond, decrease: 0.85, pressure: 0.05, duty: 0.5, inFlight: 4, floor: 2}
+	return manner{headroom: 0.8, factor: 1.6, slack: 2 * time.Millisecond, decrease: 0.85, pressure: 0.05, duty: 0.5, inFlight: 4, floor: 2}
 }
 
 // strained returns the latency from which on there is strain, where an idle

@@ -56,6 +56,7 @@ func (w *world) run(d time.Duration) {
 // device answers operations.
 type device interface {
 	submit(done func())
+	ahead(blocks int)
 	counters() Counters
 }
 
@@ -67,6 +68,8 @@ type disk struct {
 	// quota is how many operations may begin in each tenth of a second, as the
 	// kernel throttles block devices; 0 is no limit.
 	quota int
+	// merges: what is read ahead is one operation of it.
+	merges bool
 
 	queue  []operation
 	busy   int
@@ -88,6 +91,17 @@ const slice = 100 * time.Millisecond
 func (d *disk) submit(done func()) {
 	d.queue = append(d.queue, operation{d.w.now, done})
 	d.dispatch()
+}
+
+// ahead reads neighbouring blocks that nobody waits for.
+func (d *disk) ahead(blocks int) {
+	if blocks > 0 && d.merges {
+		d.ops += float64(blocks - 1)
+		blocks = 1
+	}
+	for range blocks {
+		d.submit(func() {})
+	}
 }
 
 func (d *disk) dispatch() {
@@ -129,21 +143,21 @@ func (d *disk) counters() Counters {
 
 // throttled is a device that manages 10 times quota operations a second.
 func throttled(w *world, quota int) *disk {
-	return &disk{w: w, servers: 32, quota: quota, service: func() time.Duration {
+	return &disk{w: w, servers: 32, quota: quota, merges: true, service: func() time.Duration {
 		return 150*time.Microsecond + time.Duration(w.rng.ExpFloat64()*float64(100*time.Microsecond))
 	}}
 }
 
 // spindle is a disk with heads.
 func spindle(w *world) *disk {
-	return &disk{w: w, servers: 1, service: func() time.Duration {
+	return &disk{w: w, servers: 1, merges: true, service: func() time.Duration {
 		return 4*time.Millisecond + time.Duration(w.rng.Float64()*float64(8*time.Millisecond))
 	}}
 }
 
 // flash is a disk without.
 func flash(w *world) *disk {
-	return &disk{w: w, servers: 16, service: func() time.Duration {
+	return &disk{w: w, servers: 16, merges: true, service: func() time.Duration {
 		return 80*time.Microsecond + time.Duration(w.rng.ExpFloat64()*float64(20*time.Microsecond))
 	}}
 }
@@ -195,17 +209,27 @@ func quantile(d []time.Duration, p float64) time.Duration {
 	return s[min(len(s)-1, int(p*float64(len(s))))]
 }
 
-// bulk is an initial sync under a governor: some readers of many messages.
+// bulk is an initial sync under a governor: some readers of many messages, and
+// behind them a scan of names.
 type bulk struct {
 	w       *world
 	d       device
 	p       *pacer
 	stalls  func() Stalls
-	waiting []func()
+	late    func() time.Duration // how late the processor is; nil: never
+	waiting []wish
 	armed   bool
 	ops     int
+	asked   int64
 	files   int
+	dirs    int // that are left to scan
 	wants   bool
+}
+
+// wish is someone who waits for leave.
+type wish struct {
+	bytes int64
+	do    func()
 }
 
 const bulkReaders = 4
@@ -220,17 +244,44 @@ func (b *bulk) run() {
 	for range bulkReaders {
 		b.next()
 	}
+	b.scan()
 	var tick func()
 	tick = func() {
-		b.look()
-		b.w.after(lookInterval, tick)
+		late := b.delay()
+		b.w.after(late, func() {
+			b.p.lateness(late)
+			b.look()
+			b.w.after(pulse, tick)
+		})
 	}
-	b.w.after(lookInterval, tick)
+	b.w.after(pulse, tick)
+}
+
+// delay is how late something runs that has waited.
+func (b *bulk) delay() time.Duration {
+	if b.late == nil {
+		return 0
+	}
+	return b.late()
 }
 
 func (b *bulk) look() {
-	b.p.look(b.w.now, readings{counters: b.d.counters(), stalls: b.stalls()})
+	b.p.look(b.w.now, readings{counters: b.d.counters(), stalls: b.stalls(), asked: b.asked})
 	b.pump()
+}
+
+// scan looks at one directory after the other: a block or two of names, and
+// inodes that are mostly in memory, for the kernel reads many of them ahead.
+func (b *bulk) scan() {
+	if b.dirs == 0 {
+		return
+	}
+	b.dirs--
+	ahead := 0
+	if b.w.rng.IntN(15) == 0 {
+		ahead = 8 + b.w.rng.IntN(12)
+	}
+	b.leave(0, 1+b.w.rng.IntN(2), ahead, b.scan)
 }
 
 // next reads one message: an inode that is not in memory half of the time,
@@ -251,41 +302,51 @@ func (b *bulk) next() {
 		}
 		n := min(size, UnitSize)
 		size -= n
-		left := 1
-		if first && b.w.rng.IntN(2) == 0 {
-			left = 2
+		blocks := 0
+		if first {
+			blocks = b.w.rng.IntN(2)
 		}
 		first = false
-		b.leave(n, left, piece)
+		b.leave(n, blocks, 0, piece)
 	}
 	piece()
 }
 
-func (b *bulk) leave(bytes int64, ops int, then func()) {
-	b.waiting = append(b.waiting, func() {
+// leave waits for leave to read that many bytes of a message, and with it some
+// blocks one after the other and some at once, and does it.
+func (b *bulk) leave(bytes int64, blocks, ahead int, then func()) {
+	b.waiting = append(b.waiting, wish{bytes, func() {
 		started := b.w.now
+		b.asked += bytes + int64(blocks+ahead)*blockSize
+		left := blocks
+		if bytes > 0 {
+			left++
+		}
+		b.ops += left + ahead
+		b.d.ahead(ahead)
 		var step func()
 		step = func() {
-			if ops > 0 {
-				ops--
-				b.ops++
+			if left > 0 {
+				left--
 				b.d.submit(step)
 				return
 			}
-			if b.p.done(b.w.now, started, 1, true) {
-				b.look()
-			}
-			then()
-			b.pump()
+			b.w.after(b.delay(), func() {
+				if b.p.done(b.w.now, started, true, b.asked) {
+					b.look()
+				}
+				then()
+				b.pump()
+			})
 		}
 		step()
-	})
+	}})
 	b.pump()
 }
 
 func (b *bulk) pump() {
 	for len(b.waiting) > 0 {
-		wait := b.p.ask(b.w.now, 1, UnitSize/4)
+		wait := b.p.ask(b.w.now, 1, b.waiting[0].bytes)
 		if wait == never {
 			return
 		}
@@ -296,8 +357,8 @@ func (b *bulk) pump() {
 			}
 			return
 		}
-		go1 := b.waiting[0]
+		given := b.waiting[0]
 		b.waiting = b.waiting[1:]
-		go1()
+		given.do()
 	}
 }

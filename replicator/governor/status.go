@@ -7,7 +7,7 @@ type Status struct {
 	// settings while the array is failing.
 	Profile Profile
 	Paused  bool
-	// ReadsPerSecond is the allowance, in units; 0 with Unbound set is all
+	// ReadsPerSecond is the allowance, in operations; 0 with Unbound set is all
 	// there is, else nothing.
 	ReadsPerSecond float64
 	Unbound        bool
@@ -32,7 +32,7 @@ func (g *Governor) Status() Status {
 	p, c := g.pacer, g.pacer.law
 	s := Status{
 		Settings: p.around.settings, Paused: p.around.stopped() != "",
-		ReadsPerSecond: p.limits.units, Unbound: p.limits.units == 0, InFlight: p.limits.inFlight,
+		ReadsPerSecond: p.limits.ops, Unbound: p.limits.ops == 0, InFlight: p.limits.inFlight,
 		UsedReads: c.used, UsedBytes: p.bytesRate, Capacity: c.capacity,
 		Latency: c.latency.Seconds(), Normal: c.own.value.Seconds(),
 		Reason: p.reason(), Health: p.around.health,

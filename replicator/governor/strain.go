@@ -44,14 +44,14 @@ func (c *controller) strained(w window) strain {
 		return strain{}
 	}
 	base := c.base()
-	limit := c.manner.strained(base)
+	limit := c.manner.strained(base) + c.late
 	if w.others > othersMatter && w.member.excess > othersExcess {
 		limit = (limit + base) / 2
 	}
 	switch {
-	case w.reads > 0 && w.took/time.Duration(w.reads) > limit:
-		return strain{kind: slowOwn, is: w.took / time.Duration(w.reads), at: base}
-	case w.oldest > limit+slowReads:
+	case w.reads > 0 && w.latency() > limit:
+		return strain{kind: slowOwn, is: w.latency(), at: base}
+	case w.oldest > limit+slowReads+c.late:
 		return strain{kind: stuckOwn, is: w.oldest, at: base}
 	case w.member.excess > memberExcess && w.member.wait > w.member.base+memberSlack:
 		return strain{kind: slowMember, member: w.member.name, is: w.member.wait, at: w.member.base}
@@ -61,9 +61,10 @@ func (c *controller) strained(w window) strain {
 	return strain{}
 }
 
-// waited reports whether a read that took so long had to wait for others.
+// waited reports whether a read that took so long had to wait for others, and
+// not only for a processor when it was answered.
 func (c *controller) waited(took time.Duration) bool {
-	return took > c.base()+max(slowReads, 4*c.base())
+	return took > c.base()+max(slowReads, 4*c.base())+2*c.late
 }
 
 // slowest is more than any idle array takes for a read: what is measured in

@@ -2,6 +2,7 @@ package disks
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -43,7 +44,9 @@ func (s *Sensors) Counters() governor.Counters {
 		if !ok {
 			return none
 		}
-		out.Ops += float64(d.reads + d.writes)
+		// Reads that were merged were asked for too: so the layers count that
+		// never merge (md, dm), and a throttle.
+		out.Ops += float64(d.reads + d.writes + d.merged)
 	}
 	for _, name := range s.set.Members {
 		if d, ok := all[name]; ok {
@@ -67,13 +70,16 @@ func (s *Sensors) Stalls() governor.Stalls {
 	return out
 }
 
+// sector is what the kernel counts reads of processes in.
+const sector = 512
+
 // Asked implements governor.Sensors.
 func (s *Sensors) Asked() int64 {
 	var usage unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
 		return 0
 	}
-	return usage.Inblock
+	return usage.Inblock * sector
 }
 
 func readPressure(path string) (time.Duration, error) {
@@ -93,6 +99,7 @@ func CheckCgroup(dir string) error {
 // diskstat is what is used of one line of diskstats.
 type diskstat struct {
 	reads, writes uint64        // completed
+	merged        uint64        // reads that were made one with others before
 	waited        time.Duration // by reads
 }
 
@@ -105,13 +112,20 @@ func parseDiskstats(text []byte) map[string]diskstat {
 		if len(f) < 14 {
 			continue
 		}
-		reads, err1 := strconv.ParseUint(f[3], 10, 64)
-		took, err2 := strconv.ParseUint(f[6], 10, 32)
-		writes, err3 := strconv.ParseUint(f[7], 10, 64)
-		if err1 != nil || err2 != nil || err3 != nil {
+		var n [5]uint64
+		var err error
+		for i := range n {
+			bits := 64
+			if i == 3 { // it wraps around
+				bits = 32
+			}
+			v, e := strconv.ParseUint(f[3+i], 10, bits)
+			n[i], err = v, errors.Join(err, e)
+		}
+		if err != nil {
 			continue
 		}
-		all[f[2]] = diskstat{reads: reads, writes: writes, waited: time.Duration(took) * time.Millisecond}
+		all[f[2]] = diskstat{reads: n[0], writes: n[4], merged: n[1], waited: time.Duration(n[3]) * time.Millisecond}
 	}
 	return all
 }
