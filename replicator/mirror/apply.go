@@ -170,6 +170,7 @@ func (a *applier) put(c *change) error {
 	if err != nil {
 		return err
 	}
+	c.file.source.place(c.Path)
 	return a.replace(a.stage.dir, c.file.name, d, c.Path)
 }
 

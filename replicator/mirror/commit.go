@@ -333,6 +333,11 @@ func (k *committer) commit() error {
 	if err := k.record(&g); err != nil {
 		return err
 	}
+	for _, c := range g.changes {
+		if c.file != nil {
+			c.file.source.known()
+		}
+	}
 	k.rhythm.took(&g, k.m.cfg.Now().Sub(began))
 	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })
 	if g.memory > 0 && !k.isSilent() {

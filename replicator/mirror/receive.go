@@ -396,7 +396,7 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 		return nil, fmt.Errorf("%w: a content of %d bytes, %s, came as %d bytes, %s", content.ErrCorrupt,
 			end.Facts.Size, end.Facts.Content, in.file.size, in.file.id)
 	}
-	in.source.id = in.file.id
+	in.source.id, in.source.is, in.file.source = in.file.id, in.file.stamp, in.source
 	out.file = in.file
 	return out, nil
 }

@@ -139,7 +139,7 @@ func (r *recorder) owe(c *change) {
 		r.k.debts.owe(c.Path, since)
 	}
 	r.wants = append(r.wants, want{
-		path: c.Path, plain: c.plain, size: c.Facts.Size,
+		path: c.Path, plain: c.plain, size: c.Facts.Size, owed: since > 0,
 		alone: c.Kind == journal.KindLink && c.sequence == 0,
 	})
 }

@@ -51,6 +51,7 @@ type want struct {
 	link  uint64
 	plain bool
 	alone bool   // linking it has failed: it becomes a file of its own
+	owed  bool   // by an entry
 	round bool   // of a round that asks for all missing files
 	proof bool   // nothing lacks: what is taken to be equal is to be proven
 	turn  uint64 // of those of one directory, the lowest is asked for first
@@ -140,8 +141,18 @@ func (r *resync) push(tasks ...*task) {
 
 // want asks for a content when its turn comes.
 func (r *resync) want(w want) {
-	r.queue = append(r.queue, &w)
+	r.enqueue(&w)
 	r.register(&w)
+}
+
+// enqueue puts what is owed before what a comparison wants: live mail waits for
+// it to be acknowledged.
+func (r *resync) enqueue(w *want) {
+	if w.owed {
+		r.queue = slices.Insert(r.queue, 0, w)
+		return
+	}
+	r.queue = append(r.queue, w)
 }
 
 // hold asks for a content when the directory that is being compared has come to
@@ -301,11 +312,11 @@ func (r *resync) goRound() error {
 
 func (r *resync) sendFetches() error {
 	most := r.k.rhythm.inFlight()
-	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight && r.flying < most {
+	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight && (r.flying < most || r.queue[0].owed) {
 		n := min(len(r.queue), wire.MaxFetch, fetchesInFlight-len(r.inFlight))
 		items := make([]wire.FetchItem, 0, n)
 		for i, w := range r.queue[:n] {
-			if r.flying >= most {
+			if r.flying >= most && !w.owed {
 				n = i
 				break
 			}
@@ -382,7 +393,7 @@ func (r *resync) takeAnswer(a *arrived) error {
 	}
 	if a.lost {
 		w.plain = true
-		r.queue = append(r.queue, w)
+		r.enqueue(w)
 		return nil
 	}
 	if r.links[w.link] == w {

@@ -94,9 +94,10 @@ type staged struct {
 	id   journal.ContentID
 	size int64
 	// What the file has got already: its attributes, if stamp is set.
-	attr  journal.Attributes
-	stamp journal.Stamp
-	early chan error // tells how the sync ended that was begun when it arrived; nil: none was
+	attr   journal.Attributes
+	stamp  journal.Stamp
+	source *chunkSource // that reads the file when others refer to it; nil: nobody does
+	early  chan error   // tells how the sync ended that was begun when it arrived; nil: none was
 }
 
 // synced waits for the sync that was begun when the file arrived, and reports
@@ -117,14 +118,46 @@ type chunkSource struct {
 	c    *connection
 	name string
 	id   journal.ContentID // set at the end of the transfer
+	is   journal.Stamp     // the same; zero: not known
+	// placed is where the file is put, from before that until the catalog knows.
+	placed atomic.Pointer[journal.Path]
+}
+
+// place says where the file is about to be put; until the catalog knows it can
+// be found there.
+func (s *chunkSource) place(p journal.Path) {
+	if s != nil {
+		s.placed.Store(&p)
+	}
+}
+
+// known says that the catalog knows where the file is.
+func (s *chunkSource) known() {
+	if s != nil {
+		s.placed.Store(nil)
+	}
+}
+
+// open opens the file wherever it is by now.
+func (s *chunkSource) open() (*os.File, error) {
+	file, err := s.c.stage.dir.Open(s.name)
+	if !errors.Is(err, fs.ErrNotExist) || !s.id.Known() {
+		return file, err
+	}
+	if p := s.placed.Load(); p != nil && s.is.Inode != 0 {
+		if file, err = s.c.m.openPath(*p); err == nil {
+			if info, err := beneath.FileInfo(file); err == nil && info.Stamp.SameInode(s.is) {
+				return file, nil
+			}
+			_ = file.Close() // another one by now
+		}
+	}
+	return s.c.m.openContent(s.id)
 }
 
 // ReadAt reads bytes of the transfer.
 func (s *chunkSource) ReadAt(p []byte, off int64) (int, error) {
-	file, err := s.c.stage.dir.Open(s.name)
-	if errors.Is(err, fs.ErrNotExist) && s.id.Known() {
-		file, err = s.c.m.openContent(s.id)
-	}
+	file, err := s.open()
 	if err != nil {
 		return 0, err
 	}
