@@ -60,7 +60,7 @@ func (s settings) measure(ctx context.Context) (err error) {
 		{"f", b.oneBody},
 		{"e", b.memory},
 		{"g", b.failover},
-		{"h", b.foreground},
+		{"hi", b.foreground},
 	}
 	for _, c := range cases {
 		if !strings.ContainsAny(b.only, c.letters) {
