@@ -78,6 +78,7 @@ func (p *program) holdCommand(use, short string, paused bool) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
+		Long: short + ".\nThis holds until the daemon ends: after a restart nothing is held back.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.pace(c.Context(), operator.PaceChange{Paused: &paused}, asJSON)
 		},

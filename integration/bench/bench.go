@@ -65,8 +65,8 @@ func (s settings) measure(ctx context.Context) (err error) {
 		{"f", b.oneBody},
 		{"e", b.memory},
 		{"g", b.failover},
-		{"h", b.foreground},
-		{"i", b.live},
+		{"hi", b.foreground},
+		{"j", b.live},
 	}
 	for _, c := range cases {
 		if !strings.ContainsAny(b.only, c.letters) {

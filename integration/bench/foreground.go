@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,8 +15,10 @@ import (
 const (
 	arrayReads      = 200 // a second, that the device manages
 	foregroundReads = 20  // messages a second
-	idleTime        = 60 * time.Second
-	absence         = 15 * time.Second // of the foreground, in the middle of a sync
+	idleTime        = 40 * time.Second
+	warmUp          = 15 * time.Second // of the foreground, before anything is measured
+	presence        = 25 * time.Second // of the foreground, before it is away
+	absence         = 15 * time.Second // in the middle of a sync
 )
 
 // felt is what a foreground felt beside something.
@@ -50,12 +53,7 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 		}
 	}
 	idle, err := b.beside(ctx, array, others, func(context.Context, *reader) error {
-		timer := time.NewTimer(idleTime)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
+		pause(ctx, idleTime)
 		return nil
 	})
 	if err != nil {
@@ -75,6 +73,9 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 		if taken, back, err = b.absent(ctx, array, r); err != nil {
 			return err
 		}
+		if s, err := p.Primary.Status(ctx); err != nil || s.InSync() {
+			return errors.Join(err, errors.New("the sync ended before the foreground was back: take more messages"))
+		}
 		return p.WaitInSync(ctx)
 	})
 	if err != nil {
@@ -87,6 +88,9 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 		return err
 	}
 	b.rows = append(b.rows, governed(idle, ours, used, taken, back)...)
+	if !b.wants("i") {
+		return nil
+	}
 	return b.peersBeside(ctx, array, store, others, ours)
 }
 
@@ -168,6 +172,9 @@ func (b *bench) beside(ctx context.Context, array *throttled, others string, wor
 		r.run(ctx, foregroundReads)
 		close(done)
 	}()
+	// Who has nothing in memory, not even the inodes that the file system reads
+	// many of at once, is held up by its own first reads.
+	pause(ctx, warmUp)
 	before, err := array.reads()
 	start := time.Now()
 	if err == nil {
@@ -189,34 +196,36 @@ func (b *bench) beside(ctx context.Context, array *throttled, others string, wor
 	}, nil
 }
 
+// pause lets time pass.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
 // absent lets the foreground be away in the middle of a sync. It returns which
 // share of the device is used 10 s after it has stopped, and the p90 of the
 // foreground, in milliseconds, from 2 s after it is back.
 func (b *bench) absent(ctx context.Context, array *throttled, r *reader) (taken, back float64, err error) {
-	pause := func(d time.Duration) {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-	}
-	pause(40 * time.Second)
+	pause(ctx, presence)
 	r.off.Store(true)
-	pause(10 * time.Second)
+	pause(ctx, 10*time.Second)
 	before, err := array.reads()
 	if err != nil {
 		return 0, 0, err
 	}
-	pause(absence - 10*time.Second)
+	pause(ctx, absence-10*time.Second)
 	after, err := array.reads()
 	if err != nil {
 		return 0, 0, err
 	}
 	r.off.Store(false)
-	pause(2 * time.Second)
+	pause(ctx, 2*time.Second)
 	from := time.Now()
-	pause(10 * time.Second)
+	pause(ctx, 10*time.Second)
 	taken = float64(after-before) / (absence - 10*time.Second).Seconds() / arrayReads
 	return taken, percentile(r.between(from, time.Now()), 90).Seconds() * 1000, nil
 }

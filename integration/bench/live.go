@@ -19,7 +19,7 @@ const (
 	liveBar  = 250 * time.Millisecond // for the p99
 )
 
-// live is case i: how long a delivery takes to be durable on the mirror while
+// live is case j: how long a delivery takes to be durable on the mirror while
 // its first sync goes on, cold and ungoverned.
 func (b *bench) live(ctx context.Context) error {
 	source, err := b.tree(ctx)

@@ -70,17 +70,20 @@ func (t *throttled) limit(perSecond int) error {
 	return nil
 }
 
-// reads returns how many reads the device has completed.
+// reads returns how many reads the throttle has let pass: it counts them before
+// the kernel merges those of neighbouring blocks, so both counters are needed.
 func (t *throttled) reads() (int64, error) {
 	text, err := os.ReadFile("/sys/class/block/" + filepath.Base(t.device) + "/stat")
 	if err != nil {
 		return 0, err
 	}
 	fields := strings.Fields(string(text))
-	if len(fields) == 0 {
+	if len(fields) < 2 {
 		return 0, fmt.Errorf("%s has no counters", t.device)
 	}
-	return strconv.ParseInt(fields[0], 10, 64)
+	completed, err1 := strconv.ParseInt(fields[0], 10, 64)
+	merged, err2 := strconv.ParseInt(fields[1], 10, 64)
+	return completed + merged, errors.Join(err1, err2)
 }
 
 func (t *throttled) close() error {

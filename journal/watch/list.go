@@ -15,6 +15,7 @@ import (
 // listing compares one directory with the catalog.
 type listing struct {
 	*Watcher
+	dir    *beneath.Dir
 	path   journal.Path
 	scan   bool // part of a walk
 	fresh  bool // the catalog has nothing in it yet
@@ -46,17 +47,25 @@ func (w *Watcher) compare(p journal.Path, scan bool) (listed bool, err error) {
 		return false, w.listFailed(p, err)
 	}
 	w.listed++
-	l := &listing{Watcher: w, path: p, scan: scan}
+	l := &listing{Watcher: w, dir: d, path: p, scan: scan}
 	if w.baseline && scan {
 		if l.fresh, err = w.nothingKnown(p); err != nil {
 			return false, err
 		}
 	}
 	var own error // as opposed to one of the store
+	read, err := l.leaveToRead()
+	if err != nil {
+		return false, err
+	}
 	err = d.Each(func(names []beneath.Name) error {
-		own = l.piece(names)
+		read()
+		if own = l.piece(names); own == nil {
+			read, own = l.leaveToRead()
+		}
 		return own
 	})
+	read()
 	if own != nil {
 		return false, own
 	}
@@ -262,19 +271,17 @@ func anyName(d *beneath.Dir) (bool, error) {
 	return false, err
 }
 
-// namesAtOnce is how many names a scan looks at with one leave: their inodes
-// lie in a few blocks.
+// namesAtOnce is how many names a scan puts into the catalog at once.
 const namesAtOnce = 32
 
 // putAll puts names into the catalog as a baseline, a batch at a time.
 func (l *listing) putAll(names []journal.Path) error {
 	for batch := range slices.Chunk(names, min(maxCycleEntries, namesAtOnce)) {
 		deferred := l.deferred
-		done, err := l.leave(len(batch))
-		if err != nil {
+		if err := l.glance(batch); err != nil {
 			return err
 		}
-		err = l.cycle(nil, func(c *cycle) error {
+		err := l.cycle(nil, func(c *cycle) error {
 			for _, p := range batch {
 				if err := c.putUnread(p); err != nil {
 					return err
@@ -282,7 +289,6 @@ func (l *listing) putAll(names []journal.Path) error {
 			}
 			return nil
 		})
-		done()
 		if err != nil {
 			return err
 		}

@@ -1,5 +1,12 @@
 package watch
 
+import (
+	"slices"
+	"sync"
+
+	"github.com/mailtwin/mailtwin/journal"
+)
+
 // freeLooks is how many names of a tree that was renamed are looked at without
 // leave. A folder that somebody renames is live mail, and may have just been
 // made; a tree of thousands is not what mail clients rename.
@@ -58,4 +65,38 @@ func (w *Watcher) walkMeanwhile() error {
 	w.within = true
 	defer func() { w.within = false }()
 	return w.walkDirty(p)
+}
+
+// leaveToRead waits, in a scan, until the next names of the directory may be
+// read, and returns what to call when they have been, or will not be.
+func (l *listing) leaveToRead() (done func(), err error) {
+	if !l.scan {
+		return func() {}, nil
+	}
+	done, err = l.leave(1)
+	if err != nil {
+		return func() {}, err
+	}
+	return sync.OnceFunc(done), nil
+}
+
+// inodesOfABlock is how many inodes lie in one block of most file systems: of
+// names in the order of their inodes, the first one costs a read and the next
+// ones nothing.
+const inodesOfABlock = 16
+
+// glance brings the inodes of names into memory, a few with each leave, so that
+// looking at them costs nothing. What cannot be looked at is found out then.
+func (l *listing) glance(names []journal.Path) error {
+	for few := range slices.Chunk(names, inodesOfABlock) {
+		done, err := l.leave(len(few))
+		if err != nil {
+			return err
+		}
+		for _, p := range few {
+			_, _ = l.dir.Stat(p.Name())
+		}
+		done()
+	}
+	return nil
 }
