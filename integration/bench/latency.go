@@ -129,7 +129,7 @@ func followPair(ctx context.Context, p *pair.Pair) (follower, error) {
 			return nil
 		})
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was stopped
+			return nil
 		}
 		return err
 	}, nil
