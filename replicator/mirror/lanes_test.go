@@ -2,11 +2,15 @@ package mirror
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -165,5 +169,71 @@ func TestRhythm(t *testing.T) {
 	}
 	if !r.full(&group{bytes: bulkBytes}) || r.full(&group{bytes: bulkBytes, entries: 1}) {
 		t.Error("a group of contents is full at its size, one with entries is not")
+	}
+}
+
+// TestOwedComesFirst: what live mail owes is asked for before the rest, though
+// as much is in flight as may be.
+func TestOwedComesFirst(t *testing.T) {
+	r := &resync{asking: map[journal.Path]struct{}{}, links: map[uint64]*want{}}
+	r.want(want{path: "bulk"})
+	r.want(want{path: "owed", owed: true})
+	if r.queue[0].path != "owed" || r.queue[1].path != "bulk" {
+		t.Errorf("%q is asked for first", r.queue[0].path)
+	}
+}
+
+// TestChunkOfAFileThatMoves: a file is found in the staging directory, in its
+// place before the catalog knows, and nowhere when another one is there.
+func TestChunkOfAFileThatMoves(t *testing.T) {
+	f := newFixture(t)
+	stage, err := openStage(f.m.cfg.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stage.close()
+	staged, w, err := stage.create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.WriteString("a chunk"); err != nil {
+		t.Fatal(err)
+	}
+	info, err := beneath.FileInfo(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	s := &chunkSource{c: &connection{m: f.m, stage: stage}, name: staged.name, id: contentID("a chunk"), is: info.Stamp}
+	read := func() string {
+		b := make([]byte, 5)
+		if _, err := s.ReadAt(b, 2); err != nil {
+			return ""
+		}
+		return string(b)
+	}
+	if got := read(); got != "chunk" {
+		t.Errorf("staged it reads %q", got)
+	}
+	s.place("message")
+	target := filepath.Join(f.store, "message")
+	if err := os.Rename(filepath.Join(f.store, mailstore.Staging, stageName, staged.name), target); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(); got != "chunk" {
+		t.Errorf("in its place it reads %q", got)
+	}
+	if err := os.WriteFile(target+"2", []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(target+"2", target); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(); got != "" {
+		t.Errorf("of another file it reads %q", got)
+	}
+	s.known()
+	if got := read(); got != "" {
+		t.Errorf("of nothing it reads %q", got)
 	}
 }
