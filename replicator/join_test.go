@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -38,4 +39,31 @@ func TestJoinedJustBefore(t *testing.T) {
 	})
 	mx2.inSync()
 	mx2.equal(mx3)
+}
+
+// TestEveryPrimaryInvites: the node that made the pair is gone for good, and the
+// promoted one gets a new mirror; that one's authority is as good as the first.
+func TestEveryPrimaryInvites(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	if _, _, err := mx2.n.Invite(time.Hour); !errors.Is(err, identity.ErrNotPrimary) {
+		t.Errorf("a mirror invites: %v", err)
+	}
+	mx1.stop()
+	mx2.promote()
+	primary := mx2
+	for _, name := range []string{"mx3", "mx4"} {
+		token, _, err := primary.n.Invite(time.Hour)
+		c.must(err)
+		next := c.add(name)
+		c.must(next.join(primary, token))
+		next.start()
+		primary.write("u/Maildir/new/"+name+".M1P1.host", "Subject: "+name+"\n\nbody\n")
+		next.until("in sync", func(d status.Document) bool { return d.State == status.InSync && d.Store.Files > 1 })
+		primary.inSync()
+		primary.equal(next)
+		primary.stop()
+		next.promote()
+		primary = next
+	}
 }

@@ -81,6 +81,10 @@ func (n node) Invite(d time.Duration) (string, time.Time, error) {
 	return n.id.Invite(d)
 }
 
+func (n node) MayJoin() error { return nil }
+
+func (n node) Enrolled(context.Context, identity.Peer) []identity.Peer { return nil }
+
 // Ready knows three users: ann is ready, bob never, cid's disk is full.
 func (n node) Ready(ctx context.Context, user string) error {
 	switch user {
@@ -101,7 +105,7 @@ func (s *shellTest) serve(n node, stateDir string) string {
 		s.t.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.Creds(n.id.ServerCredentials(nil)))
-	identity.NewEnrolmentServer(n.id, nil).Register(server)
+	identity.NewEnrolmentServer(n.id, n).Register(server)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- server.Serve(listener) }()
