@@ -2,6 +2,7 @@ package replicator
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -65,5 +66,32 @@ func TestEveryPrimaryInvites(t *testing.T) {
 		primary.stop()
 		next.promote()
 		primary = next
+	}
+}
+
+// TestJournalIsKeptForTheFormerPrimary: what the promoted node removes while the
+// former primary is away must be there to be asked for when that comes back.
+func TestJournalIsKeptForTheFormerPrimary(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	mx2.stop()
+	mx2.cfg.Journal.SegmentSize = 4 << 10
+	mx2.start()
+	mx1.inSync()
+	mx1.stop()
+	mx2.promote()
+	part := mx2.n.current().(*primaryPart)
+	start := part.journal.Start()
+	for i := range 100 {
+		mx2.write(fmt.Sprintf("u/Maildir/new/%d.M1P1.host", i), "Subject: one of many\n\nbody\n")
+	}
+	mx2.until("observed", func(d status.Document) bool { return d.Journal.Sequence >= uint64(start.Sequence)+100 })
+	c.must(mx2.n.catalog.Sync())
+	c.must(part.journal.Trim(mx2.n.catalog.DurablePosition().Sequence))
+	if got := part.journal.Start(); got != start {
+		t.Errorf("the journal began at %v, and begins at %v now", start, got)
+	}
+	if d := mx2.n.Status(); len(d.Mirrors) > 0 || d.State != status.Alone {
+		t.Errorf("it is %s: %s; mirrors: %+v", d.State, d.Detail, d.Mirrors)
 	}
 }
