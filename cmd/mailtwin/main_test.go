@@ -39,7 +39,9 @@ type shellTest struct {
 	host     string
 	out, err bytes.Buffer
 	in       io.Reader
-	promoter operator.Promoter // of the daemon
+	// canonical is the full host name; "" if it cannot be found out.
+	canonical string
+	promoter  operator.Promoter // of the daemon
 	// interactive says that somebody reads and answers.
 	interactive bool
 }
@@ -48,7 +50,16 @@ func (s *shellTest) run(want int, args ...string) string {
 	s.t.Helper()
 	s.out.Reset()
 	s.err.Reset()
-	p := program{out: &s.out, err: &s.err, in: s.in, interactive: s.interactive, now: time.Now, hostname: func() (string, error) { return s.host, nil }}
+	p := program{
+		out: &s.out, err: &s.err, in: s.in, interactive: s.interactive, now: time.Now,
+		hostname: func() (string, error) { return s.host, nil },
+		canonical: func(context.Context, string) (string, error) {
+			if s.canonical == "" {
+				return "", errors.New("no such host")
+			}
+			return s.canonical, nil
+		},
+	}
 	if got := p.run(s.t.Context(), append(args, "--config", filepath.Join(s.dir, s.host+".toml"))); got != want {
 		s.t.Fatalf("mailtwin %q: exit code %d, want %d\n%s%s", args, got, want, &s.out, &s.err)
 	}
@@ -279,6 +290,26 @@ func TestArgumentsAreQuotedForAShell(t *testing.T) {
 	} {
 		if got := shell(arg); got != want {
 			t.Errorf("shell(%q) = %s, want %s", arg, got, want)
+		}
+	}
+}
+
+// TestWhereTheMirrorFindsIt: the line for the mirror has a name that other
+// machines know, as far as this one can tell.
+func TestWhereTheMirrorFindsIt(t *testing.T) {
+	for _, tt := range []struct{ host, canonical, want string }{
+		{"mx1", "mx1.example.net.", "mx1.example.net:7420"},
+		{"mx1", "", "mx1:7420"},
+		{"mx1", "localhost.", "mx1:7420"},
+		{"mx1.example.org", "mx1.example.net.", "mx1.example.org:7420"},
+	} {
+		s := &shellTest{t: t, dir: shortDir(t), host: tt.host, canonical: tt.canonical}
+		out := s.run(exitOK, "init", "--store", s.mkdir("vmail"), "--state", filepath.Join(s.dir, "state"), "--name", "mx1")
+		if !strings.HasPrefix(out, "mailtwin join "+tt.want+" ") {
+			t.Errorf("%q, which is %q: %s", tt.host, tt.canonical, out)
+		}
+		if told := strings.Contains(s.err.String(), "--advertise"); told != strings.HasPrefix(tt.want, "mx1:") {
+			t.Errorf("%q, which is %q: told of --advertise: %v", tt.host, tt.canonical, told)
 		}
 	}
 }

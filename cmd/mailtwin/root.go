@@ -20,6 +20,9 @@ type program struct {
 	interactive bool
 	now         func() time.Time
 	hostname    func() (string, error)
+	// canonical returns the full name that a host name stands for, as the resolver
+	// of this machine knows it.
+	canonical func(ctx context.Context, host string) (string, error)
 
 	config string // the path given by --config
 }
