@@ -92,6 +92,13 @@ func (n node) Invite(d time.Duration) (string, time.Time, error) {
 	return n.id.Invite(d)
 }
 
+func (n node) Accept(a operator.Accepting) (operator.Acceptable, error) {
+	if a.Store {
+		return operator.Acceptable{}, errors.New("this is a mirror")
+	}
+	return operator.Acceptable{Missing: 3, MissingFiles: []string{"u/cur/1:2,", "u/cur/\x1b2"}, Store: "it is empty"}, nil
+}
+
 func (n node) MayJoin() error { return nil }
 
 func (n node) Enrolled(context.Context, identity.Peer) []identity.Peer { return nil }
@@ -244,6 +251,32 @@ func TestStatusEndsWithTheState(t *testing.T) {
 		}
 		s.run(1, "journal", "show")
 	}
+}
+
+func TestAcceptNeedsYes(t *testing.T) {
+	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
+	dir := filepath.Join(s.dir, "state")
+	s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
+	id, err := identity.Load(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.serve(node{id, status.InSync}, dir)
+	if out := s.run(1, "accept", "missing"); !strings.Contains(out, "u/cur/1:2,\n\"u/cur/\\x1b2\"\nand 1 more\n") ||
+		!strings.Contains(s.err.String(), "nothing was accepted") {
+		t.Errorf("listed %q, and said %q", out, &s.err)
+	}
+	if out := s.run(0, "accept", "missing", "--yes"); !strings.Contains(out, "3 files are given up") {
+		t.Errorf("printed %q", out)
+	}
+	if out := s.run(1, "accept", "store"); !strings.Contains(out, "it is empty") {
+		t.Errorf("printed %q", out)
+	}
+	if s.run(1, "accept", "store", "--yes"); !strings.Contains(s.err.String(), "this is a mirror") {
+		t.Errorf("said %q", &s.err)
+	}
+	s.run(2, "accept", "everything", "--yes")
+	s.run(2, "accept")
 }
 
 func TestReadyWaitsForMailboxes(t *testing.T) {

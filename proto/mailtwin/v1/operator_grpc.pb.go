@@ -30,6 +30,7 @@ const (
 	OperatorService_Rejoin_FullMethodName       = "/mailtwin.v1.OperatorService/Rejoin"
 	OperatorService_Ready_FullMethodName        = "/mailtwin.v1.OperatorService/Ready"
 	OperatorService_Pace_FullMethodName         = "/mailtwin.v1.OperatorService/Pace"
+	OperatorService_Accept_FullMethodName       = "/mailtwin.v1.OperatorService/Accept"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -64,6 +65,9 @@ type OperatorServiceClient interface {
 	// Pace changes how much the array is asked for beside live mail, as far as
 	// fields are set, and tells how much that is.
 	Pace(ctx context.Context, in *PaceRequest, opts ...grpc.CallOption) (*PaceResponse, error)
+	// Accept lists what a primary does not replicate before a person has agreed to
+	// it, and agrees to it if it is told to.
+	Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -199,6 +203,16 @@ func (c *operatorServiceClient) Pace(ctx context.Context, in *PaceRequest, opts 
 	return out, nil
 }
 
+func (c *operatorServiceClient) Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptResponse)
+	err := c.cc.Invoke(ctx, OperatorService_Accept_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -231,6 +245,9 @@ type OperatorServiceServer interface {
 	// Pace changes how much the array is asked for beside live mail, as far as
 	// fields are set, and tells how much that is.
 	Pace(context.Context, *PaceRequest) (*PaceResponse, error)
+	// Accept lists what a primary does not replicate before a person has agreed to
+	// it, and agrees to it if it is told to.
+	Accept(context.Context, *AcceptRequest) (*AcceptResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -264,6 +281,9 @@ func (UnimplementedOperatorServiceServer) Ready(context.Context, *ReadyRequest) 
 }
 func (UnimplementedOperatorServiceServer) Pace(context.Context, *PaceRequest) (*PaceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Pace not implemented")
+}
+func (UnimplementedOperatorServiceServer) Accept(context.Context, *AcceptRequest) (*AcceptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Accept not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -395,6 +415,24 @@ func _OperatorService_Pace_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_Accept_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).Accept(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_Accept_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).Accept(ctx, req.(*AcceptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -413,6 +451,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Pace",
 			Handler:    _OperatorService_Pace_Handler,
+		},
+		{
+			MethodName: "Accept",
+			Handler:    _OperatorService_Accept_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
