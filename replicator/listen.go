@@ -41,7 +41,7 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	pairing.NewServer(n, n.id.RequirePeer).Register(server)
 	completeness.NewServer(completeness.Own(n.catalog), n.id.RequirePeer).Register(server)
 	if n.id.CanInvite() {
-		identity.NewEnrolmentServer(n.id, n.enrolled).Register(server)
+		identity.NewEnrolmentServer(n.id, n).Register(server)
 	}
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
@@ -66,10 +66,18 @@ func listensAt(configured string, got net.Addr) string {
 // who is silent hears of it later.
 const tellPatience = 2 * time.Second
 
-// enrolled remembers a node that has joined, and sees to it that the others do:
+// MayJoin implements identity.Host.
+func (n *node) MayJoin() error {
+	if st := n.state(); st.Role != identity.Primary {
+		return fmt.Errorf("%w: %v leads", identity.ErrNotPrimary, st.Leads())
+	}
+	return nil
+}
+
+// Enrolled implements identity.Host. It remembers a node that has joined, and sees to it that the others do:
 // when this one dies a moment later, whoever is promoted has to tell them all. It
 // returns who is known.
-func (n *node) enrolled(ctx context.Context, peer identity.Peer) []identity.Peer {
+func (n *node) Enrolled(ctx context.Context, peer identity.Peer) []identity.Peer {
 	n.opt.Log.Info("a node has joined the pair", "name", peer.Name, "address", peer.Address)
 	others := n.peers.All()
 	if peer.Address == "" {

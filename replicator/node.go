@@ -356,7 +356,10 @@ func (n *node) Durability() (operator.Durability, error) {
 // Invite implements operator.Node.
 func (n *node) Invite(validFor time.Duration) (string, time.Time, error) {
 	if !n.id.CanInvite() {
-		return "", time.Time{}, errors.New("this node has no authority to invite: ask the node that made the pair")
+		return "", time.Time{}, errors.New("this node has no authority to invite: it joined one that had none")
+	}
+	if err := n.MayJoin(); err != nil {
+		return "", time.Time{}, fmt.Errorf("this node cannot invite: %w", err)
 	}
 	return n.id.Invite(validFor)
 }

@@ -366,9 +366,5 @@ func (l link) Unseal(ctx context.Context, o failover.Order) error {
 
 // Crown implements failover.Link.
 func (l link) Crown(ctx context.Context, _ failover.Order) error {
-	c, err := l.n.vigil.client(l.address)
-	if err != nil {
-		return err
-	}
-	return refusal(l.n.crown(ctx, c))
+	return refusal(l.n.crown(ctx, l.address))
 }

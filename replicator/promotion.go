@@ -101,10 +101,26 @@ func (n *node) prepareJournal(epoch journal.Epoch) error {
 	if err != nil {
 		return err
 	}
-	if err := log.Close(); err != nil {
-		return fmt.Errorf("close the new journal: %w", err)
+	err = n.keepFor(log, after)
+	if cerr := log.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("close the new journal: %w", cerr)
+	}
+	if err != nil {
+		return err
 	}
 	return n.installJournal(fresh)
+}
+
+// keepFor has a new journal kept, within its limits, for all nodes that are
+// known, from its beginning on: the former primary, when it comes back, must find
+// what was removed meanwhile, or it would bring that back.
+func (n *node) keepFor(log *journal.Log, from journal.Position) error {
+	for _, p := range n.peers.All() {
+		if err := log.SetCursor(p.Name, from); err != nil {
+			return fmt.Errorf("keep the new journal for %s: %w", p.Name, err)
+		}
+	}
+	return nil
 }
 
 // beginning returns the place that a new journal follows. What is not exactly
@@ -227,13 +243,20 @@ func (n *node) bequeath(st identity.State) error {
 	})
 }
 
-// crown tells one node who is primary.
-func (n *node) crown(ctx context.Context, c *pairing.Client) error {
+// crown tells the node at an address who is primary.
+func (n *node) crown(ctx context.Context, address string) error {
+	c, err := n.vigil.client(address)
+	if err != nil {
+		return err
+	}
 	p, ok := n.current().(*primaryPart)
 	if !ok {
 		return refuse("", "%s is not primary now", n.id.Name())
 	}
-	_, err := c.Crown(ctx, pairing.Crown{Claim: p.st.Leads(), Start: p.journal.Start()}, n.listen)
+	is, err := c.Crown(ctx, pairing.Crown{Claim: p.st.Leads(), Start: p.journal.Start()}, n.listen)
+	if err == nil {
+		n.vigil.crowned(address, is)
+	}
 	return err
 }
 
@@ -242,11 +265,7 @@ func (n *node) crown(ctx context.Context, c *pairing.Client) error {
 func (n *node) crownAll(ctx context.Context) (told []string, untold map[string]error) {
 	untold = make(map[string]error)
 	for _, p := range n.peers.All() {
-		c, err := n.vigil.client(p.Address)
-		if err == nil {
-			err = n.crown(ctx, c)
-		}
-		if err != nil {
+		if err := n.crown(ctx, p.Address); err != nil {
 			untold[p.Name] = err
 			continue
 		}

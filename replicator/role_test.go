@@ -160,6 +160,9 @@ func TestSwitchover(t *testing.T) {
 	if !slices.Equal(told, []string{"mx1"}) || len(untold) > 0 {
 		t.Errorf("told %q, untold %v", told, untold)
 	}
+	if d := mx2.n.Status(); d.Peers[0].Role != "mirror" || d.Peers[0].Epoch != 2 {
+		t.Errorf("mx2 says that mx1 is %s of epoch %d", d.Peers[0].Role, d.Peers[0].Epoch)
+	}
 	d := mx1.until("following", func(d status.Document) bool { return d.Role == "mirror" && d.Primary != nil && d.Primary.Connected })
 	if s := mx1.n.current().(*mirrorPart).mirror.Status(); s.Resync != "" || d.Epoch != 2 {
 		t.Errorf("epoch %d; it compares: %q", d.Epoch, s.Resync)

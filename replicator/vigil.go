@@ -214,7 +214,7 @@ func (v *vigil) ask(ctx context.Context, address string) bool {
 		}
 	}
 	v.n.meet(r.Peers...)
-	v.met(ctx, c, r, address)
+	v.met(ctx, r, address)
 	return true
 }
 
@@ -253,9 +253,19 @@ func (v *vigil) lastOf(name string) (r pairing.Report, asked time.Time) {
 	return r, asked
 }
 
+// crowned notes what the node at an address is since it was told who is primary.
+func (v *vigil) crowned(address string, is pairing.Crowned) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	h := v.heard[address]
+	h.at, h.err = v.n.opt.Clock.Now(), nil
+	h.report.Role, h.report.Leads = is.Role, is.Leads
+	v.heard[address] = h
+}
+
 // met acts on what a node said: whoever knows of a primary that beats ours has
 // followed it or was told by itself; and one that does not know ours is told.
-func (v *vigil) met(ctx context.Context, c *pairing.Client, r pairing.Report, address string) {
+func (v *vigil) met(ctx context.Context, r pairing.Report, address string) {
 	st := v.n.state()
 	if r.Leads.Beats(st.Leads()) {
 		crown := pairing.Crown{Claim: r.Leads}
@@ -268,7 +278,7 @@ func (v *vigil) met(ctx context.Context, c *pairing.Client, r pairing.Report, ad
 		return
 	}
 	if st.Role == identity.Primary && st.Leads().Beats(r.Leads) {
-		if err := v.n.crown(ctx, c); err != nil && ctx.Err() == nil {
+		if err := v.n.crown(ctx, address); err != nil && ctx.Err() == nil {
 			v.n.opt.Log.Warn("a node cannot be told who is primary", "name", r.Name, "error", err)
 		}
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,19 +35,19 @@ func (p *program) initCommand() *cobra.Command {
 			"own certificate authority, and a one-time token. Prints the command to run on the\n" +
 			"machine of the mirror. Nothing that exists is overwritten.",
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return p.init(&s, advertise) },
+		RunE: func(c *cobra.Command, _ []string) error { return p.init(c.Context(), &s, advertise) },
 	}
 	s.flags(c)
-	c.Flags().StringVar(&advertise, "advertise", "", "where the mirror will find this node, `host:port` (default: the host name, if --listen names no host)")
+	c.Flags().StringVar(&advertise, "advertise", "", "where the mirror will find this node, `host:port` (default: the full host name, if --listen names no host)")
 	return c
 }
 
-func (p *program) init(s *setup, advertise string) error {
+func (p *program) init(ctx context.Context, s *setup, advertise string) error {
 	c, err := s.settings(p, "")
 	if err != nil {
 		return err
 	}
-	address, err := p.address(c, advertise)
+	address, err := p.address(ctx, c, advertise)
 	if err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func (p *program) init(s *setup, advertise string) error {
 }
 
 // address is where the mirror finds this node, as far as that can be known.
-func (p *program) address(c config.Config, advertise string) (string, error) {
+func (p *program) address(ctx context.Context, c config.Config, advertise string) (string, error) {
 	if advertise != "" {
 		return advertise, config.CheckAddress("--advertise", advertise, false)
 	}
@@ -91,7 +93,28 @@ func (p *program) address(c config.Config, advertise string) (string, error) {
 	if host, err = p.hostname(); err != nil {
 		return "", fmt.Errorf("finding the host name: %w", err)
 	}
-	return net.JoinHostPort(host, port), nil
+	return net.JoinHostPort(p.fullName(ctx, host), port), nil
+}
+
+// lookupTimeout is how long the resolver may take to tell the full host name.
+const lookupTimeout = 3 * time.Second
+
+// fullName returns the name by which other machines are likely to find this one. A
+// host name without a domain says little elsewhere: the operator is told if there
+// is nothing better.
+func (p *program) fullName(ctx context.Context, host string) string {
+	if strings.Contains(host, ".") {
+		return host
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	name, err := p.canonical(ctx, host)
+	name = strings.TrimSuffix(name, ".")
+	if err == nil && strings.HasPrefix(strings.ToLower(name), strings.ToLower(host)+".") && config.CheckAddress("the host name", name+":1", false) == nil {
+		return name
+	}
+	p.note("The mirror must be able to find this machine as %q; if it cannot, name another address with --advertise.", host)
+	return host
 }
 
 func joinLine(address, token, store string) string {

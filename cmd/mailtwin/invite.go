@@ -33,7 +33,7 @@ func (p *program) invite(ctx context.Context, validFor duration, advertise strin
 	if err != nil {
 		return err
 	}
-	address, err := p.address(c, advertise)
+	address, err := p.address(ctx, c, advertise)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,9 @@ type shellTest struct {
 	host     string
 	out, err bytes.Buffer
 	in       io.Reader
-	promoter operator.Promoter // of the daemon
+	// canonical is the full host name; "" if it cannot be found out.
+	canonical string
+	promoter  operator.Promoter // of the daemon
 	// interactive says that somebody reads and answers.
 	interactive bool
 }
@@ -48,7 +50,16 @@ func (s *shellTest) run(want int, args ...string) string {
 	s.t.Helper()
 	s.out.Reset()
 	s.err.Reset()
-	p := program{out: &s.out, err: &s.err, in: s.in, interactive: s.interactive, now: time.Now, hostname: func() (string, error) { return s.host, nil }}
+	p := program{
+		out: &s.out, err: &s.err, in: s.in, interactive: s.interactive, now: time.Now,
+		hostname: func() (string, error) { return s.host, nil },
+		canonical: func(context.Context, string) (string, error) {
+			if s.canonical == "" {
+				return "", errors.New("no such host")
+			}
+			return s.canonical, nil
+		},
+	}
 	if got := p.run(s.t.Context(), append(args, "--config", filepath.Join(s.dir, s.host+".toml"))); got != want {
 		s.t.Fatalf("mailtwin %q: exit code %d, want %d\n%s%s", args, got, want, &s.out, &s.err)
 	}
@@ -101,6 +112,17 @@ func (n node) Invite(d time.Duration) (string, time.Time, error) {
 	return n.id.Invite(d)
 }
 
+func (n node) Accept(a operator.Accepting) (operator.Acceptable, error) {
+	if a.Store {
+		return operator.Acceptable{}, errors.New("this is a mirror")
+	}
+	return operator.Acceptable{Missing: 3, MissingFiles: []string{"u/cur/1:2,", "u/cur/\x1b2"}, Store: "it is empty"}, nil
+}
+
+func (n node) MayJoin() error { return nil }
+
+func (n node) Enrolled(context.Context, identity.Peer) []identity.Peer { return nil }
+
 // Ready knows three users: ann is ready, bob never, cid's disk is full.
 func (n node) Ready(ctx context.Context, user string) error {
 	switch user {
@@ -121,7 +143,7 @@ func (s *shellTest) serve(n node, stateDir string) string {
 		s.t.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.Creds(n.id.ServerCredentials(nil)))
-	identity.NewEnrolmentServer(n.id, nil).Register(server)
+	identity.NewEnrolmentServer(n.id, n).Register(server)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- server.Serve(listener) }()
@@ -251,6 +273,32 @@ func TestStatusEndsWithTheState(t *testing.T) {
 	}
 }
 
+func TestAcceptNeedsYes(t *testing.T) {
+	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
+	dir := filepath.Join(s.dir, "state")
+	s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
+	id, err := identity.Load(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.serve(node{id, status.InSync}, dir)
+	if out := s.run(1, "accept", "missing"); !strings.Contains(out, "u/cur/1:2,\n\"u/cur/\\x1b2\"\nand 1 more\n") ||
+		!strings.Contains(s.err.String(), "nothing was accepted") {
+		t.Errorf("listed %q, and said %q", out, &s.err)
+	}
+	if out := s.run(0, "accept", "missing", "--yes"); !strings.Contains(out, "3 files are given up") {
+		t.Errorf("printed %q", out)
+	}
+	if out := s.run(1, "accept", "store"); !strings.Contains(out, "it is empty") {
+		t.Errorf("printed %q", out)
+	}
+	if s.run(1, "accept", "store", "--yes"); !strings.Contains(s.err.String(), "this is a mirror") {
+		t.Errorf("said %q", &s.err)
+	}
+	s.run(2, "accept", "everything", "--yes")
+	s.run(2, "accept")
+}
+
 func TestReadyWaitsForMailboxes(t *testing.T) {
 	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
 	dir := filepath.Join(s.dir, "state")
@@ -320,6 +368,26 @@ func TestArgumentsAreQuotedForAShell(t *testing.T) {
 	} {
 		if got := shell(arg); got != want {
 			t.Errorf("shell(%q) = %s, want %s", arg, got, want)
+		}
+	}
+}
+
+// TestWhereTheMirrorFindsIt: the line for the mirror has a name that other
+// machines know, as far as this one can tell.
+func TestWhereTheMirrorFindsIt(t *testing.T) {
+	for _, tt := range []struct{ host, canonical, want string }{
+		{"mx1", "mx1.example.net.", "mx1.example.net:7420"},
+		{"mx1", "", "mx1:7420"},
+		{"mx1", "localhost.", "mx1:7420"},
+		{"mx1.example.org", "mx1.example.net.", "mx1.example.org:7420"},
+	} {
+		s := &shellTest{t: t, dir: shortDir(t), host: tt.host, canonical: tt.canonical}
+		out := s.run(exitOK, "init", "--store", s.mkdir("vmail"), "--state", filepath.Join(s.dir, "state"), "--name", "mx1")
+		if !strings.HasPrefix(out, "mailtwin join "+tt.want+" ") {
+			t.Errorf("%q, which is %q: %s", tt.host, tt.canonical, out)
+		}
+		if told := strings.Contains(s.err.String(), "--advertise"); told != strings.HasPrefix(tt.want, "mx1:") {
+			t.Errorf("%q, which is %q: told of --advertise: %v", tt.host, tt.canonical, told)
 		}
 	}
 }

@@ -324,7 +324,7 @@ func (c *cycle) name(l look) error {
 	}
 	if l.gone {
 		// What never came is not gone: it is as the catalog says.
-		if known && !it.Missing {
+		if known && !c.stillComes(&it) {
 			c.gone(l)
 		} else {
 			c.resolved(l.path)

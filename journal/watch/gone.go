@@ -114,7 +114,7 @@ func (c *cycle) stillGone(d *beneath.Dir, names []journal.Path) []goneName {
 		another := err == nil && (info.Facts.Type != it.Facts.Type || !c.same(it.Stamp, info.Stamp))
 		meansNothing := err == nil && c.cfg.Rules.Classify(p, info.Facts.Type) == ClassIgnored
 		isDir := it.Facts.Type == journal.TypeDirectory
-		if it.Missing && errors.Is(err, fs.ErrNotExist) {
+		if c.stillComes(&it) && errors.Is(err, fs.ErrNotExist) {
 			c.resolved(p) // it has not come yet
 			continue
 		}

@@ -221,3 +221,31 @@ func TestQuiesceSaysWhatItWaitsFor(t *testing.T) {
 		t.Error("an observer that has stopped is quiescent")
 	}
 }
+
+// TestMissingIsGivenUp: what never came is removed when the operator says so, and
+// nothing else is; what is there after all stays.
+func TestMissingIsGivenUp(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/new/1.h", "one")
+	f.settled()
+	f.inherited(func() {}, map[journal.Path]string{"u1/cur/5.h:2,S": "five", "u1/new/6.h": "six", "u1/cur/7.h:2,": "seven"})
+	f.noMore()
+	f.must(f.watcher.GiveUp())
+	f.settled()
+	got := map[string]bool{}
+	for _, e := range f.rest() {
+		got[show(e)] = true
+	}
+	for _, want := range []string{"remove u1/cur/5.h:2,S", "remove u1/new/6.h", "remove u1/cur/7.h:2,"} {
+		if !got[want] {
+			t.Errorf("%q is not journaled, but %v", want, got)
+		}
+	}
+	for e := range got {
+		if e == "remove u1/new/1.h" {
+			t.Errorf("what is there is removed: %v", got)
+		}
+	}
+	f.deliver("u1/new/6.h", "six") // from a backup
+	f.expect("put u1/new/6.h")
+}

@@ -225,7 +225,7 @@ func (l *listing) missing() error {
 		last := ""
 		err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
 			return tx.List(l.path, from, func(name string, it catalog.Item) error {
-				if _, ok := slices.BinarySearch(l.seen, maphash.String(l.seed, name)); !ok && !it.Missing {
+				if _, ok := slices.BinarySearch(l.seen, maphash.String(l.seed, name)); !ok && !l.stillComes(&it) {
 					gone = append(gone, l.path.Join(name))
 				}
 				last = name

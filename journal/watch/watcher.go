@@ -25,6 +25,7 @@ type Watcher struct {
 	hurry  atomic.Bool // snapshots are taken at once
 	alone  atomic.Bool // nobody else needs the array: no leave is asked for
 	accept atomic.Bool // the operator says that what is there now is the store
+	giveUp atomic.Bool // the operator says that files whose content never came do not come
 
 	// The rest belongs to the goroutine of Run.
 	ctx        context.Context
@@ -122,6 +123,37 @@ func (w *Watcher) Accept() {
 	w.accept.Store(true)
 	w.dirty.signal()
 }
+
+// GiveUp says on behalf of the operator that the files whose content never came
+// do not come any more: those that are not there are journaled as removed, as the
+// watcher looks at them one by one. Where there are very many, it may have to be
+// said again for those that are left.
+func (w *Watcher) GiveUp() error {
+	w.giveUp.Store(true)
+	var at catalog.Cursor
+	for {
+		var found []journal.Path
+		err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
+			at, err = tx.EachMissing(at, w.cfg.Limits.Batch, func(p journal.Path, _ catalog.Item) error {
+				found = append(found, p)
+				return nil
+			})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("find what is missing: %w", err)
+		}
+		for _, p := range found {
+			w.dirty.name(p)
+		}
+		if len(found) < w.cfg.Limits.Batch {
+			return nil
+		}
+	}
+}
+
+// stillComes reports whether a file is one whose content is still to come.
+func (w *Watcher) stillComes(it *catalog.Item) bool { return it.Missing && !w.giveUp.Load() }
 
 // Rescan has everything compared with the catalog.
 func (w *Watcher) Rescan() { w.dirty.everything("asked for") }

@@ -12,6 +12,16 @@
 // time, and the fingerprint of the authority's certificate, by which the
 // joining node knows the right primary before it tells it the secret.
 //
+// # Who has the authority
+//
+// Each node of a pair has the authority's key: it comes with the certificate when
+// a node joins, over a connection on which the primary is known by the authority's
+// fingerprint and the node by its token. So the primary of the day can invite
+// others, also when the machine is lost on which the pair was made. It means that
+// the nodes of a pair trust one another with everything, as they do with the mail:
+// whoever has the state directory of one can make others, and a token is to be
+// kept secret until it is used. There is no way to expel a node but a new pair.
+//
 // # Files
 //
 // In the node's state directory, which belongs to the daemon's user alone:
@@ -20,7 +30,7 @@
 //	peers                 the other nodes and where they are: see Peers
 //	identity/             mode 0700
 //	    ca.pem            the authority's certificate
-//	    ca.key            its key; only on the node that made the pair
+//	    ca.key            its key
 //	    node.pem          the node's certificate
 //	    node.key          its key
 //	    invitations       hashes of the tokens given out; with ca.key only

@@ -62,10 +62,14 @@ func Enrol(ctx context.Context, e Enrolment, now func() time.Time) (id *Identity
 		return nil, "", fmt.Errorf("joining the node at %s: %w", e.Address, advise(fromStatus(err)))
 	}
 	leaf, ca, err := accept(answer, e.Name, key, print, now())
+	var caKey ed25519.PrivateKey
+	if err == nil {
+		caKey, err = acceptAuthority(answer.GetAuthorityKey(), ca)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("joining the node at %s: %w", e.Address, err)
 	}
-	if err := store(e.StateDir, leaf, key, ca, nil); err != nil {
+	if err := store(e.StateDir, leaf, key, ca, caKey); err != nil {
 		return nil, "", err
 	}
 	if primary = answer.GetPeerName(); config.CheckName(primary) == nil {
@@ -170,13 +174,32 @@ func request(ctx context.Context, conn net.Conn, e Enrolment, s secret, key ed25
 	})
 }
 
+func wrong(what string, err error) error {
+	return hint.Add(fmt.Errorf("%w: its answer cannot be used: %s: %w", ErrEnrolment, what, err),
+		"install the same version of mailtwin on both machines and compare their clocks")
+}
+
+// acceptAuthority reads the authority's key, which must be that of its
+// certificate. A node that has none itself gives none: nil.
+func acceptAuthority(der []byte, ca *x509.Certificate) (ed25519.PrivateKey, error) {
+	if len(der) == 0 {
+		return nil, nil
+	}
+	const what = "the authority's key"
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, wrong(what, err)
+	}
+	ed, ok := key.(ed25519.PrivateKey)
+	if !ok || !ed.Public().(ed25519.PublicKey).Equal(ca.PublicKey) {
+		return nil, wrong(what, errors.New("it is that of another certificate"))
+	}
+	return ed, nil
+}
+
 // accept checks what the primary answered: the certificates must be what was
 // asked for, of the authority that the token speaks of.
 func accept(r *mailtwinv1.EnrolResponse, name string, key ed25519.PrivateKey, print [sha256.Size]byte, now time.Time) (leaf, ca *x509.Certificate, err error) {
-	wrong := func(what string, err error) error {
-		return hint.Add(fmt.Errorf("%w: its answer cannot be used: %s: %w", ErrEnrolment, what, err),
-			"install the same version of mailtwin on both machines and compare their clocks")
-	}
 	ca, err = x509.ParseCertificate(r.GetAuthority())
 	if err != nil {
 		return nil, nil, wrong("the authority's certificate", err)
@@ -221,6 +244,7 @@ func advise(err error) error {
 		{ErrTokenMalformed, anew},
 		{ErrTooFast, "wait a minute and try again; if it goes on, somebody else is trying: look at the log of the primary"},
 		{ErrNameTaken, "choose another name with --name"},
+		{ErrNotPrimary, "join at the primary, with a token that was made there: `mailtwin status` says who it is"},
 		{ErrNoAuthority, "join at the node where `mailtwin init` was run"},
 		{ErrSilent, "look at the primary's log; it may be under load, or its disk may be full"},
 		{ErrEnrolment, "look at the primary's log"},

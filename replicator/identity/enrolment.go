@@ -25,6 +25,10 @@ const maxRequest = 4 << 10
 // ErrNameTaken says that a node of that name is in the pair already.
 var ErrNameTaken = errors.New("the name is taken")
 
+// ErrNotPrimary says that a node is joined, or is to invite, that is not the
+// primary.
+var ErrNotPrimary = errors.New("it is not the primary of its pair")
+
 // ErrEnrolment says that the primary could not enrol the node, for a reason of
 // its own.
 var ErrEnrolment = errors.New("the primary could not enrol this node")
@@ -33,20 +37,25 @@ var ErrEnrolment = errors.New("the primary could not enrol this node")
 // come from anyone who can connect.
 type EnrolmentServer struct {
 	mailtwinv1.UnimplementedEnrolmentServiceServer
-	id       *Identity
-	enrolled func(context.Context, Peer) []Peer
+	id   *Identity
+	host Host
+}
+
+// Host is the node that others join. Its methods may be called concurrently.
+type Host interface {
+	// MayJoin returns ErrNotPrimary if nobody can join here now.
+	MayJoin() error
+	// Enrolled is told of each node that was given a certificate, with the address
+	// where it can be dialled by what it says (not verified; may be empty, see
+	// Reachable), before that node has its answer, and returns the other nodes of
+	// the pair, which it is told.
+	Enrolled(ctx context.Context, peer Peer) []Peer
 }
 
 // NewEnrolmentServer returns a server for the pair of id, which should be able
-// to invite. enrolled is told of each node that was given a certificate, with
-// the address where it can be dialled by what it says (not verified; may be
-// empty, see Reachable), before that node has its answer, and returns the other
-// nodes of the pair, which it is told. It may be nil.
-func NewEnrolmentServer(id *Identity, enrolled func(context.Context, Peer) []Peer) *EnrolmentServer {
-	if enrolled == nil {
-		enrolled = func(context.Context, Peer) []Peer { return nil }
-	}
-	return &EnrolmentServer{id: id, enrolled: enrolled}
+// to invite.
+func NewEnrolmentServer(id *Identity, host Host) *EnrolmentServer {
+	return &EnrolmentServer{id: id, host: host}
 }
 
 // Register lets a gRPC server answer with s.
@@ -78,7 +87,10 @@ func (s *EnrolmentServer) Enrol(ctx context.Context, r *mailtwinv1.EnrolRequest)
 		Pair:        s.id.pair,
 		PeerName:    s.id.name,
 	}
-	for _, p := range s.enrolled(ctx, Peer{r.GetName(), Reachable(r.GetListen(), from)}) {
+	if out.AuthorityKey, err = x509.MarshalPKCS8PrivateKey(s.id.authorityKey); err != nil {
+		return nil, toStatus(err)
+	}
+	for _, p := range s.host.Enrolled(ctx, Peer{r.GetName(), Reachable(r.GetListen(), from)}) {
 		if p.Name != r.GetName() {
 			out.Peers = append(out.Peers, &mailtwinv1.EnrolledPeer{Name: p.Name, Address: p.Address})
 		}
@@ -91,6 +103,9 @@ func (s *EnrolmentServer) Enrol(ctx context.Context, r *mailtwinv1.EnrolRequest)
 func (s *EnrolmentServer) check(r *mailtwinv1.EnrolRequest) (ed25519.PublicKey, error) {
 	if !s.id.CanInvite() {
 		return nil, ErrNoAuthority
+	}
+	if err := s.host.MayJoin(); err != nil {
+		return nil, err
 	}
 	if err := config.CheckName(r.GetName()); err != nil {
 		return nil, err
@@ -139,6 +154,7 @@ func reasons() []reason {
 		{ErrTokenUsed, codes.PermissionDenied, "TOKEN_USED"},
 		{ErrTooFast, codes.ResourceExhausted, "TOO_MANY_ATTEMPTS"},
 		{ErrNameTaken, codes.AlreadyExists, "NAME_TAKEN"},
+		{ErrNotPrimary, codes.FailedPrecondition, "NOT_PRIMARY"},
 		{ErrNoAuthority, codes.FailedPrecondition, "NO_AUTHORITY"},
 		{config.ErrInvalid, codes.InvalidArgument, "INVALID"},
 	}

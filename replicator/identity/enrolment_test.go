@@ -3,7 +3,9 @@ package identity
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -29,6 +31,7 @@ type primary struct {
 
 	mu       sync.Mutex
 	enrolled []string
+	closed   error // nobody may join
 	peers    []string
 	reported chan error // the first few
 }
@@ -59,12 +62,7 @@ func serve(t *testing.T, id *Identity) *primary {
 		}
 	})))
 	mailtwinv1.RegisterReplicationServiceServer(server, p)
-	NewEnrolmentServer(id, func(_ context.Context, peer Peer) []Peer {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.enrolled = append(p.enrolled, peer.Name+" "+peer.Address)
-		return []Peer{{"mx9", "mx9:7420"}, {"no name", "mx8:7420"}, peer}
-	}).Register(server)
+	NewEnrolmentServer(id, p).Register(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -74,6 +72,19 @@ func serve(t *testing.T, id *Identity) *primary {
 		}
 	})
 	return p
+}
+
+func (p *primary) MayJoin() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+func (p *primary) Enrolled(_ context.Context, peer Peer) []Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.enrolled = append(p.enrolled, peer.Name+" "+peer.Address)
+	return []Peer{{"mx9", "mx9:7420"}, {"no name", "mx8:7420"}, peer}
 }
 
 func (p *primary) token(t *testing.T) string {
@@ -108,11 +119,11 @@ func TestANodeJoinsAndIsKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name != "mx1" || id.Name() != "mx2" || id.Pair() != p.id.Pair() || id.CanInvite() {
+	if name != "mx1" || id.Name() != "mx2" || id.Pair() != p.id.Pair() || !id.CanInvite() {
 		t.Errorf("%q in %q, can invite: %v, of the primary %q", id.Name(), id.Pair(), id.CanInvite(), name)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "identity", "ca.key")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the authority's key on the mirror: %v", err)
+	if info, err := os.Stat(filepath.Join(dir, "identity", "ca.key")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the authority's key on the mirror: %v, %v", info, err)
 	}
 	if !slices.Equal(p.enrolled, []string{"mx2 127.0.0.1:7420"}) {
 		t.Errorf("enrolled %q", p.enrolled)
@@ -311,13 +322,53 @@ func TestAnAnswerIsChecked(t *testing.T) {
 
 func TestRequestsAreChecked(t *testing.T) {
 	id := create(t, new(clock), "mx1")
-	server := NewEnrolmentServer(id, nil)
+	server := NewEnrolmentServer(id, new(primary))
 	for name, r := range map[string]*mailtwinv1.EnrolRequest{
 		"empty": {}, "no request": {Name: "mx2"}, "a long one": {Name: "mx2", CertificateRequest: make([]byte, maxRequest+1)},
 		"a bad one": {Name: "mx2", CertificateRequest: []byte("x")}, "a bad name": {Name: "../mx2"},
 	} {
 		if _, err := server.Enrol(t.Context(), r); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v, want InvalidArgument", name, err)
+		}
+	}
+}
+
+// TestJoiningAMirror: a node that is not the primary uses no token up, and says where to go.
+func TestJoiningAMirror(t *testing.T) {
+	c := new(clock)
+	p := serve(t, create(t, c, "mx1"))
+	p.mu.Lock()
+	p.closed = fmt.Errorf("%w: mx9 leads", ErrNotPrimary)
+	p.mu.Unlock()
+	token, dir := p.token(t), t.TempDir()
+	if _, _, err := Enrol(t.Context(), Enrolment{dir, p.address, token, "mx2", ""}, c.now); !errors.Is(err, ErrNotPrimary) || hint.Of(err) == "" {
+		t.Errorf("joined a mirror: %v", err)
+	}
+	p.mu.Lock()
+	p.closed = nil
+	p.mu.Unlock()
+	if _, _, err := Enrol(t.Context(), Enrolment{dir, p.address, token, "mx2", ""}, c.now); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheAuthorityIsChecked: a key is taken only with its own certificate.
+func TestTheAuthorityIsChecked(t *testing.T) {
+	c := new(clock)
+	id, foreign := create(t, c, "mx1"), create(t, c, "mx1")
+	der, err := x509.MarshalPKCS8PrivateKey(id.authorityKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, err := acceptAuthority(der, id.authority); err != nil || !key.Equal(id.authorityKey) {
+		t.Errorf("the right one: %v", err)
+	}
+	if key, err := acceptAuthority(nil, id.authority); err != nil || key != nil {
+		t.Errorf("none: %v, %v", key, err)
+	}
+	for name, der := range map[string][]byte{"another's": der, "garbage": []byte("x")} {
+		if _, err := acceptAuthority(der, foreign.authority); !errors.Is(err, ErrEnrolment) {
+			t.Errorf("%s: %v, want ErrEnrolment", name, err)
 		}
 	}
 }

@@ -42,7 +42,7 @@ type Identity struct {
 	pair, name   string
 	certificate  tls.Certificate // with the authority's after its own
 	authority    *x509.Certificate
-	authorityKey ed25519.PrivateKey // nil where the pair was not made
+	authorityKey ed25519.PrivateKey // nil on a node that joined one which had none
 	now          func() time.Time
 
 	mu          sync.Mutex // held over reading and replacing invitations
@@ -209,8 +209,8 @@ func load(dir string, now func() time.Time) (*Identity, error) {
 }
 
 // store puts an identity into the state directory, all its files at once: they
-// are written into a directory beside, which then gets the name. caKey is nil
-// on a node that joins.
+// are written into a directory beside, which then gets the name. caKey may be
+// nil.
 func store(stateDir string, leaf *x509.Certificate, key ed25519.PrivateKey, ca *x509.Certificate, caKey ed25519.PrivateKey) error {
 	dir := filepath.Join(stateDir, identityDir)
 	if err := Vacant(stateDir); err != nil {

@@ -39,6 +39,8 @@ type Node interface {
 	Invite(validFor time.Duration) (token string, expires time.Time, err error)
 	// Pace changes the pace and tells what it is then.
 	Pace(change PaceChange) (status.Pace, error)
+	// Accept tells what a person has to agree to, and takes note of what one does.
+	Accept(a Accepting) (Acceptable, error)
 }
 
 // Reporter tells how the daemon is, now.

@@ -20,6 +20,12 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/identity"
 )
 
+// nobodyJoins is a node that others could join.
+type nobodyJoins struct{}
+
+func (nobodyJoins) MayJoin() error                                          { return nil }
+func (nobodyJoins) Enrolled(context.Context, identity.Peer) []identity.Peer { return nil }
+
 // fakeNode answers as it is told to.
 type fakeNode struct {
 	mu     sync.Mutex
@@ -81,7 +87,7 @@ func serve(t *testing.T, n Node) *Client {
 	}
 	server := grpc.NewServer(grpc.Creds(id.ServerCredentials(nil)))
 	NewServer(n, id.RequirePeer).Register(server)
-	identity.NewEnrolmentServer(id, nil).Register(server)
+	identity.NewEnrolmentServer(id, nobodyJoins{}).Register(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {

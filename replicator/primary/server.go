@@ -347,6 +347,9 @@ func (s *Server) Mirrors() []MirrorState {
 	defer s.mu.Unlock()
 	var out []MirrorState
 	for _, c := range s.cfg.Journal.Cursors() {
+		if c.Position.Epoch < s.cfg.Epoch && s.sessions[c.Name] == nil {
+			continue // the journal is kept for a node that has not followed this epoch yet
+		}
 		m := MirrorState{Name: c.Name, Acked: c.Position.Sequence, Behind: c.Behind}
 		if seen, ok := s.seen[c.Name]; ok {
 			m.LastSeen, m.LastError = seen.at, seen.err

@@ -206,7 +206,8 @@ func (s *session) welcome(hello wire.HelloMessage) error {
 		s.acked = cursor.Sequence
 	}
 	s.mu.Unlock()
-	if err := cfg.Journal.SetCursor(s.name, cursor); err != nil {
+	// That it has followed this epoch is seen by the cursor's.
+	if err := cfg.Journal.SetCursor(s.name, journal.Position{Epoch: cfg.Epoch, Sequence: cursor.Sequence}); err != nil {
 		return fmt.Errorf("remember the place of %s: %w", s.name, err)
 	}
 	if err := s.send(wire.Welcome(wire.WelcomeMessage{

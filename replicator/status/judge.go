@@ -21,7 +21,11 @@ func Judge(d *Document) {
 	}
 	switch d.Store.State {
 	case "suspended", "missing":
-		worse(Attention, "the store: "+d.Store.Detail)
+		words := "the store: " + d.Store.Detail
+		if d.Role == "primary" && d.Store.State == "suspended" {
+			words += "; if that is right, see `mailtwin accept store`"
+		}
+		worse(Attention, words)
 	case "starting", "baseline", "scanning":
 		worse(Scanning, d.Store.Detail)
 	}
@@ -29,7 +33,11 @@ func Judge(d *Document) {
 		worse(Attention, fmt.Sprintf("%d files cannot be read", d.Store.Unreadable))
 	}
 	if d.Store.Missing > 0 {
-		worse(Attention, fmt.Sprintf("%d files are known, but their content never came", d.Store.Missing))
+		words := fmt.Sprintf("%d files are known, but their content never came", d.Store.Missing)
+		if d.Role == "primary" {
+			words += ": see `mailtwin accept missing`"
+		}
+		worse(Attention, words)
 	}
 	if d.IMAP != nil && d.IMAP.Failing > 0 {
 		worse(Attention, fmt.Sprintf("the mailboxes of %d users could not be raised: %s", d.IMAP.Failing, d.IMAP.Error))

@@ -24,6 +24,124 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// AcceptRequest asks what there is to agree to.
+type AcceptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The files whose content never came do not come: they are removed.
+	Missing bool `protobuf:"varint,1,opt,name=missing,proto3" json:"missing,omitempty"`
+	// What is at the store's path now is the store.
+	Store         bool `protobuf:"varint,2,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptRequest) Reset() {
+	*x = AcceptRequest{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptRequest) ProtoMessage() {}
+
+func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptRequest.ProtoReflect.Descriptor instead.
+func (*AcceptRequest) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AcceptRequest) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+func (x *AcceptRequest) GetStore() bool {
+	if x != nil {
+		return x.Store
+	}
+	return false
+}
+
+// AcceptResponse is what there was to agree to.
+type AcceptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Files whose content never came, and the first of their names.
+	Missing      uint64   `protobuf:"varint,1,opt,name=missing,proto3" json:"missing,omitempty"`
+	MissingFiles [][]byte `protobuf:"bytes,2,rep,name=missing_files,json=missingFiles,proto3" json:"missing_files,omitempty"`
+	// Why the store is not taken for the store; empty if it is.
+	Store         string `protobuf:"bytes,3,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptResponse) Reset() {
+	*x = AcceptResponse{}
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptResponse) ProtoMessage() {}
+
+func (x *AcceptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptResponse.ProtoReflect.Descriptor instead.
+func (*AcceptResponse) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AcceptResponse) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *AcceptResponse) GetMissingFiles() [][]byte {
+	if x != nil {
+		return x.MissingFiles
+	}
+	return nil
+}
+
+func (x *AcceptResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
 // StatusRequest asks for the node's status.
 type StatusRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -38,7 +156,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -50,7 +168,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -63,7 +181,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{0}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *StatusRequest) GetFollow() bool {
@@ -99,7 +217,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -111,7 +229,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -124,7 +242,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{1}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StatusResponse) GetDocument() []byte {
@@ -143,7 +261,7 @@ type DurableRequest struct {
 
 func (x *DurableRequest) Reset() {
 	*x = DurableRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -155,7 +273,7 @@ func (x *DurableRequest) String() string {
 func (*DurableRequest) ProtoMessage() {}
 
 func (x *DurableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -168,7 +286,7 @@ func (x *DurableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DurableRequest.ProtoReflect.Descriptor instead.
 func (*DurableRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{2}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{4}
 }
 
 // DurableResponse says how far changes are durable.
@@ -190,7 +308,7 @@ type DurableResponse struct {
 
 func (x *DurableResponse) Reset() {
 	*x = DurableResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -202,7 +320,7 @@ func (x *DurableResponse) String() string {
 func (*DurableResponse) ProtoMessage() {}
 
 func (x *DurableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -215,7 +333,7 @@ func (x *DurableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DurableResponse.ProtoReflect.Descriptor instead.
 func (*DurableResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{3}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DurableResponse) GetDurable() uint64 {
@@ -259,7 +377,7 @@ type ShowJournalRequest struct {
 
 func (x *ShowJournalRequest) Reset() {
 	*x = ShowJournalRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -271,7 +389,7 @@ func (x *ShowJournalRequest) String() string {
 func (*ShowJournalRequest) ProtoMessage() {}
 
 func (x *ShowJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -284,7 +402,7 @@ func (x *ShowJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalRequest.ProtoReflect.Descriptor instead.
 func (*ShowJournalRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ShowJournalRequest) GetFrom() uint64 {
@@ -321,7 +439,7 @@ type ShowJournalResponse struct {
 
 func (x *ShowJournalResponse) Reset() {
 	*x = ShowJournalResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +451,7 @@ func (x *ShowJournalResponse) String() string {
 func (*ShowJournalResponse) ProtoMessage() {}
 
 func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +464,7 @@ func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalResponse.ProtoReflect.Descriptor instead.
 func (*ShowJournalResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ShowJournalResponse) GetPosition() *Position {
@@ -416,7 +534,7 @@ type InviteRequest struct {
 
 func (x *InviteRequest) Reset() {
 	*x = InviteRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +546,7 @@ func (x *InviteRequest) String() string {
 func (*InviteRequest) ProtoMessage() {}
 
 func (x *InviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +559,7 @@ func (x *InviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
 func (*InviteRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *InviteRequest) GetValidNanoseconds() uint64 {
@@ -462,7 +580,7 @@ type InviteResponse struct {
 
 func (x *InviteResponse) Reset() {
 	*x = InviteResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +592,7 @@ func (x *InviteResponse) String() string {
 func (*InviteResponse) ProtoMessage() {}
 
 func (x *InviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +605,7 @@ func (x *InviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteResponse.ProtoReflect.Descriptor instead.
 func (*InviteResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *InviteResponse) GetToken() string {
@@ -514,7 +632,7 @@ type PlanFailoverRequest struct {
 
 func (x *PlanFailoverRequest) Reset() {
 	*x = PlanFailoverRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +644,7 @@ func (x *PlanFailoverRequest) String() string {
 func (*PlanFailoverRequest) ProtoMessage() {}
 
 func (x *PlanFailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +657,7 @@ func (x *PlanFailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanFailoverRequest.ProtoReflect.Descriptor instead.
 func (*PlanFailoverRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlanFailoverRequest) GetCheck() bool {
@@ -564,7 +682,7 @@ type PlanFailoverResponse struct {
 
 func (x *PlanFailoverResponse) Reset() {
 	*x = PlanFailoverResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +694,7 @@ func (x *PlanFailoverResponse) String() string {
 func (*PlanFailoverResponse) ProtoMessage() {}
 
 func (x *PlanFailoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +707,7 @@ func (x *PlanFailoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanFailoverResponse.ProtoReflect.Descriptor instead.
 func (*PlanFailoverResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanFailoverResponse) GetMessage() isPlanFailoverResponse_Message {
@@ -670,7 +788,7 @@ type FailoverRequest struct {
 
 func (x *FailoverRequest) Reset() {
 	*x = FailoverRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +800,7 @@ func (x *FailoverRequest) String() string {
 func (*FailoverRequest) ProtoMessage() {}
 
 func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +813,7 @@ func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
 func (*FailoverRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FailoverRequest) GetKind() string {
@@ -762,7 +880,7 @@ type FailoverResponse struct {
 
 func (x *FailoverResponse) Reset() {
 	*x = FailoverResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +892,7 @@ func (x *FailoverResponse) String() string {
 func (*FailoverResponse) ProtoMessage() {}
 
 func (x *FailoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +905,7 @@ func (x *FailoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverResponse.ProtoReflect.Descriptor instead.
 func (*FailoverResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FailoverResponse) GetMessage() isFailoverResponse_Message {
@@ -864,7 +982,7 @@ type FailoverEvent struct {
 
 func (x *FailoverEvent) Reset() {
 	*x = FailoverEvent{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +994,7 @@ func (x *FailoverEvent) String() string {
 func (*FailoverEvent) ProtoMessage() {}
 
 func (x *FailoverEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +1007,7 @@ func (x *FailoverEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverEvent.ProtoReflect.Descriptor instead.
 func (*FailoverEvent) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FailoverEvent) GetStep() string {
@@ -937,7 +1055,7 @@ type FailoverFailure struct {
 
 func (x *FailoverFailure) Reset() {
 	*x = FailoverFailure{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1067,7 @@ func (x *FailoverFailure) String() string {
 func (*FailoverFailure) ProtoMessage() {}
 
 func (x *FailoverFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1080,7 @@ func (x *FailoverFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverFailure.ProtoReflect.Descriptor instead.
 func (*FailoverFailure) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FailoverFailure) GetWords() string {
@@ -1006,7 +1124,7 @@ type RejoinRequest struct {
 
 func (x *RejoinRequest) Reset() {
 	*x = RejoinRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1136,7 @@ func (x *RejoinRequest) String() string {
 func (*RejoinRequest) ProtoMessage() {}
 
 func (x *RejoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1149,7 @@ func (x *RejoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinRequest.ProtoReflect.Descriptor instead.
 func (*RejoinRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RejoinRequest) GetList() bool {
@@ -1063,7 +1181,7 @@ type RejoinResponse struct {
 
 func (x *RejoinResponse) Reset() {
 	*x = RejoinResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1193,7 @@ func (x *RejoinResponse) String() string {
 func (*RejoinResponse) ProtoMessage() {}
 
 func (x *RejoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1206,7 @@ func (x *RejoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinResponse.ProtoReflect.Descriptor instead.
 func (*RejoinResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RejoinResponse) GetMessage() isRejoinResponse_Message {
@@ -1174,7 +1292,7 @@ type RejoinLine struct {
 
 func (x *RejoinLine) Reset() {
 	*x = RejoinLine{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1304,7 @@ func (x *RejoinLine) String() string {
 func (*RejoinLine) ProtoMessage() {}
 
 func (x *RejoinLine) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1317,7 @@ func (x *RejoinLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinLine.ProtoReflect.Descriptor instead.
 func (*RejoinLine) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RejoinLine) GetChange() string {
@@ -1292,7 +1410,7 @@ type RejoinSummary struct {
 
 func (x *RejoinSummary) Reset() {
 	*x = RejoinSummary{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1422,7 @@ func (x *RejoinSummary) String() string {
 func (*RejoinSummary) ProtoMessage() {}
 
 func (x *RejoinSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1435,7 @@ func (x *RejoinSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinSummary.ProtoReflect.Descriptor instead.
 func (*RejoinSummary) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RejoinSummary) GetPrimary() string {
@@ -1380,7 +1498,7 @@ type ReadyRequest struct {
 
 func (x *ReadyRequest) Reset() {
 	*x = ReadyRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1510,7 @@ func (x *ReadyRequest) String() string {
 func (*ReadyRequest) ProtoMessage() {}
 
 func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1523,7 @@ func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyRequest.ProtoReflect.Descriptor instead.
 func (*ReadyRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadyRequest) GetUser() string {
@@ -1424,7 +1542,7 @@ type ReadyResponse struct {
 
 func (x *ReadyResponse) Reset() {
 	*x = ReadyResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1554,7 @@ func (x *ReadyResponse) String() string {
 func (*ReadyResponse) ProtoMessage() {}
 
 func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1567,7 @@ func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyResponse.ProtoReflect.Descriptor instead.
 func (*ReadyResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 // PaceRequest says what to change; what is not set stays as it is.
@@ -1470,7 +1588,7 @@ type PaceRequest struct {
 
 func (x *PaceRequest) Reset() {
 	*x = PaceRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1600,7 @@ func (x *PaceRequest) String() string {
 func (*PaceRequest) ProtoMessage() {}
 
 func (x *PaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1613,7 @@ func (x *PaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceRequest.ProtoReflect.Descriptor instead.
 func (*PaceRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PaceRequest) GetProfile() string {
@@ -1547,7 +1665,7 @@ type MailboxesRequest struct {
 
 func (x *MailboxesRequest) Reset() {
 	*x = MailboxesRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1677,7 @@ func (x *MailboxesRequest) String() string {
 func (*MailboxesRequest) ProtoMessage() {}
 
 func (x *MailboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1690,7 @@ func (x *MailboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxesRequest.ProtoReflect.Descriptor instead.
 func (*MailboxesRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MailboxesRequest) GetUnder() string {
@@ -1601,7 +1719,7 @@ type MailboxesResponse struct {
 
 func (x *MailboxesResponse) Reset() {
 	*x = MailboxesResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1731,7 @@ func (x *MailboxesResponse) String() string {
 func (*MailboxesResponse) ProtoMessage() {}
 
 func (x *MailboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1744,7 @@ func (x *MailboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxesResponse.ProtoReflect.Descriptor instead.
 func (*MailboxesResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MailboxesResponse) GetDocument() []byte {
@@ -1647,7 +1765,7 @@ type PaceResponse struct {
 
 func (x *PaceResponse) Reset() {
 	*x = PaceResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1777,7 @@ func (x *PaceResponse) String() string {
 func (*PaceResponse) ProtoMessage() {}
 
 func (x *PaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1790,7 @@ func (x *PaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceResponse.ProtoReflect.Descriptor instead.
 func (*PaceResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PaceResponse) GetDocument() []byte {
@@ -1686,7 +1804,14 @@ var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"z\n" +
+	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"?\n" +
+	"\rAcceptRequest\x12\x18\n" +
+	"\amissing\x18\x01 \x01(\bR\amissing\x12\x14\n" +
+	"\x05store\x18\x02 \x01(\bR\x05store\"e\n" +
+	"\x0eAcceptResponse\x12\x18\n" +
+	"\amissing\x18\x01 \x01(\x04R\amissing\x12#\n" +
+	"\rmissing_files\x18\x02 \x03(\fR\fmissingFiles\x12\x14\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store\"z\n" +
 	"\rStatusRequest\x12\x16\n" +
 	"\x06follow\x18\x01 \x01(\bR\x06follow\x121\n" +
 	"\x14interval_nanoseconds\x18\x02 \x01(\x04R\x13intervalNanoseconds\x12\x1e\n" +
@@ -1802,7 +1927,7 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x11MailboxesResponse\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\"*\n" +
 	"\fPaceResponse\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\fR\bdocument2\xe5\x05\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument2\xa8\x06\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12F\n" +
 	"\aDurable\x12\x1b.mailtwin.v1.DurableRequest\x1a\x1c.mailtwin.v1.DurableResponse0\x01\x12R\n" +
@@ -1813,7 +1938,8 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x06Rejoin\x12\x1a.mailtwin.v1.RejoinRequest\x1a\x1b.mailtwin.v1.RejoinResponse0\x01\x12>\n" +
 	"\x05Ready\x12\x19.mailtwin.v1.ReadyRequest\x1a\x1a.mailtwin.v1.ReadyResponse\x12;\n" +
 	"\x04Pace\x12\x18.mailtwin.v1.PaceRequest\x1a\x19.mailtwin.v1.PaceResponse\x12J\n" +
-	"\tMailboxes\x12\x1d.mailtwin.v1.MailboxesRequest\x1a\x1e.mailtwin.v1.MailboxesResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\tMailboxes\x12\x1d.mailtwin.v1.MailboxesRequest\x1a\x1e.mailtwin.v1.MailboxesResponse\x12A\n" +
+	"\x06Accept\x12\x1a.mailtwin.v1.AcceptRequest\x1a\x1b.mailtwin.v1.AcceptResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -1827,67 +1953,71 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
-	(*StatusRequest)(nil),        // 0: mailtwin.v1.StatusRequest
-	(*StatusResponse)(nil),       // 1: mailtwin.v1.StatusResponse
-	(*DurableRequest)(nil),       // 2: mailtwin.v1.DurableRequest
-	(*DurableResponse)(nil),      // 3: mailtwin.v1.DurableResponse
-	(*ShowJournalRequest)(nil),   // 4: mailtwin.v1.ShowJournalRequest
-	(*ShowJournalResponse)(nil),  // 5: mailtwin.v1.ShowJournalResponse
-	(*InviteRequest)(nil),        // 6: mailtwin.v1.InviteRequest
-	(*InviteResponse)(nil),       // 7: mailtwin.v1.InviteResponse
-	(*PlanFailoverRequest)(nil),  // 8: mailtwin.v1.PlanFailoverRequest
-	(*PlanFailoverResponse)(nil), // 9: mailtwin.v1.PlanFailoverResponse
-	(*FailoverRequest)(nil),      // 10: mailtwin.v1.FailoverRequest
-	(*FailoverResponse)(nil),     // 11: mailtwin.v1.FailoverResponse
-	(*FailoverEvent)(nil),        // 12: mailtwin.v1.FailoverEvent
-	(*FailoverFailure)(nil),      // 13: mailtwin.v1.FailoverFailure
-	(*RejoinRequest)(nil),        // 14: mailtwin.v1.RejoinRequest
-	(*RejoinResponse)(nil),       // 15: mailtwin.v1.RejoinResponse
-	(*RejoinLine)(nil),           // 16: mailtwin.v1.RejoinLine
-	(*RejoinSummary)(nil),        // 17: mailtwin.v1.RejoinSummary
-	(*ReadyRequest)(nil),         // 18: mailtwin.v1.ReadyRequest
-	(*ReadyResponse)(nil),        // 19: mailtwin.v1.ReadyResponse
-	(*PaceRequest)(nil),          // 20: mailtwin.v1.PaceRequest
-	(*MailboxesRequest)(nil),     // 21: mailtwin.v1.MailboxesRequest
-	(*MailboxesResponse)(nil),    // 22: mailtwin.v1.MailboxesResponse
-	(*PaceResponse)(nil),         // 23: mailtwin.v1.PaceResponse
-	nil,                          // 24: mailtwin.v1.RejoinSummary.OutcomesEntry
-	(*Position)(nil),             // 25: mailtwin.v1.Position
-	(*Facts)(nil),                // 26: mailtwin.v1.Facts
+	(*AcceptRequest)(nil),        // 0: mailtwin.v1.AcceptRequest
+	(*AcceptResponse)(nil),       // 1: mailtwin.v1.AcceptResponse
+	(*StatusRequest)(nil),        // 2: mailtwin.v1.StatusRequest
+	(*StatusResponse)(nil),       // 3: mailtwin.v1.StatusResponse
+	(*DurableRequest)(nil),       // 4: mailtwin.v1.DurableRequest
+	(*DurableResponse)(nil),      // 5: mailtwin.v1.DurableResponse
+	(*ShowJournalRequest)(nil),   // 6: mailtwin.v1.ShowJournalRequest
+	(*ShowJournalResponse)(nil),  // 7: mailtwin.v1.ShowJournalResponse
+	(*InviteRequest)(nil),        // 8: mailtwin.v1.InviteRequest
+	(*InviteResponse)(nil),       // 9: mailtwin.v1.InviteResponse
+	(*PlanFailoverRequest)(nil),  // 10: mailtwin.v1.PlanFailoverRequest
+	(*PlanFailoverResponse)(nil), // 11: mailtwin.v1.PlanFailoverResponse
+	(*FailoverRequest)(nil),      // 12: mailtwin.v1.FailoverRequest
+	(*FailoverResponse)(nil),     // 13: mailtwin.v1.FailoverResponse
+	(*FailoverEvent)(nil),        // 14: mailtwin.v1.FailoverEvent
+	(*FailoverFailure)(nil),      // 15: mailtwin.v1.FailoverFailure
+	(*RejoinRequest)(nil),        // 16: mailtwin.v1.RejoinRequest
+	(*RejoinResponse)(nil),       // 17: mailtwin.v1.RejoinResponse
+	(*RejoinLine)(nil),           // 18: mailtwin.v1.RejoinLine
+	(*RejoinSummary)(nil),        // 19: mailtwin.v1.RejoinSummary
+	(*ReadyRequest)(nil),         // 20: mailtwin.v1.ReadyRequest
+	(*ReadyResponse)(nil),        // 21: mailtwin.v1.ReadyResponse
+	(*PaceRequest)(nil),          // 22: mailtwin.v1.PaceRequest
+	(*MailboxesRequest)(nil),     // 23: mailtwin.v1.MailboxesRequest
+	(*MailboxesResponse)(nil),    // 24: mailtwin.v1.MailboxesResponse
+	(*PaceResponse)(nil),         // 25: mailtwin.v1.PaceResponse
+	nil,                          // 26: mailtwin.v1.RejoinSummary.OutcomesEntry
+	(*Position)(nil),             // 27: mailtwin.v1.Position
+	(*Facts)(nil),                // 28: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	25, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	26, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
-	13, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
-	12, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
-	13, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
-	16, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
-	17, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
-	24, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
-	0,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
-	2,  // 9: mailtwin.v1.OperatorService.Durable:input_type -> mailtwin.v1.DurableRequest
-	4,  // 10: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
-	6,  // 11: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
-	8,  // 12: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
-	10, // 13: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
-	14, // 14: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
-	18, // 15: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
-	20, // 16: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
-	21, // 17: mailtwin.v1.OperatorService.Mailboxes:input_type -> mailtwin.v1.MailboxesRequest
-	1,  // 18: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	3,  // 19: mailtwin.v1.OperatorService.Durable:output_type -> mailtwin.v1.DurableResponse
-	5,  // 20: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	7,  // 21: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	9,  // 22: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
-	11, // 23: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
-	15, // 24: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
-	19, // 25: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
-	23, // 26: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
-	22, // 27: mailtwin.v1.OperatorService.Mailboxes:output_type -> mailtwin.v1.MailboxesResponse
-	18, // [18:28] is the sub-list for method output_type
-	8,  // [8:18] is the sub-list for method input_type
+	27, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	28, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	15, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	14, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
+	15, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	18, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
+	19, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
+	26, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
+	2,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
+	4,  // 9: mailtwin.v1.OperatorService.Durable:input_type -> mailtwin.v1.DurableRequest
+	6,  // 10: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
+	8,  // 11: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
+	10, // 12: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
+	12, // 13: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
+	16, // 14: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
+	20, // 15: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
+	22, // 16: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
+	23, // 17: mailtwin.v1.OperatorService.Mailboxes:input_type -> mailtwin.v1.MailboxesRequest
+	0,  // 18: mailtwin.v1.OperatorService.Accept:input_type -> mailtwin.v1.AcceptRequest
+	3,  // 19: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	5,  // 20: mailtwin.v1.OperatorService.Durable:output_type -> mailtwin.v1.DurableResponse
+	7,  // 21: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	9,  // 22: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	11, // 23: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	13, // 24: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	17, // 25: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
+	21, // 26: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
+	25, // 27: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
+	24, // 28: mailtwin.v1.OperatorService.Mailboxes:output_type -> mailtwin.v1.MailboxesResponse
+	1,  // 29: mailtwin.v1.OperatorService.Accept:output_type -> mailtwin.v1.AcceptResponse
+	19, // [19:30] is the sub-list for method output_type
+	8,  // [8:19] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1899,29 +2029,29 @@ func file_mailtwin_v1_operator_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
-	file_mailtwin_v1_operator_proto_msgTypes[9].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[11].OneofWrappers = []any{
 		(*PlanFailoverResponse_Note)(nil),
 		(*PlanFailoverResponse_Plan)(nil),
 		(*PlanFailoverResponse_Failure)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[11].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[13].OneofWrappers = []any{
 		(*FailoverResponse_Event)(nil),
 		(*FailoverResponse_Result)(nil),
 		(*FailoverResponse_Failure)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[15].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[17].OneofWrappers = []any{
 		(*RejoinResponse_Step)(nil),
 		(*RejoinResponse_Line)(nil),
 		(*RejoinResponse_Summary)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[20].OneofWrappers = []any{}
+	file_mailtwin_v1_operator_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

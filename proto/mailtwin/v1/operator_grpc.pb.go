@@ -32,6 +32,7 @@ const (
 	OperatorService_Ready_FullMethodName        = "/mailtwin.v1.OperatorService/Ready"
 	OperatorService_Pace_FullMethodName         = "/mailtwin.v1.OperatorService/Pace"
 	OperatorService_Mailboxes_FullMethodName    = "/mailtwin.v1.OperatorService/Mailboxes"
+	OperatorService_Accept_FullMethodName       = "/mailtwin.v1.OperatorService/Accept"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -72,6 +73,9 @@ type OperatorServiceClient interface {
 	Pace(ctx context.Context, in *PaceRequest, opts ...grpc.CallOption) (*PaceResponse, error)
 	// Mailboxes tells how far the mirror has each mailbox of the primary.
 	Mailboxes(ctx context.Context, in *MailboxesRequest, opts ...grpc.CallOption) (*MailboxesResponse, error)
+	// Accept lists what a primary does not replicate before a person has agreed to
+	// it, and agrees to it if it is told to.
+	Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -236,6 +240,16 @@ func (c *operatorServiceClient) Mailboxes(ctx context.Context, in *MailboxesRequ
 	return out, nil
 }
 
+func (c *operatorServiceClient) Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptResponse)
+	err := c.cc.Invoke(ctx, OperatorService_Accept_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -274,6 +288,9 @@ type OperatorServiceServer interface {
 	Pace(context.Context, *PaceRequest) (*PaceResponse, error)
 	// Mailboxes tells how far the mirror has each mailbox of the primary.
 	Mailboxes(context.Context, *MailboxesRequest) (*MailboxesResponse, error)
+	// Accept lists what a primary does not replicate before a person has agreed to
+	// it, and agrees to it if it is told to.
+	Accept(context.Context, *AcceptRequest) (*AcceptResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -313,6 +330,9 @@ func (UnimplementedOperatorServiceServer) Pace(context.Context, *PaceRequest) (*
 }
 func (UnimplementedOperatorServiceServer) Mailboxes(context.Context, *MailboxesRequest) (*MailboxesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Mailboxes not implemented")
+}
+func (UnimplementedOperatorServiceServer) Accept(context.Context, *AcceptRequest) (*AcceptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Accept not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -473,6 +493,24 @@ func _OperatorService_Mailboxes_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperatorService_Accept_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).Accept(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_Accept_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).Accept(ctx, req.(*AcceptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -495,6 +533,10 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Mailboxes",
 			Handler:    _OperatorService_Mailboxes_Handler,
+		},
+		{
+			MethodName: "Accept",
+			Handler:    _OperatorService_Accept_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

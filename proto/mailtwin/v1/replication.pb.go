@@ -232,7 +232,11 @@ type EnrolResponse struct {
 	// The name of the node that answered, which is the primary.
 	PeerName string `protobuf:"bytes,4,opt,name=peer_name,json=peerName,proto3" json:"peer_name,omitempty"`
 	// The other nodes of the pair that it knows, at most 16.
-	Peers         []*EnrolledPeer `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
+	Peers []*EnrolledPeer `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
+	// The key of the pair's authority, PKCS #8: each node can let others join when
+	// it is the primary. The caller has proven by the token that it is the one that
+	// was invited.
+	AuthorityKey  []byte `protobuf:"bytes,6,opt,name=authority_key,json=authorityKey,proto3" json:"authority_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +302,13 @@ func (x *EnrolResponse) GetPeerName() string {
 func (x *EnrolResponse) GetPeers() []*EnrolledPeer {
 	if x != nil {
 		return x.Peers
+	}
+	return nil
+}
+
+func (x *EnrolResponse) GetAuthorityKey() []byte {
+	if x != nil {
+		return x.AuthorityKey
 	}
 	return nil
 }
@@ -2863,13 +2874,14 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
 	"\x13certificate_request\x18\x03 \x01(\fR\x12certificateRequest\x12\x16\n" +
-	"\x06listen\x18\x04 \x01(\tR\x06listen\"\xb1\x01\n" +
+	"\x06listen\x18\x04 \x01(\tR\x06listen\"\xd6\x01\n" +
 	"\rEnrolResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x1c\n" +
 	"\tauthority\x18\x02 \x01(\fR\tauthority\x12\x12\n" +
 	"\x04pair\x18\x03 \x01(\tR\x04pair\x12\x1b\n" +
 	"\tpeer_name\x18\x04 \x01(\tR\bpeerName\x12/\n" +
-	"\x05peers\x18\x05 \x03(\v2\x19.mailtwin.v1.EnrolledPeerR\x05peers\"<\n" +
+	"\x05peers\x18\x05 \x03(\v2\x19.mailtwin.v1.EnrolledPeerR\x05peers\x12#\n" +
+	"\rauthority_key\x18\x06 \x01(\fR\fauthorityKey\"<\n" +
 	"\fEnrolledPeer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x9a\x03\n" +

@@ -1,0 +1,40 @@
+package replicator
+
+import (
+	"errors"
+
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+)
+
+// Accept implements operator.Node. Only a primary decides what is in the store: a
+// mirror has it from there.
+func (n *node) Accept(a operator.Accepting) (operator.Acceptable, error) {
+	p, ok := n.current().(*primaryPart)
+	if st := n.state(); !ok || st.Role != identity.Primary || st.Sealed {
+		return operator.Acceptable{}, errors.New("only a primary that works can be told so: a mirror gets what lacks from its primary, " +
+			"a former primary is made a mirror with `mailtwin rejoin`")
+	}
+	out := operator.Acceptable{Store: p.watcher.Status().Suspended}
+	err := n.catalog.View(func(t *catalog.Tx) error {
+		out.Missing = t.Totals().Missing
+		files, err := t.Missing(missingListed)
+		for _, f := range files {
+			out.MissingFiles = append(out.MissingFiles, string(f))
+		}
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	if a.Store && out.Store != "" {
+		n.opt.Log.Warn("a person says that what is at the store's path is the store", "before", out.Store)
+		p.watcher.Accept()
+	}
+	if a.Missing && out.Missing > 0 {
+		n.opt.Log.Warn("a person gives up the files whose content never came", "files", out.Missing)
+		return out, p.watcher.GiveUp()
+	}
+	return out, nil
+}

@@ -1,0 +1,50 @@
+package replicator
+
+import (
+	"testing"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/status"
+)
+
+// TestMissingIsAccepted: what never came to a node before it was promoted needs
+// attention until a person gives it up; then it is gone on the mirror too.
+func TestMissingIsAccepted(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2", "mx3")
+	mx1, mx2, mx3 := c.nodes["mx1"], c.nodes["mx2"], c.nodes["mx3"]
+	mx2.until("acquainted", func(d status.Document) bool { return len(d.Peers) == 2 })
+	if _, err := mx2.n.Accept(operator.Accepting{Missing: true}); err == nil {
+		t.Error("a mirror gives up what its primary has")
+	}
+	mx1.stop()
+	_, err := mx2.n.stopFollowing(t.Context())
+	c.must(err)
+	lost := journal.Path("u/Maildir/cur/lost.M1P1.host:2,S")
+	c.must(mx2.n.catalog.UpdateDurably(func(tx *catalog.Tx) error {
+		return tx.Put(lost, catalog.Item{Missing: true, Facts: journal.Facts{
+			Type: journal.TypeFile, Size: 4, Content: journal.ContentID{1}, Attr: journal.Attributes{Mode: 0o600, MTime: 1},
+		}})
+	}))
+	mx2.promote()
+	mx2.n.crownAll(t.Context())
+	mx2.until("in need of a person", func(d status.Document) bool {
+		return d.Store.State == "watching" && d.Store.Missing == 1 && d.State.ExitCode() >= 2
+	})
+	a, err := mx2.n.Accept(operator.Accepting{})
+	if err != nil || a.Missing != 1 || len(a.MissingFiles) != 1 || a.MissingFiles[0] != string(lost) {
+		t.Errorf("to be accepted: %+v, %v", a, err)
+	}
+	if d := mx2.n.Status(); d.Store.Missing != 1 {
+		t.Error("to look has given it up")
+	}
+	_, err = mx2.n.Accept(operator.Accepting{Missing: true})
+	c.must(err)
+	mx2.until("without it", func(d status.Document) bool { return d.Store.Missing == 0 })
+	mx3.until("without it", func(d status.Document) bool {
+		return d.Primary != nil && d.Primary.Name == "mx2" && d.Primary.Connected && d.Store.Missing == 0
+	})
+	mx2.inSync()
+	mx2.equal(mx3)
+}
