@@ -22,6 +22,8 @@ type fencedPart struct {
 	n  *node
 	st identity.State
 
+	opened chan struct{} // closed when the journal is open, or cannot be opened
+
 	mu      sync.Mutex
 	journal *journal.Log
 	err     error // why there is no journal
@@ -29,7 +31,7 @@ type fencedPart struct {
 }
 
 func newFenced(n *node, st identity.State) *fencedPart {
-	return &fencedPart{n: n, st: st, err: errors.New("the journal is being opened")}
+	return &fencedPart{n: n, st: st, opened: make(chan struct{}), err: errors.New("the journal is being opened")}
 }
 
 // run sees to it that the mail server is stopped, and waits.
@@ -37,6 +39,7 @@ func (p *fencedPart) run(ctx context.Context) error {
 	p.n.door.Shut(fmt.Sprintf("%s is fenced: %v leads", p.st.Name, p.st.Leads()))
 	p.n.opt.Log.Error("this node is fenced", "leads", p.st.Leads(), "hint", "stop the mail server here, if the hook demote has not; then run `mailtwin rejoin`")
 	p.open()
+	close(p.opened)
 	p.n.ready()
 	for ctx.Err() == nil {
 		p.runHook(ctx)

@@ -28,9 +28,18 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 	}
 	defer n.rejoining.Unlock()
 	st := n.state()
-	p, fenced := n.current().(*fencedPart)
-	if !fenced || st.Role != identity.Fenced {
+	if st.Role != identity.Fenced {
 		return result, refuse("only a former primary that is fenced can rejoin", "%s is %s of epoch %d", st.Name, st.Role, st.Epoch)
+	}
+	// Without its journal nothing tells what was expunged from what never came.
+	p, err := awaitPart(ctx, n, identity.Fenced, func(*fencedPart) bool { return true })
+	if err != nil {
+		return result, err
+	}
+	select {
+	case <-p.opened:
+	case <-ctx.Done():
+		return result, fmt.Errorf("the journal is being opened: %w", context.Cause(ctx))
 	}
 	address := n.peers.Address(st.Leader)
 	if address == "" {

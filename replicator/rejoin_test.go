@@ -88,7 +88,8 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	mx2.journaled()
 
 	mx1.start()
-	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) && d.Journal != nil })
+	// As soon as it is fenced: its journal may still be being opened.
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) })
 	before := mx1.tree()
 	look := &teller{}
 	listed, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{List: true, Subjects: true}, look)

@@ -84,27 +84,38 @@ func (n *node) endPart() {
 	}
 }
 
-// awaitPrimary returns the part of a primary once it is played and is as wanted:
+// awaitPart returns the part of a role once it is played and is as wanted:
 // between two parts, as after a seal that failed, there is none for a moment.
-func (n *node) awaitPrimary(ctx context.Context, as func(*primaryPart) bool) (*primaryPart, error) {
+func awaitPart[P part](ctx context.Context, n *node, role identity.Role, as func(P) bool) (P, error) {
+	var none P
 	for {
 		n.mu.Lock()
-		p, ending, played, st := n.part, n.recast == nil, n.played, n.st
+		p, ending, played, st, noStore := n.part, n.recast == nil, n.played, n.st, n.noStore
 		n.mu.Unlock()
-		if st.Role != identity.Primary {
-			return nil, refuse("", "%s is not primary, but %s: %v leads", n.id.Name(), st.Role, st.Leads())
+		if noStore != "" {
+			return none, errors.New(noStore)
 		}
-		if p, ok := p.(*primaryPart); ok && !ending && p.st.Epoch == st.Epoch && as(p) {
+		if st.Role != role {
+			return none, refuse("", "%s is not %s, but %s: %v leads", n.id.Name(), role, st.Role, st.Leads())
+		}
+		if p, ok := p.(P); ok && !ending && as(p) {
 			return p, nil
 		}
 		select {
 		case <-played:
 		case <-n.lifetime.Done():
-			return nil, errors.New("its work as primary has not begun, and the daemon ends")
+			return none, fmt.Errorf("its work as %s has not begun, and the daemon ends", role)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("its work as primary has not begun: %w", context.Cause(ctx))
+			return none, fmt.Errorf("its work as %s has not begun: %w", role, context.Cause(ctx))
 		}
 	}
+}
+
+// awaitPrimary returns the part of a primary of the epoch that the state says.
+func (n *node) awaitPrimary(ctx context.Context, as func(*primaryPart) bool) (*primaryPart, error) {
+	return awaitPart(ctx, n, identity.Primary, func(p *primaryPart) bool {
+		return p.st.Epoch == n.state().Epoch && as(p)
+	})
 }
 
 // succeeded is what becomes of a node that learns of a primary of a claim that
@@ -237,12 +248,6 @@ const betweenParts = time.Second
 
 // inspected returns the part of a primary, or why there is none.
 func (n *node) inspected(ctx context.Context) (*primaryPart, error) {
-	n.mu.Lock()
-	noStore := n.noStore
-	n.mu.Unlock()
-	if noStore != "" {
-		return nil, errors.New(noStore)
-	}
 	ctx, cancel := context.WithTimeout(ctx, betweenParts)
 	defer cancel()
 	return n.awaitPrimary(ctx, func(*primaryPart) bool { return true })
