@@ -52,7 +52,8 @@ func (s *Server) Durable(_ *pb.DurableRequest, stream pb.OperatorService_Durable
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			// The caller's deadline holds here too, and may be noticed here first.
+			return grpcstatus.FromContextError(ctx.Err()).Err()
 		case <-changed:
 		case <-soon:
 		}
