@@ -186,8 +186,11 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 		p.n.salvageDoor.Open(p.salvage)
 	}
 	defer p.n.salvageDoor.Shut(p.n.id.Name() + " is not primary now")
-	stop := context.AfterFunc(ctx, func() { p.n.door.Shut(p.n.id.Name() + " does not serve mirrors now") })
-	defer stop()
+	// Shut at once when the part is to end, and before it has ended: what comes
+	// later would shut out those who come to the next part.
+	shut := sync.OnceFunc(func() { p.n.door.Shut(p.n.id.Name() + " does not serve mirrors now") })
+	defer shut()
+	defer context.AfterFunc(ctx, shut)()
 	p.n.ready()
 	err = group.Wait()
 	if errors.Is(context.Cause(recast), errRecast) {
