@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -24,6 +25,9 @@ type sshd struct {
 	cmd  *exec.Cmd
 	link *proxy.Proxy // counts what rsync sends when it is asked to
 }
+
+// remote is how ssh and rsync call the server; where it listens is an option.
+const remote = "bench"
 
 // startSSH makes keys, starts the server and waits until it answers.
 func startSSH(ctx context.Context, dir string) (*sshd, error) {
@@ -72,13 +76,13 @@ func startSSH(ctx context.Context, dir string) (*sshd, error) {
 
 // wait returns when one can log in.
 func (s *sshd) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		command := strings.Fields(s.shell(s.addr))
-		out, err := exec.CommandContext(ctx, command[0], append(command[1:], "127.0.0.1", "true")...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, command[0], append(command[1:], remote, "true")...).CombinedOutput()
 		if err == nil {
 			return nil
 		}
@@ -97,8 +101,9 @@ func (s *sshd) shell(addr string) string {
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
-	return fmt.Sprintf("ssh -p %s -l %s -i %s/user -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-		addr[strings.LastIndexByte(addr, ':')+1:], name, s.dir)
+	host, port, _ := net.SplitHostPort(addr) // it is our own
+	return fmt.Sprintf("ssh -o HostName=%s -p %s -l %s -i %s/user -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+		host, port, name, s.dir)
 }
 
 // rsync copies a tree and returns how long that took, with a final sync of
@@ -118,7 +123,7 @@ func (s *sshd) rsyncCounted(ctx context.Context, from, to string, options ...str
 func (s *sshd) run(ctx context.Context, addr, from, to string, options []string) (time.Duration, error) {
 	args := append([]string{"-a", "-e", s.shell(addr)}, options...)
 	start := time.Now()
-	out, err := exec.CommandContext(ctx, "rsync", append(args, from+"/", "127.0.0.1:"+to+"/")...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "rsync", append(args, from+"/", remote+":"+to+"/")...).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("rsync: %w: %s", err, out)
 	}
