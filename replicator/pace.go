@@ -105,11 +105,11 @@ func (p *pacing) change(c operator.PaceChange) error {
 }
 
 // proving reports whether the array may be asked now for what is only to be
-// proven: not while anything else but live mail has to wait or to make haste.
+// proven: not while anything else but live mail has to wait. Where it makes haste
+// the proofs come behind all else by themselves.
 func (p *pacing) proving() bool {
 	s := p.Status()
-	return !s.Paused && s.Profile != governor.Evacuate &&
-		s.Health.State != governor.Degraded && s.Health.State != governor.Failing &&
+	return !s.Paused && s.Health.State != governor.Degraded && s.Health.State != governor.Failing &&
 		p.n.cfg.Pace.Prove.Contains(p.n.opt.Clock.Now())
 }
 
