@@ -2,10 +2,9 @@ package replicator
 
 import (
 	"context"
-	"strconv"
 	"time"
 
-	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/hook"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 )
@@ -31,17 +30,15 @@ func (n *node) fences() bool { return n.opt.Hook != nil || n.hooks.Set(hook.Fenc
 
 // noteStopped notes durably whether the mail server is stopped for a switchover.
 func (n *node) noteStopped(st identity.State, stopped bool) error {
-	var v []byte // it is not
+	var e journal.Epoch // it is not
 	if stopped {
-		v = strconv.AppendUint(nil, uint64(st.Epoch), 10)
+		e = st.Epoch
 	}
-	if err := n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaStopped, v) }); err != nil {
+	if err := n.noteEpoch(metaStopped, e); err != nil {
 		return err
 	}
 	n.mu.Lock()
-	if n.stopped = 0; stopped {
-		n.stopped = st.Epoch
-	}
+	n.stopped = e
 	n.mu.Unlock()
 	n.server.Changed()
 	return nil

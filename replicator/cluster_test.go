@@ -273,3 +273,17 @@ func (m *testNode) promote() {
 	m.c.must(m.n.raise(own.Epoch))
 	m.c.must(stage{m.n}.Open(ctx))
 }
+
+// crownAll tells all nodes that are known who is primary, and returns who was
+// told, and why others were not.
+func (n *node) crownAll(ctx context.Context) (told []string, untold map[string]error) {
+	untold = make(map[string]error)
+	for _, p := range n.peers.All() {
+		if err := n.crown(ctx, p.Address); err != nil {
+			untold[p.Name] = err
+			continue
+		}
+		told = append(told, p.Name)
+	}
+	return told, untold
+}

@@ -117,20 +117,29 @@ func (n *node) epochOf(key string) (e journal.Epoch, err error) {
 	return e, err
 }
 
+// epochValue is what the catalog remembers of an epoch; nothing of 0.
+func epochValue(e journal.Epoch) []byte {
+	if e == 0 {
+		return nil
+	}
+	return strconv.AppendUint(nil, uint64(e), 10)
+}
+
+// noteEpoch has the catalog remember an epoch, or forget it if it is 0, durably.
+func (n *node) noteEpoch(key string, e journal.Epoch) error {
+	return n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(key, epochValue(e)) })
+}
+
 // SetUnfinished implements failover.Own.
 func (o ownState) SetUnfinished(e journal.Epoch, proven bool) error {
-	var v []byte
-	if e > 0 {
-		v = strconv.AppendUint(nil, uint64(e), 10)
-	}
 	defer o.n.server.Changed()
 	return o.n.catalog.UpdateDurably(func(t *catalog.Tx) error {
 		if e > 0 && proven {
-			if err := t.SetMeta(metaProven, v); err != nil {
+			if err := t.SetMeta(metaProven, epochValue(e)); err != nil {
 				return err
 			}
 		}
-		return t.SetMeta(metaUnfinished, v)
+		return t.SetMeta(metaUnfinished, epochValue(e))
 	})
 }
 

@@ -259,17 +259,3 @@ func (n *node) crown(ctx context.Context, address string) error {
 	}
 	return err
 }
-
-// crownAll tells all nodes that are known who is primary, and returns who was
-// told, and why others were not. The vigil goes on telling those.
-func (n *node) crownAll(ctx context.Context) (told []string, untold map[string]error) {
-	untold = make(map[string]error)
-	for _, p := range n.peers.All() {
-		if err := n.crown(ctx, p.Address); err != nil {
-			untold[p.Name] = err
-			continue
-		}
-		told = append(told, p.Name)
-	}
-	return told, untold
-}

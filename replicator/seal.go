@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
+	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
@@ -189,11 +189,11 @@ func (p *primaryPart) noteDoubt(doubtful bool) error {
 	if doubtful == p.doubtful() {
 		return nil
 	}
-	var v []byte // there is none
+	var e journal.Epoch // there is none
 	if doubtful {
-		v = strconv.AppendUint(nil, uint64(p.st.Epoch), 10)
+		e = p.st.Epoch
 	}
-	return p.n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaDoubtful, v) })
+	return p.n.noteEpoch(metaDoubtful, e)
 }
 
 func (p *primaryPart) doubtful() bool {
