@@ -2,13 +2,13 @@ package completeness
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"slices"
 	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/mailboxes"
+	"github.com/mailtwin/mailtwin/replicator/ranked"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -32,7 +32,7 @@ type Owners interface {
 // out but its names and its time.
 func Compare(ctx context.Context, primary, mirror List, under journal.Path, owners Owners, limit int, out *status.Mailboxes) error {
 	s := &summary{
-		owners: owners, out: out, users: least{limit: limit}, boxes: least{limit: limit},
+		owners: owners, out: out, users: ranked.NewFirst(limit, byLack), boxes: ranked.NewFirst(limit, byLack),
 		domains: make(map[string]*status.Holding),
 	}
 	ours, theirs := &reader{list: primary, under: under}, &reader{list: mirror, under: under}
@@ -121,14 +121,14 @@ type summary struct {
 	user    *status.Holding // of those; nil at the beginning
 	domain  string
 	domains map[string]*status.Holding
-	users   least
-	boxes   least
+	users   *ranked.First[status.Holding]
+	boxes   *ranked.First[status.Holding]
 }
 
 func (s *summary) add(p, m *mailboxes.Mailbox) {
 	h := holding(p, m)
 	s.out.Total.Add(&h)
-	s.boxes.add(h)
+	s.boxes.Add(h)
 	inbox := p.Path
 	if !p.Inbox && s.inbox != "" && p.Path.Within(s.inbox) {
 		inbox = s.inbox
@@ -147,7 +147,7 @@ func (s *summary) endUser() {
 	if s.user == nil {
 		return
 	}
-	s.users.add(*s.user)
+	s.users.Add(*s.user)
 	if s.domain == "" {
 		return
 	}
@@ -163,13 +163,13 @@ func (s *summary) endUser() {
 
 func (s *summary) finish(limit int) {
 	s.endUser()
-	domains := least{limit: limit}
+	domains := ranked.NewFirst(limit, byLack)
 	for _, d := range s.domains {
-		domains.add(*d)
+		domains.Add(*d)
 	}
-	s.out.Domains, s.out.DomainsOmitted = domains.sorted()
-	s.out.Users, s.out.UsersOmitted = s.users.sorted()
-	s.out.Mailboxes, s.out.MailboxesOmitted = s.boxes.sorted()
+	s.out.Domains, s.out.DomainsOmitted = domains.Sorted()
+	s.out.Users, s.out.UsersOmitted = s.users.Sorted()
+	s.out.Mailboxes, s.out.MailboxesOmitted = s.boxes.Sorted()
 }
 
 // holding compares a mailbox of the primary with that of the mirror, nil if it
@@ -192,27 +192,6 @@ func holding(p, m *mailboxes.Mailbox) status.Holding {
 	return h
 }
 
-// least keeps the least complete ones: a heap with the most complete of them on
-// top.
-type least struct {
-	limit   int
-	kept    []status.Holding
-	omitted uint64
-}
-
-func (l *least) add(h status.Holding) {
-	heap.Push(l, h)
-	if len(l.kept) > l.limit {
-		heap.Pop(l)
-		l.omitted++
-	}
-}
-
-func (l *least) sorted() (kept []status.Holding, omitted uint64) {
-	slices.SortFunc(l.kept, byLack)
-	return append([]status.Holding{}, l.kept...), l.omitted
-}
-
 // byLack puts first what lacks the most bytes, then what lacks messages, then
 // what is not proven.
 func byLack(a, b status.Holding) int {
@@ -220,23 +199,4 @@ func byLack(a, b status.Holding) int {
 		cmp.Compare(b.Lacking(), a.Lacking()), cmp.Compare(b.Messages-b.Here, a.Messages-a.Here),
 		cmp.Compare(b.Mailboxes-b.Proven, a.Mailboxes-a.Proven), cmp.Compare(a.Name, b.Name),
 	)
-}
-
-func (l *least) Len() int           { return len(l.kept) }
-func (l *least) Less(i, j int) bool { return byLack(l.kept[i], l.kept[j]) > 0 }
-func (l *least) Swap(i, j int)      { l.kept[i], l.kept[j] = l.kept[j], l.kept[i] }
-
-// Push implements heap.Interface.
-func (l *least) Push(x any) {
-	if h, ok := x.(status.Holding); ok {
-		l.kept = append(l.kept, h)
-	}
-}
-
-// Pop implements heap.Interface.
-func (l *least) Pop() any {
-	last := len(l.kept) - 1
-	h := l.kept[last]
-	l.kept = l.kept[:last]
-	return h
 }

@@ -2,13 +2,12 @@ package mirror
 
 import (
 	"cmp"
-	"container/heap"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/ranked"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -30,8 +29,12 @@ type survey struct {
 	after  string // where the next one goes on
 	over   bool   // there is none
 	first  bool   // nothing else is looked at before those of the last answer
-	ranked byTurn
+	ranked *ranked.First[wire.Mailbox]
+	sorted bool
+	left   []wire.Mailbox // those that were ranked, from the next one on, once they are sorted
 }
+
+func newSurvey() *survey { return &survey{ranked: ranked.NewFirst(rankedKept, compareTurns)} }
 
 // askSurvey asks for more mailboxes when few directories wait.
 func (r *resync) askSurvey() error {
@@ -77,7 +80,7 @@ func (r *resync) takeActivity(a *wire.Activity) error {
 				tasks = append(tasks, &task{path: m.Path, alone: true})
 				continue
 			}
-			s.ranked.add(m)
+			s.ranked.Add(m)
 			free = append(free, m)
 			if m.Since == 0 {
 				continue
@@ -130,63 +133,26 @@ func (r *resync) refill() {
 	if s == nil || !s.over || len(r.todo) > 0 {
 		return
 	}
-	if s.ranked.sort(); len(s.ranked.boxes) == 0 {
+	if !s.sorted {
+		s.left, _ = s.ranked.Sorted()
+		s.sorted = true
+	}
+	if len(s.left) == 0 {
 		r.survey = nil
 		r.push(&task{path: journal.Root})
 		return
 	}
-	n := min(fewTasks, len(s.ranked.boxes))
+	n := min(fewTasks, len(s.left))
 	tasks := make([]*task, 0, n)
-	for _, m := range s.ranked.boxes[:n] {
+	for _, m := range s.left[:n] {
 		tasks = append(tasks, &task{path: m.Path, alone: true})
 	}
-	s.ranked.boxes = s.ranked.boxes[n:]
+	s.left = s.left[n:]
 	r.push(tasks...)
-}
-
-// byTurn keeps the mailboxes of the lowest turns: a heap with the highest of
-// them on top, until it is sorted.
-type byTurn struct {
-	boxes  []wire.Mailbox
-	sorted bool
-}
-
-func (h *byTurn) add(m wire.Mailbox) {
-	heap.Push(h, m)
-	if len(h.boxes) > rankedKept {
-		heap.Pop(h)
-	}
-}
-
-// sort puts them into their order, once.
-func (h *byTurn) sort() {
-	if !h.sorted {
-		h.sorted = true
-		slices.SortFunc(h.boxes, compareTurns)
-	}
 }
 
 func compareTurns(a, b wire.Mailbox) int {
 	return cmp.Or(cmp.Compare(a.Turn, b.Turn), cmp.Compare(a.Path, b.Path))
-}
-
-func (h *byTurn) Len() int           { return len(h.boxes) }
-func (h *byTurn) Less(i, j int) bool { return compareTurns(h.boxes[i], h.boxes[j]) > 0 }
-func (h *byTurn) Swap(i, j int)      { h.boxes[i], h.boxes[j] = h.boxes[j], h.boxes[i] }
-
-// Push implements heap.Interface.
-func (h *byTurn) Push(x any) {
-	if m, ok := x.(wire.Mailbox); ok {
-		h.boxes = append(h.boxes, m)
-	}
-}
-
-// Pop implements heap.Interface.
-func (h *byTurn) Pop() any {
-	last := len(h.boxes) - 1
-	m := h.boxes[last]
-	h.boxes = h.boxes[:last]
-	return m
 }
 
 // some takes a listing of nothing but what came lately: what is in it and not

@@ -155,17 +155,17 @@ func TestSurveyEnds(t *testing.T) {
 
 // TestRankingIsBounded: of more mailboxes than can be kept the best are.
 func TestRankingIsBounded(t *testing.T) {
-	var h byTurn
+	s := newSurvey()
 	const extra = 1000
 	for i := range rankedKept + extra {
-		h.add(wire.Mailbox{Path: journal.Path(fmt.Sprint(i)), Turn: uint64((i * 7919) % (rankedKept + extra))})
+		s.ranked.Add(wire.Mailbox{Path: journal.Path(fmt.Sprint(i)), Turn: uint64((i * 7919) % (rankedKept + extra))})
 	}
-	h.sort()
-	if len(h.boxes) != rankedKept || !slices.IsSortedFunc(h.boxes, compareTurns) {
-		t.Fatalf("%d are kept", len(h.boxes))
+	boxes, _ := s.ranked.Sorted()
+	if len(boxes) != rankedKept || !slices.IsSortedFunc(boxes, compareTurns) {
+		t.Fatalf("%d are kept", len(boxes))
 	}
-	if h.boxes[0].Turn != 0 || h.boxes[rankedKept-1].Turn >= rankedKept+extra-1 {
-		t.Errorf("kept from %d to %d", h.boxes[0].Turn, h.boxes[rankedKept-1].Turn)
+	if boxes[0].Turn != 0 || boxes[rankedKept-1].Turn >= rankedKept+extra-1 {
+		t.Errorf("kept from %d to %d", boxes[0].Turn, boxes[rankedKept-1].Turn)
 	}
 }
 

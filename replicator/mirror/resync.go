@@ -118,7 +118,7 @@ func newResync(k *committer, why string) *resync {
 func (r *resync) begin() {
 	r.running = true
 	r.progress = Progress{}
-	r.survey = &survey{}
+	r.survey = newSurvey()
 }
 
 // need compares the directory p and all beneath it.
