@@ -43,7 +43,7 @@ func (d *Dir) SetAttributes(name string, t journal.Type, a journal.Attributes) e
 // SetFileAttributes does what Dir.SetAttributes does, on an open file, such as
 // one that is staged. They are as durable as the file's next Sync.
 func SetFileAttributes(f *os.File, a journal.Attributes) error {
-	err := control(f, func(fd int) error { return setAttributes(fd, a) })
+	err := Control(f, func(fd int) error { return setAttributes(fd, a) })
 	if err != nil {
 		return fmt.Errorf("set attributes of %q: %w", f.Name(), err)
 	}
@@ -158,9 +158,9 @@ func setMTime(fd int, info Info, a journal.Attributes) error {
 	return nil
 }
 
-// control calls f with the descriptor of an open file, which stays open
+// Control calls f with the descriptor of an open file, which stays open
 // meanwhile.
-func control(file *os.File, f func(fd int) error) error {
+func Control(file *os.File, f func(fd int) error) error {
 	conn, err := file.SyscallConn()
 	if err != nil {
 		return err

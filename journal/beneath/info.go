@@ -89,7 +89,7 @@ func typeOf(mode uint16) journal.Type {
 
 // FileInfo looks at an open file with one call of statx.
 func FileInfo(f *os.File) (info Info, err error) {
-	err = control(f, func(fd int) error {
+	err = Control(f, func(fd int) error {
 		info, err = stat(fd, "")
 		return err
 	})

@@ -18,7 +18,7 @@ import (
 // none, or the file is another user's and the process has no CAP_LEASE.
 func BeingWritten(f *os.File) (bool, error) {
 	written := false
-	err := control(f, func(fd int) error {
+	err := Control(f, func(fd int) error {
 		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
 		switch err {
 		case nil:

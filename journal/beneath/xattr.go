@@ -42,7 +42,7 @@ func (d *Dir) Xattrs(name string) ([]journal.Xattr, error) {
 
 // FileXattrs does what Dir.Xattrs does, for an open file.
 func FileXattrs(f *os.File) (xattrs []journal.Xattr, err error) {
-	err = control(f, func(fd int) error {
+	err = Control(f, func(fd int) error {
 		xattrs, err = readXattrs(fd)
 		return err
 	})

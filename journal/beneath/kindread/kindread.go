@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mailtwin/mailtwin/journal/beneath"
 )
 
 // Manner is how files are read, and what is known of their file systems. It
@@ -57,7 +59,7 @@ type Reader struct {
 // Reader returns a reader of an open file, which stays the caller's.
 func (m *Manner) Reader(file *os.File) (*Reader, error) {
 	r := &Reader{manner: m, file: file}
-	err := r.control(func(fd int) error {
+	err := beneath.Control(r.file, func(fd int) error {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
 			return err
@@ -78,7 +80,7 @@ func (m *Manner) Reader(file *os.File) (*Reader, error) {
 // asked for them. Where that cannot be known they are not.
 func (r *Reader) Cached(n int) bool {
 	cached := false
-	_ = r.control(func(fd int) error { // then it is not known
+	_ = beneath.Control(r.file, func(fd int) error { // then it is not known
 		have, all, err := resident(fd, r.at, int64(n))
 		cached = err == nil && have == all
 		return nil
@@ -91,7 +93,7 @@ func (r *Reader) Read(b []byte) (n int, err error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	err = r.control(func(fd int) error {
+	err = beneath.Control(r.file, func(fd int) error {
 		if r.manner.idle.Load() {
 			defer lowerPriority()()
 		}
@@ -131,19 +133,6 @@ func again(f func() (int, error)) (int, error) {
 			return max(n, 0), err
 		}
 	}
-}
-
-// control calls f with the descriptor, which stays open meanwhile.
-func (r *Reader) control(f func(fd int) error) error {
-	conn, err := r.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err := conn.Control(func(fd uintptr) { failed = f(int(fd)) }); err != nil {
-		return err
-	}
-	return failed
 }
 
 // The words of ioprio_set(2).
