@@ -2,25 +2,15 @@ package main
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
 // TestStatusOfMailboxes: in words and as JSON, whatever the state of the node is.
 func TestStatusOfMailboxes(t *testing.T) {
-	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
-	dir := filepath.Join(s.dir, "state")
-	s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
-	id, err := identity.Load(dir, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.serve(node{id, status.Syncing}, dir)
+	s := serving(t, status.Syncing)
 	out := s.run(0, "status", "--mailboxes", "--under", "/example.org/")
 	for _, words := range []string{
 		"mx2 has of what mx1 has", "example.org", "99 %", "999 of 1000 messages", "2.0 KiB of 4.0 KiB", "1 of 2 mailboxes complete",

@@ -135,6 +135,27 @@ func (n node) Ready(ctx context.Context, user string) error {
 	return nil
 }
 
+// initialized makes the primary of a pair, which does not run.
+func initialized(t *testing.T) (s *shellTest, id *identity.Identity, stateDir string) {
+	t.Helper()
+	s = &shellTest{t: t, dir: shortDir(t), host: "mx1"}
+	stateDir = filepath.Join(s.dir, "state")
+	s.run(0, "init", "--store", s.mkdir("vmail"), "--state", stateDir)
+	id, err := identity.Load(stateDir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, id, stateDir
+}
+
+// serving is one that answers commands, and says that it is in that state.
+func serving(t *testing.T, state status.State) *shellTest {
+	t.Helper()
+	s, id, stateDir := initialized(t)
+	s.serve(node{id, state}, stateDir)
+	return s
+}
+
 // serve lets a node enrol others and answer commands; it returns its address.
 func (s *shellTest) serve(n node, stateDir string) string {
 	s.t.Helper()
@@ -254,14 +275,7 @@ func TestAPairIsMade(t *testing.T) {
 
 func TestStatusEndsWithTheState(t *testing.T) {
 	for state, code := range map[status.State]int{status.InSync: 0, status.Behind: 1, status.Attention: 2, status.Unknown: 3} {
-		s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
-		dir := filepath.Join(s.dir, "state")
-		s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
-		id, err := identity.Load(dir, time.Now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.serve(node{id, state}, dir)
+		s := serving(t, state)
 		var doc status.Document
 		if err := json.Unmarshal([]byte(s.run(code, "status", "--json")), &doc); err != nil || doc.State != state {
 			t.Errorf("%s: printed %+v, %v", state, doc, err)
@@ -274,14 +288,7 @@ func TestStatusEndsWithTheState(t *testing.T) {
 }
 
 func TestAcceptNeedsYes(t *testing.T) {
-	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
-	dir := filepath.Join(s.dir, "state")
-	s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
-	id, err := identity.Load(dir, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.serve(node{id, status.InSync}, dir)
+	s := serving(t, status.InSync)
 	if out := s.run(1, "accept", "missing"); !strings.Contains(out, "u/cur/1:2,\n\"u/cur/\\x1b2\"\nand 1 more\n") ||
 		!strings.Contains(s.err.String(), "nothing was accepted") {
 		t.Errorf("listed %q, and said %q", out, &s.err)
@@ -300,14 +307,7 @@ func TestAcceptNeedsYes(t *testing.T) {
 }
 
 func TestReadyWaitsForMailboxes(t *testing.T) {
-	s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
-	dir := filepath.Join(s.dir, "state")
-	s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
-	id, err := identity.Load(dir, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.serve(node{id, status.InSync}, dir)
+	s := serving(t, status.InSync)
 	for _, c := range []struct {
 		code int
 		says string
@@ -333,13 +333,7 @@ func TestWaitWaitsForEveryMirror(t *testing.T) {
 		status.Behind: "not durable on every mirror yet: change 3 of 5 is",
 		status.Alone:  "there is no mirror",
 	} {
-		s := &shellTest{t: t, dir: shortDir(t), host: "mx1"}
-		dir := filepath.Join(s.dir, "state")
-		s.run(0, "init", "--store", s.mkdir("vmail"), "--state", dir)
-		id, err := identity.Load(dir, time.Now)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, id, dir := initialized(t)
 		s.run(1, "wait") // nobody answers
 		s.serve(node{id, state}, dir)
 		code, timeout := 0, "1m"

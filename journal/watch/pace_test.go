@@ -28,19 +28,30 @@ func (g *gate) Look(int) (func(), time.Duration) {
 
 func (g *gate) Live(bytes int64) { g.live.Add(bytes) }
 
-// TestLiveMailDoesNotWaitForLeave: while a scan waits for leave, new mail is
-// journaled; with leave the scan ends, and gives all of it back.
-func TestLiveMailDoesNotWaitForLeave(t *testing.T) {
-	f := newFixture(t)
+// openGate lets the observer of f ask a gate that is open.
+func openGate(f *fixture) *gate {
 	g := &gate{}
 	g.open.Store(true)
 	f.cfg.Pace = g
-	f.start()
-	f.settled()
+	return g
+}
+
+// hold shuts the gate, and returns when a scan waits before it.
+func (g *gate) hold(f *fixture) {
 	g.open.Store(false)
 	f.watcher.Rescan()
 	asked := g.asked.Load()
 	f.wait("the scan asks for leave", func() bool { return g.asked.Load() > asked })
+}
+
+// TestLiveMailDoesNotWaitForLeave: while a scan waits for leave, new mail is
+// journaled; with leave the scan ends, and gives all of it back.
+func TestLiveMailDoesNotWaitForLeave(t *testing.T) {
+	f := newFixture(t)
+	g := openGate(f)
+	f.start()
+	f.settled()
+	g.hold(f)
 	f.deliver("u1/new/1.h", "one")
 	f.eventually()
 	f.mailbox("u3") // with what is in it before it is watched
@@ -60,15 +71,10 @@ func TestLiveMailDoesNotWaitForLeave(t *testing.T) {
 // wait for the array to be spared, not even where a scan waits already.
 func TestQuiesceNeedsNoLeave(t *testing.T) {
 	f := newFixture(t)
-	g := &gate{}
-	g.open.Store(true)
-	f.cfg.Pace = g
+	g := openGate(f)
 	f.start()
 	f.settled()
-	g.open.Store(false)
-	f.watcher.Rescan()
-	asked := g.asked.Load()
-	f.wait("the scan asks for leave", func() bool { return g.asked.Load() > asked })
+	g.hold(f)
 	f.deliver("u1/new/1.h", "one")
 	if _, err := f.watcher.Quiesce(t.Context(), func(string) {}); err != nil || len(f.differences()) > 0 {
 		t.Errorf("%v; %v", err, f.differences())
@@ -81,9 +87,7 @@ func TestQuiesceNeedsNoLeave(t *testing.T) {
 func TestARenamedFolderDoesNotWaitForLeave(t *testing.T) {
 	for _, scanning := range []bool{false, true} {
 		f := newFixture(t)
-		g := &gate{}
-		g.open.Store(true)
-		f.cfg.Pace = g
+		g := openGate(f)
 		release := make(chan struct{})
 		var held atomic.Bool
 		f.cfg.Hints = filtered(f.store, func(watch.Hint) bool {
@@ -96,9 +100,7 @@ func TestARenamedFolderDoesNotWaitForLeave(t *testing.T) {
 		f.settled()
 		g.open.Store(false)
 		if scanning {
-			f.watcher.Rescan()
-			asked := g.asked.Load()
-			f.wait("the scan asks for leave", func() bool { return g.asked.Load() > asked })
+			g.hold(f)
 		}
 		held.Store(true)
 		f.rename("u1/.A", "u1/.B")
@@ -118,9 +120,7 @@ func TestWhatWaitsForLeaveIsTold(t *testing.T) {
 	for i := range 70 {
 		f.mailbox(fmt.Sprintf("u3/.F%d", i))
 	}
-	g := &gate{}
-	g.open.Store(true)
-	f.cfg.Pace = g
+	g := openGate(f)
 	f.start()
 	f.settled()
 	g.open.Store(false)
