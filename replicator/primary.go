@@ -93,7 +93,8 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	}
 	if err == nil {
 		p.watcher, err = watch.New(watch.Config{
-			Pace: p.pace, Ahead: func(e []journal.Entry) { p.server.Ahead(e) }, Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
+			Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
+			Pace: p.pace, Ahead: func(e []journal.Entry) { p.server.Ahead(e) }, // there is no server yet
 			Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"), Timing: timing(n.cfg.Store),
 		})
 	}
