@@ -171,12 +171,16 @@ func (m *Machine) PowerOn(ctx context.Context) error {
 }
 
 // removeLocks removes the locks of a Dovecot that is no more. After a power
-// cut they are empty, and the next Dovecot waits two minutes before it takes
-// a lock for stale of which it does not know whose it was.
+// cut they do not say whose they were, and the next Dovecot waits two minutes
+// for a uidlist.lock, and three for the newlock of a log that was just being
+// made, before it takes them for stale. All of the user's clients wait with it.
 func removeLocks(store string) error {
 	return filepath.WalkDir(store, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".lock" {
+		if err != nil || d.IsDir() {
 			return err
+		}
+		if ext := filepath.Ext(path); ext != ".lock" && ext != ".newlock" {
+			return nil
 		}
 		return os.Remove(path)
 	})
