@@ -229,6 +229,9 @@ func (n *node) Inspect(ctx context.Context, by pairing.Caller) pairing.Report {
 		p, err := n.inspected(ctx)
 		if err == nil {
 			r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.trouble(ctx)
+			if r.Suspended != "" {
+				r.Doubts = p.doubts()
+			}
 			for _, m := range p.server.Mirrors() {
 				if m.Name == by.Name {
 					r.Lag, r.LagBytes = m.Lag, uint64(max(m.LagBytes, 0))
