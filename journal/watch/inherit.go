@@ -53,7 +53,7 @@ func Leave(tx *catalog.Tx) (store beneath.Identity, complete bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(value, &known)
 	}
-	for _, key := range []string{metaStore, metaBaseline, metaQuiet} {
+	for _, key := range []string{metaStore, metaBaseline, metaWhole} {
 		if err == nil {
 			err = tx.SetMeta(key, nil)
 		}

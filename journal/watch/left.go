@@ -53,32 +53,32 @@ func (w *Watcher) matterless(p journal.Path) bool {
 	return p == journal.Root || w.meaningless(p) || w.cfg.Rules.Classify(p, journal.TypeFile) == ClassDerived
 }
 
-// metaQuiet holds, in the catalog, Status.Quiet of some moment: nanoseconds since
-// 1970, in decimal.
-const metaQuiet = "watch.quiet"
+// metaWhole holds, in the catalog, when it last was known to have everything that
+// was in the store: nanoseconds since 1970, in decimal.
+const metaWhole = "watch.whole"
 
-// noteQuiet has the catalog remember when everything in the store was in it.
-func (w *Watcher) noteQuiet() error {
-	if w.status.Quiet.IsZero() {
+// noteWhole has the catalog remember when it had everything in the store.
+func (w *Watcher) noteWhole() error {
+	if w.whole.IsZero() {
 		return nil
 	}
-	return w.cfg.Catalog.Update(func(tx *catalog.Tx) error { return SetQuiet(tx, w.status.Quiet) })
+	return w.cfg.Catalog.Update(func(tx *catalog.Tx) error { return SetWhole(tx, w.whole) })
 }
 
-// SetQuiet has a catalog remember that it had everything that was in its store.
-func SetQuiet(tx *catalog.Tx, at time.Time) error {
-	if err := tx.SetMeta(metaQuiet, strconv.AppendInt(nil, at.UnixNano(), 10)); err != nil {
+// SetWhole has a catalog remember when it had everything that was in its store.
+func SetWhole(tx *catalog.Tx, at time.Time) error {
+	if err := tx.SetMeta(metaWhole, strconv.AppendInt(nil, at.UnixNano(), 10)); err != nil {
 		return fmt.Errorf("note when the store was looked at: %w", err)
 	}
 	return nil
 }
 
-// QuietAt returns when an observer last noted that everything in its store was in
-// the catalog, as far as it could be read: what is in the store, is not in the
-// catalog, and has not changed since, was there before, removed, and has come back.
-// Zero: that is not known.
-func QuietAt(tx *catalog.Tx) (time.Time, error) {
-	value, err := tx.Meta(metaQuiet)
+// WholeAt returns when an observer last noted that everything in its store was in
+// the catalog, with nothing left that it could not read: what is in the store, is not
+// in the catalog, and has not changed since, was there before, was removed, and has
+// come back. Zero: that is not known.
+func WholeAt(tx *catalog.Tx) (time.Time, error) {
+	value, err := tx.Meta(metaWhole)
 	if errors.Is(err, catalog.ErrNotFound) {
 		return time.Time{}, nil
 	}

@@ -69,8 +69,9 @@ type Watcher struct {
 
 	pollDue, syncDue time.Duration
 	unsynced         int
-	deferred         uint64 // names that were put back
-	forgotten        uint64 // names for which the agenda had no room
+	deferred         uint64    // names that were put back
+	forgotten        uint64    // names for which the agenda had no room
+	whole            time.Time // when everything in the store was in the catalog; zero: not known
 	listed, opened   uint64
 	status           Status // what is published
 }
@@ -338,6 +339,9 @@ func (w *Watcher) serve() error {
 	}
 	if w.status.Mode == ModeEvents && w.status.Complete && w.dirty.calm() {
 		w.status.Quiet = w.cfg.Clock.Now()
+		if len(w.agenda.names) == 0 {
+			w.whole = w.status.Quiet
+		}
 	}
 	gone, others := w.agenda.due(w.now())
 	for _, p := range others {
@@ -410,7 +414,7 @@ func (w *Watcher) sync() error {
 	}
 	w.unsynced = 0
 	w.syncDue = w.now() + w.cfg.Timing.Sync
-	if err := w.noteQuiet(); err != nil {
+	if err := w.noteWhole(); err != nil {
 		return err
 	}
 	return w.cfg.Catalog.Sync()

@@ -21,6 +21,10 @@
 // memory tells a message that it never had from one that was removed since:
 // that is less certain, and Summary.Uncertain says why.
 //
+// A file that is on disk and in no catalog, and has not changed since the observer
+// had last looked at everything, was seen and removed: an older state of the store,
+// as a backup has it, was put in its place. It is in doubt, unless it is there.
+//
 // # What the new primary answers
 //
 // Messages are known by mailbox and base. Folders that either side renamed

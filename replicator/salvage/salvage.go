@@ -17,6 +17,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
@@ -60,6 +61,7 @@ type salvager struct {
 	summary Summary
 	batch   []*candidate
 	matched map[string]bool // messages of the new primary that were taken for one here
+	whole   time.Time       // when all that was in the store was in the catalog; zero: not known
 	changed uint64          // messages that changed under our eyes
 }
 
@@ -73,6 +75,7 @@ type candidate struct {
 	change Change
 	line   Line
 	keep   bool // in the history
+	old    bool // it had gone from here, and has come back, as with a backup
 	action wire.Action
 }
 
@@ -119,6 +122,12 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 // find learns what happened here since the new primary began.
 func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
+		s.whole, err = watch.WholeAt(t)
+		return err
+	}); err != nil {
 		return err
 	}
 	s.past = &past{rules: s.cfg.Rules, sort: newSorter(s.cfg.Dir), controls: true}
@@ -283,6 +292,9 @@ func (s *salvager) look(c *candidate, l *line) (*candidate, error) {
 	if info.Facts.Type != journal.TypeFile {
 		return nil, nil
 	}
+	if c.old, err = s.cameBack(c.path, info); err != nil {
+		return nil, err
+	}
 	o.Size, o.MTime = info.Facts.Size, info.Facts.Attr.MTime
 	c.line.Size, c.line.Date = o.Size, time.Unix(0, o.MTime)
 	if o.Content, err = s.contentOf(c.path, info); err != nil {
@@ -295,6 +307,39 @@ func (s *salvager) look(c *candidate, l *line) (*candidate, error) {
 		}
 	}
 	return c, nil
+}
+
+// hintDelay is how long a change is taken to be on its way to an observer.
+const hintDelay = time.Second
+
+// cameBack reports whether a name that the catalog does not have was in the store
+// when the catalog had all: then it was gone after that, and is there again
+// because somebody has put an older state of the store in its place. Copies of
+// files are younger than what they are of, but not by their mtime; that counts only
+// where the directory is a copy as well, for a client may set it as it likes.
+func (s *salvager) cameBack(p journal.Path, info beneath.Info) (bool, error) {
+	before := s.whole.Add(-hintDelay).UnixNano()
+	if s.whole.IsZero() || s.whole.After(s.cfg.Now()) || info.Facts.Attr.MTime >= before && info.Stamp.Change >= before {
+		return false, nil
+	}
+	copied := false
+	err := s.cfg.Catalog.View(func(t *catalog.Tx) error {
+		if _, err := t.Lookup(p); !errors.Is(err, catalog.ErrNotFound) {
+			before = 0 // it is known
+			return err
+		}
+		dir, err := t.Lookup(p.Dir())
+		if err != nil {
+			if errors.Is(err, catalog.ErrNotFound) {
+				err = nil
+			}
+			return err
+		}
+		is, err := s.cfg.Root.Stat(p.Dir())
+		copied = err == nil && !dir.Stamp.SameInode(is.Stamp)
+		return err
+	})
+	return info.Stamp.Change < before || copied && info.Facts.Attr.MTime < before, err
 }
 
 // contentOf returns the content id of a message: that in the catalog, if the
