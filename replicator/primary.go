@@ -246,18 +246,23 @@ func (p *primaryPart) observe(ctx context.Context) error {
 
 // trim drops what every mirror has, and what is beyond the limits.
 func (p *primaryPart) trim(ctx context.Context) error {
+	durable := journal.Sequence(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.n.opt.Clock.After(trimInterval):
 		}
+		// What was removed just before the catalog was made durable is there still: a
+		// salvage tells by it what a power cut has brought back.
+		before := durable
+		durable = p.n.catalog.DurablePosition().Sequence
 		if err := p.journal.SaveCursors(); err != nil {
 			p.n.problem("save the mirrors' places: " + err.Error())
 			p.n.opt.Log.Error("the mirrors' places cannot be saved", "error", err)
 			continue
 		}
-		if err := p.journal.Trim(p.n.catalog.DurablePosition().Sequence); err != nil {
+		if err := p.journal.Trim(before); err != nil {
 			p.n.problem("trim the journal: " + err.Error())
 			p.n.opt.Log.Error("the journal cannot be trimmed", "error", err)
 		}

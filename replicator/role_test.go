@@ -4,18 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
-	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/status"
@@ -221,13 +222,29 @@ func TestUnseal(t *testing.T) {
 	mx1.equal(mx2)
 }
 
-// knock is the stream of somebody of whom nobody knows who he is.
-type knock struct {
-	pb.SalvageService_SalvageServer
-	ctx context.Context
+// TestFencedThoughItCannotBeWrittenDown: a primary whose state lies on the array
+// that has failed stops all the same when another one has taken over, and writes it
+// down when it can.
+func TestFencedThoughItCannotBeWrittenDown(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	mx2.until("following", func(d status.Document) bool { return d.Epoch == 1 })
+	// Nothing can be made where the state is written.
+	blocked := filepath.Join(mx1.cfg.StateDir, "node.new")
+	c.must(os.MkdirAll(filepath.Join(blocked, "in the way"), 0o700))
+	mx2.promote()
+	mx2.n.crownAll(t.Context())
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == "fenced" })
+	if st, err := identity.LoadState(mx1.cfg.StateDir); err != nil || st.Role != identity.Primary {
+		t.Errorf("written down: %+v, %v", st, err)
+	}
+	c.must(os.RemoveAll(blocked))
+	mx1.until("fenced durably", func(status.Document) bool {
+		mx2.n.crownAll(t.Context())
+		st, err := identity.LoadState(mx1.cfg.StateDir)
+		return err == nil && st.Role == identity.Fenced
+	})
 }
-
-func (k knock) Context() context.Context { return k.ctx }
 
 // TestSealThatFails: a primary that could not be sealed lets a fenced node in
 // again.
@@ -248,7 +265,13 @@ func TestSealThatFails(t *testing.T) {
 		t.Fatalf("sealed: %v", err)
 	}
 	c.must(mx1.n.Unseal(t.Context(), claim))
-	if err := mx1.n.salvageDoor.Salvage(knock{ctx: t.Context()}); grpcstatus.Code(err) == codes.Unavailable {
+	conn, err := mx2.n.dialPrimary(mx1.cfg.Node.Listen, nil)
+	c.must(err)
+	defer conn.Close()
+	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/mailtwin.v1.SalvageService/Salvage")
+	c.must(err)
+	c.must(stream.CloseSend())
+	if err := stream.RecvMsg(new(emptypb.Empty)); err == nil || strings.Contains(err.Error(), "sealed") {
 		t.Errorf("fenced nodes are not let in: %v", err)
 	}
 	mx1.write("u/Maildir/new/on.M1P1.host", "Subject: on\n\nbody\n")

@@ -286,7 +286,36 @@ func (p *primaryPart) trouble(ctx context.Context) string {
 	if s.Suspended != "" {
 		return s.Suspended
 	}
-	return p.n.trial.trouble(ctx, p.root, s.UnreadableCount > 0)
+	if words := p.n.trial.trouble(ctx, p.root, s.UnreadableCount > 0); words != "" {
+		return words
+	}
+	return p.n.cannotWriteState(ctx)
+}
+
+// cannotWriteState says why the state cannot be written down; "" if it could be when
+// that was tried last. It tries again what failed, and waits only a moment.
+func (n *node) cannotWriteState(ctx context.Context) string {
+	n.mu.Lock()
+	last := n.stateTrouble
+	n.mu.Unlock()
+	if last == "" {
+		return ""
+	}
+	if n.deciding.TryLock() { // else somebody tries it
+		ctx, cancel := context.WithTimeout(ctx, askPatience)
+		defer cancel()
+		err := await(ctx, func() error {
+			defer n.deciding.Unlock()
+			err := identity.SaveState(n.cfg.StateDir, n.state())
+			n.noteStateTrouble(err)
+			return err
+		})
+		if err == nil {
+			return ""
+		}
+		last = err.Error()
+	}
+	return "its state cannot be written down, so that it can agree to nothing: " + last
 }
 
 // hintDelay is how long, at most, a change of the store is taken to be on its way

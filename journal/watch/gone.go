@@ -150,7 +150,10 @@ func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error
 	if len(bases) == 0 {
 		return gone, nil
 	}
-	gone = c.notUnreadable(gone, bases)
+	gone, err := c.notUnreadable(gone, bases)
+	if err != nil {
+		return nil, err
+	}
 	found, stable, err := c.findBases(c.cfg.Rules.MessageDirs(dir), bases)
 	if err != nil {
 		if c.ctx.Err() != nil {
@@ -190,27 +193,41 @@ func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error
 
 // notUnreadable drops messages of which one that cannot be read, in whatever
 // mailbox, has the base name: it may be what they have become. Nobody can tell
-// before that can be read, so that they are with it among what cannot be.
-func (c *cycle) notUnreadable(gone []goneName, bases map[string]struct{}) []goneName {
+// before that can be read, so that they are with it among what cannot be. One of
+// which the catalog has another name is not dropped: it is not lost with this one.
+func (c *cycle) notUnreadable(gone []goneName, bases map[string]struct{}) (kept []goneName, err error) {
 	names, _ := c.broken.list(0)
 	others := make(map[string]journal.Path)
 	for _, u := range names {
 		base := c.cfg.Rules.Base(u.Path.Name())
-		lost := slices.ContainsFunc(gone, func(g goneName) bool { return g.path == u.Path })
-		if _, ok := bases[base]; ok && !lost && c.cfg.Rules.Classify(u.Path, journal.TypeFile) == ClassMessage {
+		if _, ok := bases[base]; ok && !isGone(gone, u.Path) && c.cfg.Rules.Classify(u.Path, journal.TypeFile) == ClassMessage {
 			others[base] = u.Path
 		}
 	}
 	if len(others) == 0 {
-		return gone
+		return gone, nil
 	}
-	return slices.DeleteFunc(gone, func(g goneName) bool {
-		other, ok := others[c.cfg.Rules.Base(g.path.Name())]
-		if ok {
-			c.unreadable(g.path, fmt.Errorf("it is gone, and may have become %q, which cannot be read", other))
+	for _, g := range gone {
+		other, unread := others[c.cfg.Rules.Base(g.path.Name())]
+		named := false
+		if unread && g.item.Stamp.Inode != 0 {
+			paths, err := c.findStamp(g.item.Stamp)
+			if err != nil {
+				return nil, err
+			}
+			named = slices.ContainsFunc(paths, func(p journal.Path) bool { return !isGone(gone, p) })
 		}
-		return ok
-	})
+		if unread && !named {
+			c.unreadable(g.path, fmt.Errorf("it is gone, and may have become %q, which cannot be read", other))
+			continue
+		}
+		kept = append(kept, g)
+	}
+	return kept, nil
+}
+
+func isGone(gone []goneName, p journal.Path) bool {
+	return slices.ContainsFunc(gone, func(g goneName) bool { return g.path == p })
 }
 
 // maxUnstable is how many confirmations in vain are needed where the directory

@@ -88,6 +88,12 @@ func (a *agenda) clear() {
 	clear(a.count[:])
 }
 
+// onlyGone reports whether all messages that are there are known: what is waited
+// for is gone, or no message.
+func (a *agenda) onlyGone() bool {
+	return len(a.names) == a.count[reasonGone]+a.count[reasonIncomplete]+a.count[reasonMessages]
+}
+
 // left returns the names on the agenda, and the directories on it that could not
 // be listed. It may be called by anyone.
 func (a *agenda) left() (names, dirs []journal.Path) {

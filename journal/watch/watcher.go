@@ -339,7 +339,7 @@ func (w *Watcher) serve() error {
 	}
 	if w.status.Mode == ModeEvents && w.status.Complete && w.dirty.calm() {
 		w.status.Quiet = w.cfg.Clock.Now()
-		if len(w.agenda.names) == 0 {
+		if w.agenda.onlyGone() {
 			w.whole = w.status.Quiet
 		}
 	}

@@ -52,8 +52,8 @@ func (r *run) claim(ctx context.Context) error {
 			r.notef("%s does not answer", p.Name)
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, r.cfg.Limits.Answer)
-		err := p.Link.Claim(ctx, r.order())
+		ask, cancel := context.WithTimeout(ctx, r.cfg.Limits.Answer)
+		err := p.Link.Claim(ask, r.order())
 		cancel()
 		refusal := new(RefusedError)
 		switch {
@@ -61,7 +61,10 @@ func (r *run) claim(ctx context.Context) error {
 			r.warn("%s refuses its promise (%v); forced", p.Name, err)
 		case errors.As(err, &refusal):
 			return r.refused(p.Name, err)
-		case err != nil && p.Name == r.plan.Primary && r.plan.Answers:
+		case err != nil && p.Name == r.plan.Primary && r.plan.Kind == Switchover:
+			if why := r.suspended(ctx); why != "" {
+				return fmt.Errorf("%w: %s is in trouble (%s)", ErrStale, p.Name, why)
+			}
 			return fmt.Errorf("%s, which answered a moment ago: %w", p.Name, err)
 		case err != nil:
 			r.warn("%s was not reached: %v", p.Name, err)

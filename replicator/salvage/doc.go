@@ -21,9 +21,11 @@
 // memory tells a message that it never had from one that was removed since:
 // that is less certain, and Summary.Uncertain says why.
 //
-// A file that is on disk and in no catalog, and has not changed since the observer
-// had last looked at everything, was seen and removed: an older state of the store,
-// as a backup has it, was put in its place. It is in doubt, unless it is there.
+// A message that is on disk and in no catalog may be an old one that has come back:
+// its removal was not durable when the array failed, or an older state of the store,
+// as a backup has it, was put in its place. It is one if the journal says that it was
+// removed, as far back as it reaches, or if it has not changed since the observer
+// noted that everything was in the catalog. Then it is in doubt, unless it is there.
 //
 // # What the new primary answers
 //

@@ -61,6 +61,7 @@ type salvager struct {
 	summary Summary
 	batch   []*candidate
 	matched map[string]bool // messages of the new primary that were taken for one here
+	left    map[string]bool // messages that the journal says are gone from their mailboxes
 	whole   time.Time       // when all that was in the store was in the catalog; zero: not known
 	changed uint64          // messages that changed under our eyes
 }
@@ -134,6 +135,13 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past}
 	s.summary.Uncertain = s.uncertain(w)
 	f.all = s.summary.Uncertain != ""
+	if s.cfg.Journal != nil {
+		var err error
+		if s.left, err = s.past.left(ctx, s.cfg.Journal); err != nil {
+			s.past.sort.close()
+			return err
+		}
+	}
 	if !f.all {
 		head, err := s.past.read(ctx, s.cfg.Journal, w.Start.Sequence)
 		if err != nil {
@@ -292,7 +300,7 @@ func (s *salvager) look(c *candidate, l *line) (*candidate, error) {
 	if info.Facts.Type != journal.TypeFile {
 		return nil, nil
 	}
-	if c.old, err = s.cameBack(c.path, info); err != nil {
+	if c.old, err = s.cameBack(c.path, o.Base, info); err != nil {
 		return nil, err
 	}
 	o.Size, o.MTime = info.Facts.Size, info.Facts.Attr.MTime
@@ -307,39 +315,6 @@ func (s *salvager) look(c *candidate, l *line) (*candidate, error) {
 		}
 	}
 	return c, nil
-}
-
-// hintDelay is how long a change is taken to be on its way to an observer.
-const hintDelay = time.Second
-
-// cameBack reports whether a name that the catalog does not have was in the store
-// when the catalog had all: then it was gone after that, and is there again
-// because somebody has put an older state of the store in its place. Copies of
-// files are younger than what they are of, but not by their mtime; that counts only
-// where the directory is a copy as well, for a client may set it as it likes.
-func (s *salvager) cameBack(p journal.Path, info beneath.Info) (bool, error) {
-	before := s.whole.Add(-hintDelay).UnixNano()
-	if s.whole.IsZero() || s.whole.After(s.cfg.Now()) || info.Facts.Attr.MTime >= before && info.Stamp.Change >= before {
-		return false, nil
-	}
-	copied := false
-	err := s.cfg.Catalog.View(func(t *catalog.Tx) error {
-		if _, err := t.Lookup(p); !errors.Is(err, catalog.ErrNotFound) {
-			before = 0 // it is known
-			return err
-		}
-		dir, err := t.Lookup(p.Dir())
-		if err != nil {
-			if errors.Is(err, catalog.ErrNotFound) {
-				err = nil
-			}
-			return err
-		}
-		is, err := s.cfg.Root.Stat(p.Dir())
-		copied = err == nil && !dir.Stamp.SameInode(is.Stamp)
-		return err
-	})
-	return info.Stamp.Change < before || copied && info.Facts.Attr.MTime < before, err
 }
 
 // contentOf returns the content id of a message: that in the catalog, if the

@@ -386,6 +386,20 @@ func TestAnOlderStore(t *testing.T) {
 		t.Errorf("kept: %q, %v", data, err)
 	}
 
+	// The journal tells it of what was removed since all was seen.
+	w = newWorld(t, func(a *store) {
+		shared(a)
+		for _, n := range []string{"dead", "again"} {
+			a.put("u/cur/"+n+":2,", n)
+			a.remove("u/cur/" + n + ":2,")
+		}
+		a.put("u/cur/again:2,", "again")
+	})
+	w.a.write("u/cur/dead:2,S", "dead")
+	w.a.must(os.Rename(w.a.full("u/cur/again:2,"), w.a.full("u/cur/again:2,S")))
+	w.salvage()
+	w.told("new doubt u/cur/dead:2,S", "flags set u/cur/again:2,S")
+
 	// What came after all was seen is new, however old it is.
 	w = newWorld(t, shared)
 	w.a.write("u/cur/silent:2,RS", "while the daemon was down")
