@@ -87,6 +87,7 @@ type node struct {
 	lifetime context.Context //nolint:containedctx // a part's own context ends before what it has to wait for
 
 	deciding  sync.Mutex // held over a change of the state file
+	unsaved   bool       // that the node is fenced could not be written down. Guarded by deciding
 	rejoining sync.Mutex // held while the node rejoins
 
 	mu        sync.Mutex
@@ -98,6 +99,9 @@ type node struct {
 	noStore   string                  // why the store cannot be opened; "": it is open, or was not looked for yet
 	stopped   journal.Epoch           // of metaStopped
 	lastError *status.Problem
+	// stateTrouble says why the state could not be written down when that was tried
+	// last; "": it could.
+	stateTrouble string
 }
 
 // Run runs the daemon of a node in its role until ctx ends. It returns nil

@@ -18,6 +18,7 @@ type Verdict struct {
 // Lost is a message that was acknowledged and that a failover has lost.
 type Lost struct {
 	Token        Token
+	User         string
 	Acknowledged time.Time
 }
 
@@ -79,7 +80,7 @@ func (m *message) check(v *Verdict, token Token, all []finding, salvaged bool) {
 		case salvaged:
 			v.say("%s: message %s was acknowledged, lost by a failover, and was not salvaged", m.user, token)
 		default:
-			v.Lost = append(v.Lost, Lost{token, m.delivery.at})
+			v.Lost = append(v.Lost, Lost{token, m.user, m.delivery.at})
 		}
 	}
 	if len(found) == 1 {

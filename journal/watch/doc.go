@@ -60,6 +60,9 @@
 // anything in it is no store if the catalog knows of content. If the store is
 // not as it was, everything is suspended and looked at again each second;
 // then the root is opened anew and scanned.
+// One that was seen to be empty is not the store again before something is in it
+// that was before: a mail server makes what it misses. Where nothing is, nothing can
+// be accepted by Watcher.Accept either.
 //
 // A directory below the root with another stamp than the catalog's was
 // replaced. That is believed if it is on the same file system as before and
@@ -130,6 +133,10 @@
 // it left is in the journal: one scan that began afterwards has ended, and no
 // name is left to be looked at again but those that cannot be read. Snapshots
 // are taken at once then, for nothing changes any more.
+//
+// Where the store fails, that may never be. Watcher.CatchUp waits for nothing but
+// that each noticed name was looked at, and Watcher.Left tells which could not be
+// journaled, and since when there may be changes that were not even noticed.
 //
 // # Polling
 //

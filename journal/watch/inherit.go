@@ -54,7 +54,7 @@ func Leave(tx *catalog.Tx) (store beneath.Identity, complete bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(value, &known)
 	}
-	for _, key := range []string{metaStore, metaBaseline, metaBoot} {
+	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole} {
 		if err == nil {
 			err = tx.SetMeta(key, nil)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -53,6 +54,9 @@ type Plan struct {
 	Refusals []string `json:"refusals,omitempty"`
 	// Checks are those of a dry run.
 	Checks []Check `json:"checks,omitempty"`
+
+	unsealed bool // it was to be sealed, and could not be
+	vouched  bool // its primary has journaled all that was in its store
 }
 
 // Place is a journal.Position, for people and programs.
@@ -191,7 +195,11 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 			plan.warn("%s answers, but cannot observe its store: %s", leader.Name, why)
 		}
 	}
-	plan.Loss = lossOf(&f, p.cfg.Clock.Now())
+	var doubts *mailboxes.Doubts
+	if plan.Kind == Evacuation {
+		doubts = leader.answer.Doubts
+	}
+	plan.Loss = lossOf(&f, doubts, p.cfg.Clock.Now())
 	plan.judge(&f, own)
 	return nil
 }

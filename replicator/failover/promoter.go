@@ -28,6 +28,8 @@ type Limits struct {
 	Seal time.Duration
 	// Stall is how long the rest of the journal may bring nothing.
 	Stall time.Duration
+	// Owed is how long no content may come of a store that cannot be observed.
+	Owed time.Duration
 	// Open is for the primary's part to begin.
 	Open time.Duration
 }
@@ -36,7 +38,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Answer: 3 * time.Second, Silent: 250 * time.Millisecond, Sign: 1500 * time.Millisecond, Recent: 3 * time.Second,
-		Seal: 3 * time.Minute, Stall: 30 * time.Second, Open: time.Minute,
+		Seal: 3 * time.Minute, Stall: 30 * time.Second, Owed: 5 * time.Second, Open: time.Minute,
 	}
 }
 
