@@ -160,12 +160,12 @@ type standing struct {
 // stand finds out how a directory is; within says whether what is in it matters.
 func (w *Watcher) stand(p journal.Path, within bool) (s standing, err error) {
 	err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
-		var k known
-		if k, s.failed = w.openKnown(tx, p); s.failed != nil {
-			return nil
+		k, failed := w.openKnown(tx, p)
+		if failed == nil {
+			failed = k.Close()
 		}
-		if s.failed = k.Close(); s.failed != nil || !within {
-			return nil
+		if s.failed = failed; failed != nil || !within {
+			return nil //nolint:nilerr // it is told by the standing: only the catalog's errors end a walk
 		}
 		if s.unchanged = k.item.Observed != 0 && k.item.Observed == k.info.DirMTime; s.unchanged {
 			s.messages, err = w.onlyMessages(tx, p)
