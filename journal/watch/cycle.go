@@ -269,42 +269,49 @@ func (c *cycle) dir(p journal.Path) *openDir {
 	}
 	d := &openDir{}
 	c.dirs[p] = d
-	d.Dir, d.err = c.openKnown(c.tx, p)
+	k, err := c.openKnown(c.tx, p)
+	d.Dir, d.err = k.Dir, err
 	return d
+}
+
+// known is an open directory that is the one which the catalog knows.
+type known struct {
+	*beneath.Dir
+	info beneath.Info
+	item catalog.Item
 }
 
 // openKnown opens a directory if it is the one that the catalog knows. If it
 // is not, or gone, the name of the directory becomes dirty, and the error is
 // errObserveFirst.
-func (w *Watcher) openKnown(tx *catalog.Tx, p journal.Path) (*beneath.Dir, error) {
-	d, err := w.cfg.Root.Dir(p)
+func (w *Watcher) openKnown(tx *catalog.Tx, p journal.Path) (k known, err error) {
+	k.Dir, err = w.cfg.Root.Dir(p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, beneath.ErrNotDirectory), errors.Is(err, beneath.ErrEscapes):
 		w.observeFirst(p)
-		return nil, errObserveFirst
+		return known{}, errObserveFirst
 	case err != nil:
-		return nil, err
-	case p == journal.Root:
-		return d, nil // see health.go
+		return known{}, err
 	}
-	info, err := d.Info()
-	if err != nil {
-		return nil, errors.Join(err, d.Close())
+	if k.info, err = k.Info(); err != nil {
+		return known{}, errors.Join(err, k.Close())
 	}
-	it, err := tx.Lookup(p)
+	k.item, err = tx.Lookup(p)
 	switch {
 	case errors.Is(err, catalog.ErrNotFound):
 		w.observeFirst(p)
-		return nil, errors.Join(errObserveFirst, d.Close())
+		return known{}, errors.Join(errObserveFirst, k.Close())
 	case err != nil:
-		return nil, errors.Join(err, d.Close())
-	case it.Facts.Type != journal.TypeDirectory || !w.same(it.Stamp, info.Stamp):
+		return known{}, errors.Join(err, k.Close())
+	case p == journal.Root:
+		return k, nil // see health.go
+	case k.item.Facts.Type != journal.TypeDirectory || !w.same(k.item.Stamp, k.info.Stamp):
 		if !w.doubts.has(p) {
 			w.observeFirst(p)
 		}
-		return nil, errors.Join(errObserveFirst, d.Close())
+		return known{}, errors.Join(errObserveFirst, k.Close())
 	}
-	return d, nil
+	return k, nil
 }
 
 // observeFirst makes the name of a directory dirty, unless what is in it
