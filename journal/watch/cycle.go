@@ -44,6 +44,7 @@ type cycle struct {
 	held    int64    // bytes of content in entries
 	read    int64    // bytes that were read
 	changed bool     // the catalog, beside what the entries change
+	hurried bool     // few names: each entry is told of as soon as it is known
 	after   []func() // to be done when the entries are in the journal and the catalog
 }
 
@@ -78,6 +79,7 @@ func (w *Watcher) observeAs(names []journal.Path, scan bool) error {
 				looks = append(looks, l)
 			}
 		}
+		c.hurried = len(looks) <= hurriedLooks
 		slices.SortFunc(looks, func(a, b look) int {
 			return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.path, b.path))
 		})
@@ -131,13 +133,17 @@ func (w *Watcher) cycle(names []journal.Path, f func(*cycle) error) error {
 	return nil
 }
 
+// hurriedLooks is up to how many names are a delivery or two: the name of it, and
+// the one that it had in tmp.
+const hurriedLooks = 4
+
 // append makes the entries durable in the journal, before the update that
 // applies them to the catalog ends.
 func (c *cycle) append() error {
 	if len(c.entries) == 0 {
 		return nil
 	}
-	if c.cfg.Ahead != nil {
+	if c.cfg.Ahead != nil && !c.hurried {
 		c.cfg.Ahead(c.entries)
 	}
 	records, err := c.cfg.Journal.Append(c.entries...)
@@ -153,6 +159,9 @@ func (c *cycle) emit(e journal.Entry) error {
 	if err := e.Check(); err != nil {
 		c.unreadable(e.Path, err) // no journal can say it
 		return nil
+	}
+	if c.hurried && c.cfg.Ahead != nil {
+		c.cfg.Ahead([]journal.Entry{e})
 	}
 	if err := c.tx.Apply(&e); err != nil {
 		return fmt.Errorf("apply an entry of kind %d: %w", e.Kind, err)
