@@ -79,16 +79,19 @@ type Status struct {
 	LastHeard time.Time
 	// Said is when Beat was said, or some moments before, by our clock: it may
 	// have waited in the stream for long. Zero if there was no beat.
-	Said       time.Time
-	LastError  string
-	Attention  string // what a person has to see to; "" if nothing
-	Applied    journal.Sequence
-	Acked      journal.Sequence
-	Resync     string // why catalogs are being compared; "" if they are not
-	Whole      bool   // the last comparison was finished
-	Progress   Progress
-	Proven     bool // the digest that the primary named last was ours
-	ProvenAt   journal.Sequence
+	Said      time.Time
+	LastError string
+	Attention string // what a person has to see to; "" if nothing
+	Applied   journal.Sequence
+	Acked     journal.Sequence
+	Resync    string // why catalogs are being compared; "" if they are not
+	Whole     bool   // the last comparison was finished
+	Progress  Progress
+	Proven    bool // the digest that the primary named last was ours
+	ProvenAt  journal.Sequence
+	// Aside is where in the store that was put which this mirror had and its
+	// primary did not, when it began to follow a new one; "" if nothing was.
+	Aside      journal.Path
 	OwnersLost bool // owners cannot be set for want of privilege
 	Beat       wire.Heartbeat
 	Received   uint64 // bytes of batches in this connection
