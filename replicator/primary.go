@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,7 @@ type primaryPart struct {
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
 
+	apart        atomic.Bool // the UIDs of its mail seem to be elsewhere
 	mu           sync.Mutex
 	resumeFailed string // why the mail server could not be started again
 	rates        map[string]rate
@@ -123,6 +125,15 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	return p, nil
 }
 
+// lookForUIDs finds out whether the UIDs of the mail are replicated.
+func (p *primaryPart) lookForUIDs(ctx context.Context) {
+	if UIDsApart(p.n.cfg.Store.Path) && ctx.Err() == nil {
+		p.apart.Store(true)
+		p.n.opt.Log.Warn(ApartWords)
+		p.n.server.Changed()
+	}
+}
+
 // superseded is told that a mirror has followed a higher epoch.
 func (p *primaryPart) superseded(mirror string, epoch journal.Epoch) {
 	if _, err := p.n.learn(pairing.Crown{Claim: identity.Claim{Epoch: epoch}}, mirror); err != nil {
@@ -182,6 +193,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
 		return nil
 	})
+	go p.lookForUIDs(ctx) // which may hang with the array, and must not hold up the end
 	p.n.door.Open(p.server)
 	if !p.st.Sealed {
 		p.n.salvageDoor.Open(p.salvage)
@@ -272,6 +284,9 @@ func (p *primaryPart) describe(d *status.Document) {
 		s.Detail = w.Suspended
 	}
 	s.Watch = watchOf(w)
+	if p.apart.Load() {
+		s.Apart = ApartWords
+	}
 	p.describeUnreadable(s, w)
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
