@@ -22,6 +22,7 @@ func TestMirrorThatHasMore(t *testing.T) {
 	for i := range 20 {
 		mx1.write(fmt.Sprintf(box+"cur/both%d.M1P1.host:2,S", i), fmt.Sprintf("Subject: both %d\n\nbody\n", i))
 	}
+	mx1.journaled()
 	mx1.inSync()
 	mx2.until("acquainted", func(d status.Document) bool { return len(d.Peers) == 2 })
 	mx2.stop()
