@@ -68,13 +68,12 @@ func TestJournalTrimmedWhileAway(t *testing.T) {
 	var expunged []string
 	for i := range 60 {
 		keep := name(".Keep", i)
-		switch {
-		case i%2 == 0:
-			expunged = append(expunged, keep)
-			must(os.Remove(filepath.Join(store, keep)))
-		default:
+		if i%2 != 0 {
 			must(os.Rename(filepath.Join(store, keep), filepath.Join(store, keep+"T")))
+			continue
 		}
+		expunged = append(expunged, keep)
+		must(os.Remove(filepath.Join(store, keep)))
 	}
 	must(os.RemoveAll(filepath.Join(store, "d/u/Maildir/.Gone")))
 	must(os.Rename(filepath.Join(store, "d/u/Maildir/.Old"), filepath.Join(store, "d/u/Maildir/.New")))
