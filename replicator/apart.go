@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -89,4 +90,13 @@ func some(root *beneath.Root, p journal.Path) bool {
 		return nil
 	})
 	return errors.Is(err, os.ErrExist)
+}
+
+// lookForUIDs finds out whether the UIDs of the mail are replicated.
+func (p *primaryPart) lookForUIDs(ctx context.Context) {
+	if UIDsApart(p.n.cfg.Store.Path) && ctx.Err() == nil {
+		p.apart.Store(true)
+		p.n.opt.Log.Warn(ApartWords)
+		p.n.server.Changed()
+	}
 }

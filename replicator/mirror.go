@@ -54,7 +54,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.mirror = mirror.New(mirror.Config{
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Rules: mailstore.Maildir{},
-		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now,
+		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now, Retry: 2 * time.Duration(n.cfg.Store.RetryInterval),
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
 		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})

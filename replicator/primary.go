@@ -125,15 +125,6 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	return p, nil
 }
 
-// lookForUIDs finds out whether the UIDs of the mail are replicated.
-func (p *primaryPart) lookForUIDs(ctx context.Context) {
-	if UIDsApart(p.n.cfg.Store.Path) && ctx.Err() == nil {
-		p.apart.Store(true)
-		p.n.opt.Log.Warn(ApartWords)
-		p.n.server.Changed()
-	}
-}
-
 // superseded is told that a mirror has followed a higher epoch.
 func (p *primaryPart) superseded(mirror string, epoch journal.Epoch) {
 	if _, err := p.n.learn(pairing.Crown{Claim: identity.Claim{Epoch: epoch}}, mirror); err != nil {
@@ -145,10 +136,18 @@ func (p *primaryPart) superseded(mirror string, epoch journal.Epoch) {
 // replicated.
 const indexQuiet = 5 * time.Second
 
+// lastRetry is how many times as long as the first time between two attempts at
+// what cannot be read the longest one is.
+const lastRetry = 30
+
 // timing is how often the observer does what the settings speak of.
 func timing(s config.Store) watch.Timing {
 	interval := time.Duration(s.IndexInterval)
-	return watch.Timing{Snapshot: min(indexQuiet, interval/12), SnapshotAtLatest: interval}
+	retry := time.Duration(s.RetryInterval)
+	return watch.Timing{
+		Snapshot: min(indexQuiet, interval/12), SnapshotAtLatest: interval,
+		Unreadable: retry, UnreadableLast: lastRetry * retry,
+	}
 }
 
 // storeState says how the store is, for the mirrors.

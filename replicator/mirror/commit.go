@@ -27,9 +27,9 @@ const (
 	bulkDelay   = 50 * time.Millisecond
 )
 
-// missingRetry is how long the mirror waits before it asks again for contents
+// defaultRetry is how long the mirror waits before it asks again for contents
 // that the primary could not read; see resync.retryMissing.
-const missingRetry = time.Minute
+const defaultRetry = time.Minute
 
 // againDelay is how long it waits after an answer that brought no content: the
 // entries that say what became of the file are on their way.
@@ -119,7 +119,7 @@ func (k *committer) close() { k.applier.close() }
 // run commits until ctx ends, and then what has arrived until then: the primary
 // may never come back to send it again.
 func (k *committer) run(ctx context.Context) error {
-	retry := time.NewTicker(missingRetry)
+	retry := time.NewTicker(k.m.cfg.Retry)
 	defer retry.Stop()
 	again := time.NewTicker(againDelay)
 	defer again.Stop()
