@@ -68,6 +68,8 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 
 	body := strings.Repeat("what only the former primary has\n", 3000)
 	mx1.write(box+"new/only1", "Subject: only 1\n\n"+body)
+	const hostile = "new/-rf \xff\n\x1b[31m"
+	mx1.write(box+hostile, "Subject: of a name that nobody expects\n\nbody\n")
 	mx1.write(box+"new/twin1", "Subject: twice\n\n"+body)
 	mx1.write(box+"new/twin2", "Subject: twice\n\n"+body)
 	mx1.rename(box+"cur/flags:2,", box+"cur/flags:2,FS")
@@ -94,7 +96,7 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	look := &teller{}
 	listed, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{List: true, Subjects: true}, look)
 	c.must(err)
-	if mx1.tree() != before || listed.Mirror || listed.Outcomes[salvage.OutcomeWanted] != 4 || mx1.n.state().Role != identity.Fenced {
+	if mx1.tree() != before || listed.Mirror || listed.Outcomes[salvage.OutcomeWanted] != 5 || mx1.n.state().Role != identity.Fenced {
 		t.Errorf("a look changed something, or saw %+v", listed)
 	}
 	if !slices.ContainsFunc(look.lines, func(l salvage.Line) bool { return l.Subject == "only 1" }) {
@@ -104,7 +106,7 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, done)
 	c.must(err)
 	t.Logf("%+v", result)
-	if !result.Mirror || result.Uncertain != "" || result.Outcomes[salvage.OutcomeDelivered] != 4 ||
+	if !result.Mirror || result.Uncertain != "" || result.Outcomes[salvage.OutcomeDelivered] != 5 ||
 		result.Outcomes[salvage.OutcomeExpunged] != 1 || result.Outcomes[salvage.OutcomeConflict] != 1 {
 		t.Errorf("%+v\n%+v", result, done.lines)
 	}
@@ -114,7 +116,7 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	mx2.inSync()
 	mx1.equal(mx2)
 	for _, want := range []string{
-		"new/only1", "new/only2", "new/twin1", "new/twin2", ".Work/cur/silent:2,RS", "cur/flags:2,FS", "cur/clash:2,T",
+		"new/only1", "new/only2", hostile, "new/twin1", "new/twin2", ".Work/cur/silent:2,RS", "cur/flags:2,FS", "cur/clash:2,T",
 		"cur/moved:2,S", "cur/removed:2,", "cur/keep:2,",
 	} {
 		if !mx2.has(box+want) || !mx1.has(box+want) {

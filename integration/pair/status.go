@@ -18,8 +18,9 @@ type Status struct {
 	Store   struct {
 		State string
 		Watch struct {
-			Complete bool
-			Indexes  int `json:"indexes_pending"`
+			Complete  bool
+			Overflows uint64
+			Indexes   int `json:"indexes_pending"`
 		}
 	}
 	Mirrors []Mirror

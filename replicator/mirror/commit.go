@@ -27,9 +27,9 @@ const (
 	bulkDelay   = 50 * time.Millisecond
 )
 
-// missingRetry is how long the mirror waits before it asks again for contents
+// defaultRetry is how long the mirror waits before it asks again for contents
 // that the primary could not read; see resync.retryMissing.
-const missingRetry = time.Minute
+const defaultRetry = time.Minute
 
 // againDelay is how long it waits after an answer that brought no content: the
 // entries that say what became of the file are on their way.
@@ -43,6 +43,7 @@ type change struct {
 	file     *staged          // the content
 	plain    bool             // a chunk was lost: ask for the content without references
 	link     uint64           // the group of hard links, of a comparison
+	compared bool             // a comparison has found that the primary has nothing there
 	settle   bool             // of an answer: only facts and content id become known
 	assumed  *assumption      // of a comparison: a content that is here is taken for the primary's
 	answers  *want            // what it was asked for by
@@ -98,12 +99,15 @@ func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 	}
 	var p progressMeta
 	err := c.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
-		p, err = readProgress(t)
+		if p, err = readProgress(t); err == nil {
+			k.applier.split, err = readSplit(t)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, inCatalog(err)
 	}
+	k.m.tellSplit(k.applier.split)
 	k.applied = max(k.applied, p.Applied)
 	k.debts.begin(p.Owed)
 	k.resync = newResync(k, w.Resync)
@@ -115,7 +119,7 @@ func (k *committer) close() { k.applier.close() }
 // run commits until ctx ends, and then what has arrived until then: the primary
 // may never come back to send it again.
 func (k *committer) run(ctx context.Context) error {
-	retry := time.NewTicker(missingRetry)
+	retry := time.NewTicker(k.m.cfg.Retry)
 	defer retry.Stop()
 	again := time.NewTicker(againDelay)
 	defer again.Stop()

@@ -32,6 +32,9 @@
 // different becomes changes without a sequence number, and fetches for the
 // contents that are lacking.
 //
+// A comparison with the primary of a later epoch may find what was acknowledged
+// here and never came there. It removes nothing, but puts it aside (see aside.go).
+//
 // New mail does not wait for a comparison. Entries come to the committer in a
 // lane of their own and are committed before the contents and listings that the
 // primary has sent ahead of them, unless those may have to do with the same
