@@ -21,7 +21,8 @@ type promoted struct {
 	Loss  struct {
 		Nothing bool
 		Entries *uint64
-		Whole   bool `json:"initial_sync_complete"`
+		Whole   bool                       `json:"initial_sync_complete"`
+		Boxes   []struct{ Mailbox string } `json:"mailboxes"`
 		Words   []string
 	}
 	Steps []struct {

@@ -2,8 +2,11 @@ package replicator
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 )
@@ -29,8 +32,15 @@ func (n *node) Accept(a operator.Accepting) (operator.Acceptable, error) {
 		return out, err
 	}
 	if a.Store && out.Store != "" {
+		err := p.watcher.Accept()
+		if errors.Is(err, watch.ErrNothingThere) {
+			err = hint.Add(err, "mount the store; if it is lost, promote the mirror with `mailtwin failover` there; if all mail is to be "+
+				"removed on the mirrors too, put a directory into it first")
+		}
+		if err != nil {
+			return out, fmt.Errorf("nothing was accepted: %w", err)
+		}
 		n.opt.Log.Warn("a person says that what is at the store's path is the store", "before", out.Store)
-		p.watcher.Accept()
 	}
 	if a.Missing && out.Missing > 0 {
 		n.opt.Log.Warn("a person gives up the files whose content never came", "files", out.Missing)

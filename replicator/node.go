@@ -42,6 +42,9 @@ type Clock interface {
 type Options struct {
 	Log   hclog.Logger
 	Clock Clock
+	// Boot names the present boot of the machine; "" if that is not known, which
+	// costs reading again what may not have reached the disk.
+	Boot string
 	// Ready is called once: when the node plays its part, or waits for a store
 	// that is not there and can be asked why. nil: nobody is told.
 	Ready func()
@@ -84,6 +87,7 @@ type node struct {
 	lifetime context.Context //nolint:containedctx // a part's own context ends before what it has to wait for
 
 	deciding  sync.Mutex // held over a change of the state file
+	unsaved   bool       // that the node is fenced could not be written down. Guarded by deciding
 	rejoining sync.Mutex // held while the node rejoins
 
 	mu        sync.Mutex
@@ -95,6 +99,9 @@ type node struct {
 	noStore   string                  // why the store cannot be opened; "": it is open, or was not looked for yet
 	stopped   journal.Epoch           // of metaStopped
 	lastError *status.Problem
+	// stateTrouble says why the state could not be written down when that was tried
+	// last; "": it could.
+	stateTrouble string
 }
 
 // Run runs the daemon of a node in its role until ctx ends. It returns nil

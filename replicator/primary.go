@@ -38,7 +38,7 @@ type primaryPart struct {
 	journal *journal.Log
 	watcher *watch.Watcher
 	server  *primary.Server
-	salvage *salvage.Server
+	reign   salvage.Reign
 	pace    *pacing
 	tracker *tracker
 
@@ -48,6 +48,9 @@ type primaryPart struct {
 	enough        chan struct{}
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
+
+	opening sync.Mutex // held while fenced nodes are let in, or out
+	ending  bool       // they are not let in any more. Guarded by opening
 
 	mu           sync.Mutex
 	resumeFailed string // why the mail server could not be started again
@@ -95,7 +98,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		p.watcher, err = watch.New(watch.Config{
 			Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
 			Pace: p.pace, Ahead: func(e []journal.Entry) { p.server.Ahead(e) }, // there is no server yet
-			Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"), Timing: timing(n.cfg.Store),
+			Boot: n.opt.Boot, Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"), Timing: timing(n.cfg.Store),
 		})
 	}
 	if err != nil {
@@ -115,11 +118,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(), Unseen: p.unseen, Evacuating: p.pace.evacuating,
 		Proving: p.pace.proving,
 	})
-	p.salvage = salvage.NewServer(salvage.ServerConfig{
-		Name: n.id.Name(), Reign: salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start()), Root: root,
-		Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Log: n.opt.Log.Named("salvage"),
-		Dir: n.salvageDir(), Peer: n.id.RequirePeer,
-	})
+	p.reign = salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start())
 	return p, nil
 }
 
@@ -184,9 +183,9 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 	})
 	p.n.door.Open(p.server)
 	if !p.st.Sealed {
-		p.n.salvageDoor.Open(p.salvage)
+		p.letFencedIn()
 	}
-	defer p.n.salvageDoor.Shut(p.n.id.Name() + " is not primary now")
+	defer p.letFencedOut()
 	// Shut at once when the part is to end, and before it has ended: what comes
 	// later would shut out those who come to the next part.
 	shut := sync.OnceFunc(func() { p.n.door.Shut(p.n.id.Name() + " does not serve mirrors now") })
@@ -202,6 +201,29 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 		}
 	}
 	return err
+}
+
+// letFencedIn lets nodes bring their mail over that were primary before, unless the
+// part is ending.
+func (p *primaryPart) letFencedIn() {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	if p.ending {
+		return
+	}
+	p.n.salvageDoor.Open(salvage.NewServer(salvage.ServerConfig{
+		Name: p.n.id.Name(), Reign: p.reign, Root: p.root,
+		Catalog: p.n.catalog, Journal: p.journal, Rules: mailstore.Maildir{}, Log: p.n.opt.Log.Named("salvage"),
+		Dir: p.n.salvageDir(), Peer: p.n.id.RequirePeer,
+	}))
+}
+
+// letFencedOut ends that for good.
+func (p *primaryPart) letFencedOut() {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.ending = true
+	p.n.salvageDoor.Shut(p.n.id.Name() + " is not primary now")
 }
 
 // observe watches the store until ctx ends or the journal is sealed.
@@ -224,18 +246,23 @@ func (p *primaryPart) observe(ctx context.Context) error {
 
 // trim drops what every mirror has, and what is beyond the limits.
 func (p *primaryPart) trim(ctx context.Context) error {
+	durable := journal.Sequence(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.n.opt.Clock.After(trimInterval):
 		}
+		// What was removed just before the catalog was made durable is there still: a
+		// salvage tells by it what a power cut has brought back.
+		before := durable
+		durable = p.n.catalog.DurablePosition().Sequence
 		if err := p.journal.SaveCursors(); err != nil {
 			p.n.problem("save the mirrors' places: " + err.Error())
 			p.n.opt.Log.Error("the mirrors' places cannot be saved", "error", err)
 			continue
 		}
-		if err := p.journal.Trim(p.n.catalog.DurablePosition().Sequence); err != nil {
+		if err := p.journal.Trim(before); err != nil {
 			p.n.problem("trim the journal: " + err.Error())
 			p.n.opt.Log.Error("the journal cannot be trimmed", "error", err)
 		}

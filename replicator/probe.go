@@ -20,6 +20,10 @@ import (
 // that is about to fail retries for long.
 const probePatience = 10 * time.Second
 
+// askPatience is how long an answer to how the store is waits for the file. It is
+// far below what peers wait for an answer.
+const askPatience = time.Second
+
 // probeName is the file that is written, in the staging directory.
 const probeName = "probe"
 
@@ -44,24 +48,24 @@ func (t *trial) try(ctx context.Context, root *beneath.Root) error {
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
 	a := t.begin(root)
-	var err error
 	select {
 	case <-a.done:
-		if err = a.err; errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-			err = nil
-		}
+		return a.err
 	case <-ctx.Done():
-		err = fmt.Errorf("a small file could not be written into the store: %w", context.Cause(ctx))
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return context.Cause(ctx)
+		}
+		t.noteHung(a)
+		return hangs(context.Cause(ctx))
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.broken = ""; err != nil {
-		t.broken = err.Error()
-	}
-	return err
 }
 
-// begin begins an attempt, unless one goes on.
+func hangs(why error) error {
+	return fmt.Errorf("a small file could not be written into the store: %w", why)
+}
+
+// begin begins an attempt, unless one goes on. What comes of it is noted, and that
+// it takes too long, though nobody waits for it.
 func (t *trial) begin(root *beneath.Root) *attempt {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -69,26 +73,74 @@ func (t *trial) begin(root *beneath.Root) *attempt {
 		a := &attempt{done: make(chan struct{})}
 		t.running = a
 		go func() {
-			a.err = tryStore(root)
+			err := tryStore(root)
+			if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+				err = nil
+			}
+			a.err = err
+			t.note(err)
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.running = nil
 			close(a.done)
 		}()
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), probePatience)
+			defer cancel()
+			select {
+			case <-a.done:
+			case <-ctx.Done():
+				t.noteHung(a)
+			}
+		}()
 	}
 	return t.running
 }
 
-// trouble says why the store cannot be written and read; "" if it could when it
-// was tried last. One that could not be is tried again.
-func (t *trial) trouble(ctx context.Context, root *beneath.Root) string {
+// note remembers what came of an attempt.
+func (t *trial) note(err error) {
 	t.mu.Lock()
-	broken := t.broken
-	t.mu.Unlock()
-	if broken == "" || t.try(ctx, root) == nil {
+	defer t.mu.Unlock()
+	if t.broken = ""; err != nil {
+		t.broken = err.Error()
+	}
+}
+
+// noteHung remembers that an attempt takes too long, if it still does.
+func (t *trial) noteHung(a *attempt) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running == a {
+		t.broken = hangs(context.DeadlineExceeded).Error()
+	}
+}
+
+// trouble says why the store cannot be written and read; "" if it could when it
+// was tried last. One that could not be, or that is suspected for another reason, is
+// tried again, but not waited for as long as it may take: whoever asks has others
+// to ask.
+func (t *trial) trouble(ctx context.Context, root *beneath.Root, suspected bool) string {
+	if broken := t.last(); broken == "" && !suspected {
 		return ""
 	}
-	return "it cannot be written and read: " + broken
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	a := t.begin(root)
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+	}
+	if broken := t.last(); broken != "" {
+		return "it cannot be written and read: " + broken
+	}
+	return ""
+}
+
+// last returns what came of the last attempt that has ended, or takes too long.
+func (t *trial) last() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.broken
 }
 
 func tryStore(root *beneath.Root) (err error) {

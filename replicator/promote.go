@@ -16,6 +16,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/hook"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/status"
@@ -188,15 +189,30 @@ func (f following) Following() failover.Following {
 		Observed: s.Beat.State == string(watch.PhaseWatching), Whole: s.Whole, Missing: s.Totals.Missing, Assumed: s.Totals.Guessed,
 		FilesLeft: s.Beat.Files - min(s.Beat.Files, s.Totals.Files),
 		BytesLeft: s.Beat.Bytes - min(s.Beat.Bytes, uint64(s.Totals.Bytes)),
+
+		Unreadable: s.Beat.Unreadable,
 	}
-	if out.Missing > 0 {
-		// The list is for people; the number stands without it.
-		_ = f.n.catalog.View(func(t *catalog.Tx) (err error) {
-			out.MissingFiles, err = t.Missing(missingListed)
-			return err
-		})
+	if out.Missing > 0 || out.Assumed > 0 {
+		// The lists are for people; the numbers stand without them.
+		_ = f.n.catalog.View(func(t *catalog.Tx) error { return listUnsure(t, &out) })
 	}
 	return out
+}
+
+// listUnsure lists what of a mirror's catalog is not sure.
+func listUnsure(t *catalog.Tx, out *failover.Following) (err error) {
+	if out.MissingFiles, err = t.Missing(missingListed); err != nil {
+		return err
+	}
+	missing, assumed, err := mailboxes.Unsure(t)
+	if err != nil {
+		return err
+	}
+	var more uint64
+	out.MissingIn, out.MoreIn = missing.Most(mailboxes.MaxDoubts)
+	out.AssumedIn, more = assumed.Most(mailboxes.MaxDoubts)
+	out.MoreIn += more
+	return nil
 }
 
 // Drain implements failover.Follower.
@@ -337,7 +353,7 @@ func (l link) Inspect(ctx context.Context) (failover.Inspection, error) {
 			Role: r.Role, Epoch: r.Leads.Epoch, Leader: r.Leads.Name,
 			Promised: r.Promised.Epoch, To: r.Promised.Name, Sealed: r.Sealed,
 		},
-		Position: r.Position, Suspended: r.Suspended, Now: r.Now,
+		Position: r.Position, Suspended: r.Suspended, Doubts: r.Doubts, Now: r.Now,
 	}, err
 }
 
@@ -361,7 +377,7 @@ func (l link) Seal(ctx context.Context, o failover.Order, note func(string)) (fa
 		return failover.Sealed{}, err
 	}
 	s, err := c.Seal(ctx, pairing.SealOrder{Claim: claimOf(o), Blind: o.Blind}, note)
-	return failover.Sealed{Position: s.Position, Digest: s.Digest, Unread: s.Unread, Missing: s.Missing}, refusal(err)
+	return failover.Sealed{Position: s.Position, Digest: s.Digest, Unread: s.Unread, Missing: s.Missing, Doubts: s.Doubts}, refusal(err)
 }
 
 // Unseal implements failover.Link.

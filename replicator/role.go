@@ -50,18 +50,29 @@ func (n *node) state() identity.State {
 }
 
 // decide changes the state. What decision returns is durable before anything
-// knows of it; if that is the state as it was, nothing happens.
+// knows of it; if that is the state as it was, nothing happens. But who is primary no
+// more ends at once, also where that cannot be written down, as on an array that has
+// failed: after a crash it asks before it serves. There is an error then too, and the
+// next decision tries to write it down again.
 func (n *node) decide(decision func(identity.State) (identity.State, error)) (was, is identity.State, err error) {
 	n.deciding.Lock()
 	defer n.deciding.Unlock()
 	was = n.state()
 	is, err = decision(was)
-	if err != nil || is == was {
+	if err != nil || is == was && !n.unsaved {
 		return was, was, err
 	}
-	if err := identity.SaveState(n.cfg.StateDir, is); err != nil {
+	err = identity.SaveState(n.cfg.StateDir, is)
+	n.noteStateTrouble(err)
+	if err != nil {
 		n.problem(err.Error())
-		return was, was, err
+		if is == was || was.Role != identity.Primary || is.Role != identity.Fenced {
+			return was, was, err
+		}
+	}
+	n.unsaved = err != nil
+	if is == was {
+		return was, is, nil
 	}
 	n.mu.Lock()
 	n.st = is
@@ -70,7 +81,17 @@ func (n *node) decide(decision func(identity.State) (identity.State, error)) (wa
 		n.endPart()
 	}
 	n.server.Changed()
-	return was, is, nil
+	return was, is, err
+}
+
+// noteStateTrouble notes whether the state could be written down when that was
+// tried last.
+func (n *node) noteStateTrouble(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stateTrouble = ""; err != nil {
+		n.stateTrouble = err.Error()
+	}
 }
 
 // endPart has the part that is played, or put together now, end, and that of the
@@ -229,6 +250,9 @@ func (n *node) Inspect(ctx context.Context, by pairing.Caller) pairing.Report {
 		p, err := n.inspected(ctx)
 		if err == nil {
 			r.Position, r.Start, r.Suspended = p.journal.Head(), p.journal.Start(), p.trouble(ctx)
+			if r.Suspended != "" {
+				r.Doubts = p.doubts()
+			}
 			for _, m := range p.server.Mirrors() {
 				if m.Name == by.Name {
 					r.Lag, r.LagBytes = m.Lag, uint64(max(m.LagBytes, 0))

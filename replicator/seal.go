@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 )
 
@@ -62,7 +64,8 @@ func (p *primaryPart) works() bool {
 
 // seal stops the mail server, waits until everything that it left is journaled,
 // and ends the journal, durably. What is sealed already is answered at once.
-// After an error the part may end, and the node goes on as primary with another.
+// After an error the node goes on as primary, with this part or, if it ends, with
+// another.
 func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(string)) (pairing.Sealed, error) {
 	c := o.Claim
 	p.sealing.Lock()
@@ -82,27 +85,7 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 	if err := p.stopMail(ctx, e, say); err != nil {
 		return pairing.Sealed{}, err
 	}
-	// What would be delivered from here on would not be journaled.
-	p.n.salvageDoor.Shut(p.n.id.Name() + " is being sealed for a switchover")
-	if o.Blind {
-		say("the store is not looked at again")
-	} else {
-		say("what the mail server has left is journaled")
-		err := p.lookOnce(ctx, say)
-		// A store that fails can look as if nothing were left to be journaled; and
-		// after an error, who asks whether it can be observed is told by this.
-		if tried := p.n.trial.try(ctx, p.root); tried != nil {
-			err = errors.Join(err, fmt.Errorf("the store cannot be written and read any more: %w", tried))
-		}
-		if err != nil {
-			p.n.endPart() // the next part lets fenced nodes in again
-			return pairing.Sealed{}, err
-		}
-	}
-	if err := p.noteDoubt(o.Blind || p.watcher.Status().UnreadableCount > 0); err != nil {
-		return pairing.Sealed{}, err
-	}
-	if err := p.end(ctx, c); err != nil {
+	if err := p.sealJournal(ctx, o, say); err != nil {
 		return pairing.Sealed{}, err
 	}
 	out, err := p.sealed()
@@ -116,6 +99,66 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		say("the hook fence failed afterwards: " + err.Error())
 	}
 	return out, nil
+}
+
+// sealJournal ends the journal, with all that the mail server has left in it; or,
+// of a store that cannot be observed, what could be had of it. After an error
+// nothing is sealed, and the part goes on, unless it is ending.
+func (p *primaryPart) sealJournal(ctx context.Context, o pairing.SealOrder, say func(string)) (err error) {
+	// What would be delivered from here on would not be journaled.
+	p.n.salvageDoor.Shut(p.n.id.Name() + " is being sealed for a switchover")
+	defer func() {
+		if err != nil {
+			p.letFencedIn()
+		}
+	}()
+	if o.Blind {
+		// An observer that waits for an array which does not answer has the catalog.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, blindPatience, errors.New("the store does not answer"))
+		defer cancel()
+		say("the store is not compared again; what was noticed of it is looked at")
+		p.catchUp(ctx)
+	} else {
+		say("what the mail server has left is journaled")
+		if err := p.lookWhileWell(ctx, say); err != nil {
+			return err
+		}
+	}
+	doubtful := o.Blind || p.watcher.Status().UnreadableCount > 0
+	if err := await(ctx, func() error { return p.noteDoubt(doubtful) }); err != nil {
+		return fmt.Errorf("note that there may be more in the store: %w", err)
+	}
+	return p.end(ctx, o.Claim)
+}
+
+// The patience with a store that cannot be observed.
+const (
+	blindPatience   = 10 * time.Second // for all of its sealing
+	catchUpPatience = 3 * time.Second  // for what was noticed to be looked at
+)
+
+// catchUp lets the observer look at what it has noticed. What it cannot journal
+// is told by name then, and what it does not come to is as well.
+func (p *primaryPart) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpPatience)
+	defer cancel()
+	if err := p.watcher.CatchUp(ctx); err != nil {
+		p.n.opt.Log.Warn("not all that was noticed in the store could be looked at", "error", err)
+	}
+}
+
+// await calls f, which may wait for an array that does not answer, and returns its
+// error, or that of ctx.
+func await(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // stopMail runs the hook fence, of which it is known from then on, durably, that
@@ -135,6 +178,46 @@ func (p *primaryPart) stopMail(ctx context.Context, e HookEvent, say func(string
 	return nil
 }
 
+// wellInterval is how often the store is tried while what is left in it is
+// journaled.
+const wellInterval = 2 * time.Second
+
+// lookWhileWell is lookOnce for as long as the store can be written and read. A
+// store that fails can look as if nothing were left to be journaled, or as if
+// there were names to be confirmed that never will be. Whoever asks after an error
+// whether the store can be observed is told by what is found here.
+func (p *primaryPart) lookWhileWell(ctx context.Context, say func(string)) error {
+	well := func(ctx context.Context) error {
+		if err := p.n.trial.try(ctx, p.root); err != nil {
+			return fmt.Errorf("the store cannot be written and read any more: %w", err)
+		}
+		return nil
+	}
+	if err := well(ctx); err != nil {
+		return err
+	}
+	looking, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
+		for {
+			select {
+			case <-looking.Done():
+				return
+			case <-p.n.opt.Clock.After(wellInterval):
+			}
+			if err := well(looking); err != nil {
+				end(err)
+				return
+			}
+		}
+	}()
+	err := p.lookOnce(looking, say)
+	if failed := well(ctx); failed != nil {
+		return failed // which is why, if there was an error
+	}
+	return err
+}
+
 // lookOnce waits until everything that the mail server has left is journaled, and
 // makes it durable in the store: the node will be a mirror of which the catalog
 // says what it has, and a power cut must not take anything of that back.
@@ -142,14 +225,10 @@ func (p *primaryPart) lookOnce(ctx context.Context, say func(string)) error {
 	if _, err := p.watcher.Quiesce(ctx, say); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	go func() { done <- p.root.SyncFS() }() // it hangs if the array does
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("make the store durable: %w", context.Cause(ctx))
+	if err := await(ctx, p.root.SyncFS); err != nil { // it hangs if the array does
+		return fmt.Errorf("make the store durable: %w", err)
 	}
+	return nil
 }
 
 // end seals the journal and stops the observer, and makes that durable. After an
@@ -203,10 +282,64 @@ func (p *primaryPart) doubtful() bool {
 
 // trouble says why the store cannot be observed; "" if it can.
 func (p *primaryPart) trouble(ctx context.Context) string {
-	if s := p.watcher.Status().Suspended; s != "" {
-		return s
+	s := p.watcher.Status()
+	if s.Suspended != "" {
+		return s.Suspended
 	}
-	return p.n.trial.trouble(ctx, p.root)
+	if words := p.n.trial.trouble(ctx, p.root, s.UnreadableCount > 0); words != "" {
+		return words
+	}
+	return p.n.cannotWriteState(ctx)
+}
+
+// cannotWriteState says why the state cannot be written down; "" if it could be when
+// that was tried last. It tries again what failed, and waits only a moment.
+func (n *node) cannotWriteState(ctx context.Context) string {
+	n.mu.Lock()
+	last := n.stateTrouble
+	n.mu.Unlock()
+	if last == "" {
+		return ""
+	}
+	if n.deciding.TryLock() { // else somebody tries it
+		ctx, cancel := context.WithTimeout(ctx, askPatience)
+		defer cancel()
+		err := await(ctx, func() error {
+			defer n.deciding.Unlock()
+			err := identity.SaveState(n.cfg.StateDir, n.state())
+			n.noteStateTrouble(err)
+			return err
+		})
+		if err == nil {
+			return ""
+		}
+		last = err.Error()
+	}
+	return "its state cannot be written down, so that it can agree to nothing: " + last
+}
+
+// hintDelay is how long, at most, a change of the store is taken to be on its way
+// to the observer.
+const hintDelay = time.Second
+
+// doubts tell what may be in the store and not in the journal, as far as the
+// observer has noticed it.
+func (p *primaryPart) doubts() *mailboxes.Doubts {
+	left := p.watcher.Left()
+	var tally mailboxes.Tally
+	for _, name := range left.Names {
+		tally.Add(mailboxes.Of(name), 1)
+	}
+	for _, dir := range left.Directories {
+		tally.Add(mailboxes.Containing(dir), 1)
+	}
+	// Who has not looked at the whole store yet knows of no mailbox that it is right.
+	d := &mailboxes.Doubts{All: left.All || left.Quiet.IsZero()}
+	d.Mailboxes, d.More = tally.Most(mailboxes.MaxDoubts)
+	if !left.Quiet.IsZero() {
+		d.After = left.Quiet.Add(-hintDelay)
+	}
+	return d
 }
 
 // sealed tells what a sealed primary has.
@@ -220,6 +353,7 @@ func (p *primaryPart) sealed() (pairing.Sealed, error) {
 	if p.doubtful() {
 		// What the store has beside it is not counted anywhere.
 		out.Unread = max(out.Unread, uint64(p.watcher.Status().UnreadableCount), 1)
+		out.Doubts = p.doubts()
 	}
 	if err == nil && out.Position != p.journal.Head() {
 		err = fmt.Errorf("the catalog is at %v, and the journal ends with %v", out.Position, p.journal.Head())

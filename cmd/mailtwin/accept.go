@@ -23,10 +23,12 @@ func (p *program) acceptCommand() *cobra.Command {
 			"            brings them: do that first. To accept it gives them up: they count as\n" +
 			"            removed here and on all mirrors, and are not brought over later.\n\n" +
 			"  store     What is at the store's path is another directory or file system than\n" +
-			"            before. If that is right, because you put a restored copy there, accept\n" +
-			"            it: everything is compared then, and what is not there is removed from\n" +
-			"            the mirrors too. If it is not mounted, mount it instead. A store that is\n" +
-			"            empty is not believed even so: put one directory into it first.",
+			"            before, or nothing that was in it is there. If that is right, because you\n" +
+			"            copied all mail there, accept it: everything is compared then, and what is\n" +
+			"            not there is removed from the mirrors too. So a backup, which is older than\n" +
+			"            the mirrors, is not to be accepted: promote a mirror instead. If it is not\n" +
+			"            mounted, mount it. An empty store is never accepted: if all mail is to be\n" +
+			"            removed on the mirrors too, put a directory into it first.",
 		ValidArgs: []string{"missing", "store"},
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		RunE: func(c *cobra.Command, args []string) error {

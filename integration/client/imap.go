@@ -36,10 +36,11 @@ func login(c *imapclient.Client, user, password string) (*IMAP, error) {
 }
 
 // Refused reports whether an error is the server's answer that it did not do
-// what it was asked. After any other error nobody knows.
+// what it was asked. After any other error nobody knows; nor after the answer that
+// something has gone wrong in the server, which then may have done half of it.
 func Refused(err error) bool {
 	var answer *imap.Error
-	return errors.As(err, &answer)
+	return errors.As(err, &answer) && answer.Code != imap.ResponseCodeServerBug
 }
 
 // Close logs out.

@@ -32,6 +32,7 @@ type FS struct {
 
 	mu     sync.Mutex
 	faults map[fault]struct{}
+	hung   chan struct{} // nil, or closed when it answers again
 }
 
 type fault struct {
@@ -73,12 +74,42 @@ func (f *FS) Fail(what Fault, path string) {
 	f.faults[fault{what, path}] = struct{}{}
 }
 
+// Hang has whoever opens, reads, writes or syncs something wait until Heal. What
+// can be had without that, such as what a file is, still can.
+func (f *FS) Hang() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hung == nil {
+		f.hung = make(chan struct{})
+	}
+}
+
 // Heal makes everything work again.
 func (f *FS) Heal() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.faults)
 	f.delay.Store(0)
+	if f.hung != nil {
+		close(f.hung)
+		f.hung = nil
+	}
+}
+
+// wait waits while it hangs; whoever waits may be interrupted.
+func (f *FS) wait(ctx context.Context) syscall.Errno {
+	f.mu.Lock()
+	hung := f.hung
+	f.mu.Unlock()
+	if hung == nil {
+		return fs.OK
+	}
+	select {
+	case <-hung:
+		return fs.OK
+	case <-ctx.Done():
+		return syscall.EINTR
+	}
 }
 
 // Delay makes each read of a content take at least that long.
@@ -114,6 +145,8 @@ var (
 	_ fs.NodeOpener         = (*node)(nil)
 	_ fs.NodeCreater        = (*node)(nil)
 	_ fs.NodeReader         = (*node)(nil)
+	_ fs.NodeWriter         = (*node)(nil)
+	_ fs.NodeFsyncer        = (*node)(nil)
 )
 
 // WrapChild makes every node beneath one of these.
@@ -133,6 +166,9 @@ func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs
 
 // OpendirHandle implements fs.NodeOpendirHandler.
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.fs.wait(ctx); errno != fs.OK {
+		return nil, 0, errno
+	}
 	if errno := n.fs.check(List, n.at()); errno != fs.OK {
 		return nil, 0, errno
 	}
@@ -154,6 +190,9 @@ func handled(h fs.FileHandle) fs.FileHandle {
 
 // Open implements fs.NodeOpener.
 func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	if errno := n.fs.wait(ctx); errno != fs.OK {
+		return nil, 0, errno
+	}
 	h, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags)
 	return handled(h), fuseFlags, errno
 }
@@ -162,6 +201,9 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (
 	*fs.Inode, fs.FileHandle, uint32, syscall.Errno,
 ) {
+	if errno := n.fs.wait(ctx); errno != fs.OK {
+		return nil, nil, 0, errno
+	}
 	inode, h, fuseFlags, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
 	return inode, handled(h), fuseFlags, errno
 }
@@ -176,6 +218,9 @@ func (n *node) Read(ctx context.Context, h fs.FileHandle, buf []byte, off int64)
 		case <-ctx.Done():
 			return nil, syscall.EINTR
 		}
+	}
+	if errno := n.fs.wait(ctx); errno != fs.OK {
+		return nil, errno
 	}
 	if errno := n.fs.check(Read, n.at()); errno != fs.OK {
 		return nil, errno
@@ -192,4 +237,28 @@ func (n *node) Read(ctx context.Context, h fs.FileHandle, buf []byte, off int64)
 	result.Done()
 	n.fs.read.Add(int64(len(data)))
 	return fuse.ReadResultData(data), syscall.Errno(status)
+}
+
+// Write implements fs.NodeWriter.
+func (n *node) Write(ctx context.Context, h fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
+	if errno := n.fs.wait(ctx); errno != fs.OK {
+		return 0, errno
+	}
+	file, ok := h.(fs.FileWriter)
+	if !ok {
+		return 0, syscall.EBADF
+	}
+	return file.Write(ctx, data, off)
+}
+
+// Fsync implements fs.NodeFsyncer.
+func (n *node) Fsync(ctx context.Context, h fs.FileHandle, flags uint32) syscall.Errno {
+	if errno := n.fs.wait(ctx); errno != fs.OK {
+		return errno
+	}
+	file, ok := h.(fs.FileFsyncer)
+	if !ok {
+		return fs.OK // a directory
+	}
+	return file.Fsync(ctx, flags)
 }

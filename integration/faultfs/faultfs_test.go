@@ -48,3 +48,41 @@ func TestFaults(t *testing.T) {
 		t.Errorf("%d bytes, %d failures", f.Bytes(), f.Failures())
 	}
 }
+
+// TestHang: who reads while it hangs gets an answer when it does not any more.
+func TestHang(t *testing.T) {
+	backing, dir := t.TempDir(), t.TempDir()
+	f, err := Mount(backing, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		f.Heal()
+		if err := f.Unmount(); err != nil {
+			t.Error(err)
+		}
+	}()
+	file := filepath.Join(dir, "m")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.Hang()
+	f.Hang()
+	if _, err := os.Lstat(file); err != nil {
+		t.Errorf("what it is can be had still: %v", err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := os.ReadFile(file)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		t.Errorf("read while it hangs: %v", err)
+	default:
+	}
+	f.Heal()
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,6 +74,40 @@ func (d *Disk) mount(ctx context.Context) error {
 // gets an I/O error from now on, also who has it open. Directories that are in
 // memory can still be listed. What was not durable is lost.
 func (d *Disk) Fail() error { return d.shutDown() }
+
+// TurnReadOnly makes the file system of the disk find an error in itself, upon
+// which nothing can be changed on it any more. What is there can be read.
+func (d *Disk) TurnReadOnly(ctx context.Context) error {
+	if err := run(ctx, "mount", "-o", "remount,errors=remount-ro", d.Path); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "findmnt", "--noheadings", "--output", "SOURCE", "--target", d.Path).Output()
+	if err != nil {
+		return fmt.Errorf("finding the device of %q: %w", d.Path, err)
+	}
+	device := filepath.Base(strings.TrimSpace(string(out)))
+	return os.WriteFile(filepath.Join("/sys/fs/ext4", device, "trigger_fs_error"), []byte("a test"), 0o200)
+}
+
+// BackUp keeps a copy of all that is on the disk now.
+func (d *Disk) BackUp(ctx context.Context) error {
+	if err := run(ctx, "fsfreeze", "--freeze", d.Path); err != nil {
+		return err
+	}
+	return errors.Join(
+		run(ctx, "cp", "--sparse=always", d.image, d.backup()),
+		run(context.WithoutCancel(ctx), "fsfreeze", "--unfreeze", d.Path))
+}
+
+// Restore puts on the disk what BackUp kept. The disk must not be mounted.
+func (d *Disk) Restore(ctx context.Context) error {
+	if !d.off {
+		return fmt.Errorf("%q is mounted", d.Path)
+	}
+	return run(ctx, "cp", "--sparse=always", d.backup(), d.image)
+}
+
+func (d *Disk) backup() string { return d.image + ".backup" }
 
 // Repair brings a disk that failed back, with what was durable on it. Nobody
 // may have a file of it open.

@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"net"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -14,6 +15,13 @@ import (
 func firstPrimary(ctx context.Context, r *run, args []string) error {
 	r.primary = r.Machines[args[0]]
 	return r.StartPrimary(ctx, r.primary)
+}
+
+// stateOnArray has a node that is not made yet keep its state beside the mail.
+func stateOnArray(_ context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	m.Node.State = filepath.Join(m.Array.Path, "state")
+	return nil
 }
 
 func joins(ctx context.Context, r *run, args []string) error {
@@ -134,6 +142,25 @@ func arrayFails(_ context.Context, r *run, args []string) error {
 
 func arrayVanishes(ctx context.Context, r *run, args []string) error {
 	return r.Machines[args[0]].Array.Vanish(ctx)
+}
+
+func arrayReadOnly(ctx context.Context, r *run, args []string) error {
+	return r.Machines[args[0]].Array.TurnReadOnly(ctx)
+}
+
+func arrayBackedUp(ctx context.Context, r *run, args []string) error {
+	return r.Machines[args[0]].Array.BackUp(ctx)
+}
+
+func arrayRestored(ctx context.Context, r *run, args []string) error {
+	m := r.Machines[args[0]]
+	if err := m.PowerCut(ctx); err != nil {
+		return err
+	}
+	if err := m.Array.Restore(ctx); err != nil {
+		return err
+	}
+	return m.PowerOn(ctx)
 }
 
 func arrayReturns(ctx context.Context, r *run, args []string) error {

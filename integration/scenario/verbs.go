@@ -24,6 +24,7 @@ func verbs() []verb {
 		// The beginning.
 		{sentence: "HOST is the first primary", run: firstPrimary},
 		{sentence: "HOST joins HOST as a mirror", run: joins},
+		{sentence: "HOST will keep its state on its array", run: stateOnArray},
 		{sentence: "NUMBER messages are delivered", run: delivered, many: true},
 
 		// Time goes by.
@@ -46,7 +47,10 @@ func verbs() []verb {
 		{sentence: "the cable of HOST is fast again", run: fast},
 		{sentence: "the array of HOST fails", run: arrayFails},
 		{sentence: "the array of HOST is unmounted", run: arrayVanishes},
+		{sentence: "the array of HOST turns read-only", run: arrayReadOnly},
 		{sentence: "the array of HOST is back", run: arrayReturns},
+		{sentence: "a backup of the array of HOST is made", run: arrayBackedUp},
+		{sentence: "the array of HOST is back as the backup has it", run: arrayRestored},
 		{sentence: "mailtwin on HOST is killed", run: killed},
 		{sentence: "mailtwin on HOST is started", run: started},
 		{sentence: "mailtwin on HOST will crash at the step TEXT", run: willCrash},

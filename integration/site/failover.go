@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailtwin/mailtwin/integration/ledger"
@@ -29,12 +31,20 @@ type Timing struct {
 
 // Loss is what a failover says it may lose.
 type Loss struct {
-	Nothing bool
-	Heard   *time.Time `json:"last_heard"`
-	Lag     *float64   `json:"lag_seconds"`
-	Whole   bool       `json:"initial_sync_complete"`
-	Words   []string
+	Nothing  bool
+	Heard    *time.Time `json:"last_heard"`
+	Lag      *float64   `json:"lag_seconds"`
+	Whole    bool       `json:"initial_sync_complete"`
+	InDoubt  *uint64    `json:"in_doubt"`
+	Anywhere bool       `json:"in_doubt_anywhere"`
+	After    *time.Time `json:"in_doubt_after"`
+	Boxes    []Mailbox  `json:"mailboxes"`
+	More     uint64     `json:"more_mailboxes"`
+	Words    []string
 }
+
+// Mailbox is one of those that a loss is in.
+type Mailbox struct{ Mailbox string }
 
 // Failover runs the command on a host and returns what it says.
 func (m *Machine) Failover(ctx context.Context, args ...string) (Report, error) {
@@ -50,10 +60,12 @@ func (m *Machine) Failover(ctx context.Context, args ...string) (Report, error) 
 }
 
 // Accounts returns, in words, the lost messages that the report does not
-// account for: those that were acknowledged when the former primary still
-// spoke, and before what was known to be lacking.
+// account for. It does for those in the mailboxes that it names; and of others for
+// those that were acknowledged after what it says that the former primary had seen
+// for certain; or, where nobody could ask that one, when it no longer spoke or
+// after what was known to be lacking.
 func (l Loss) Accounts(lost []ledger.Lost) []string {
-	if l.Heard == nil && !l.Nothing || !l.Whole {
+	if l.Anywhere || l.More > 0 || !l.Nothing && (!l.Whole || l.Heard == nil) {
 		return nil // it says that it knows too little
 	}
 	var wrong []string
@@ -62,14 +74,32 @@ func (l Loss) Accounts(lost []ledger.Lost) []string {
 			wrong = append(wrong, fmt.Sprintf("message %s is lost, and nothing should be", m.Token))
 			continue
 		}
-		since := l.Heard.Add(-unseen)
-		if l.Lag != nil {
-			since = since.Add(-time.Duration(*l.Lag * float64(time.Second)))
-		}
-		if m.Acknowledged.Before(since) {
-			wrong = append(wrong, fmt.Sprintf("message %s is lost, though it was acknowledged %v before what is said to be lost",
-				m.Token, since.Sub(m.Acknowledged).Round(time.Millisecond)))
+		if since := l.since(); m.Acknowledged.Before(since) && !l.names(m.User) {
+			wrong = append(wrong, fmt.Sprintf("message %s of %s is lost, though it was acknowledged %v before what is said to be lost",
+				m.Token, m.User, since.Sub(m.Acknowledged).Round(time.Millisecond)))
 		}
 	}
 	return wrong
+}
+
+// since returns after when mail may be lost that is in none of the mailboxes.
+func (l Loss) since() time.Time {
+	if l.InDoubt != nil {
+		if l.After == nil {
+			return time.Time{}
+		}
+		return *l.After
+	}
+	since := l.Heard.Add(-unseen)
+	if l.Lag != nil {
+		since = since.Add(-time.Duration(*l.Lag * float64(time.Second)))
+	}
+	return since
+}
+
+// names reports whether one of the mailboxes is a user's.
+func (l Loss) names(user string) bool {
+	name, domain, _ := strings.Cut(user, "@")
+	home := domain + "/" + name
+	return slices.ContainsFunc(l.Boxes, func(m Mailbox) bool { return m.Mailbox == home || strings.HasPrefix(m.Mailbox, home+"/") })
 }

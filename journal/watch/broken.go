@@ -91,3 +91,10 @@ func (b *broken) in(dir journal.Path) bool {
 	defer b.mu.Unlock()
 	return b.more || b.dirs[dir] > 0
 }
+
+// tooMany reports whether there may be some that are not known by name.
+func (b *broken) tooMany() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.more
+}

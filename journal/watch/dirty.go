@@ -21,9 +21,11 @@ type dirty struct {
 	dirs   queue
 	walks  queue // directories to be walked
 	all    bool
-	hand   int    // taken, and not yet looked at
-	reason string // why all
-	scans  uint64 // how often everything was taken
+	lost   bool           // hints were lost: all is dirty because changes are not known
+	losing bool           // the scan that is under way is to find those
+	held   []journal.Path // taken, and not yet looked at, what was taken last at the end; the root: everything
+	reason string         // why all
+	scans  uint64         // how often everything was taken
 }
 
 func newDirty(maxNames, maxDirs int) *dirty {
@@ -33,7 +35,9 @@ func newDirty(maxNames, maxDirs int) *dirty {
 // name makes one name dirty.
 func (d *dirty) name(p journal.Path) {
 	d.mu.Lock()
-	if !d.all || d.names.len() < d.maxNames {
+	if d.all && d.names.len() >= d.maxNames {
+		d.lost = true // it is found by the scan
+	} else {
 		d.names.push(p)
 		if d.names.len() > d.maxNames {
 			for _, p := range d.names.take(d.names.len()) {
@@ -48,9 +52,7 @@ func (d *dirty) name(p journal.Path) {
 // dir makes a directory dirty: it will be listed.
 func (d *dirty) dir(p journal.Path) {
 	d.mu.Lock()
-	if !d.all {
-		d.pushDir(p)
-	}
+	d.pushDir(p)
 	d.mu.Unlock()
 	d.signal()
 }
@@ -59,28 +61,42 @@ func (d *dirty) dir(p journal.Path) {
 func (d *dirty) walk(p journal.Path) {
 	d.mu.Lock()
 	if d.walks.push(p); d.walks.len() > d.maxDirs {
-		d.all, d.reason = true, "many directories were renamed at once"
+		d.all, d.lost, d.reason = true, true, "many directories were renamed at once"
 		d.walks = queue{}
 	}
 	d.mu.Unlock()
 	d.signal()
 }
 
-// everything makes the whole store dirty. first says that it was not so before.
-func (d *dirty) everything(reason string) (first bool) {
+// everything makes the whole store dirty, because changes may not be known. first
+// says that it was not so before.
+func (d *dirty) everything(reason string) (first bool) { return d.whole(reason, true) }
+
+// whole makes the whole store dirty; lost says that there may be changes that were
+// not hinted, or whose hints were lost.
+func (d *dirty) whole(reason string, lost bool) (first bool) {
 	d.mu.Lock()
 	if first = !d.all; first {
 		d.all, d.reason = true, reason
 	}
+	d.lost = d.lost || lost
 	d.mu.Unlock()
 	d.signal()
 	return first
 }
 
+// calm reports whether every hint has been looked at.
+func (d *dirty) calm() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	held := slices.ContainsFunc(d.held, func(p journal.Path) bool { return p != journal.Root })
+	return !held && !d.lost && !d.losing && d.names.len()+d.dirs.len()+d.walks.len() == 0
+}
+
 func (d *dirty) pushDir(p journal.Path) {
 	d.dirs.push(p)
 	if d.dirs.len() > d.maxDirs {
-		d.all, d.reason = true, "too many changes at once to remember each"
+		d.all, d.lost, d.reason = true, true, "too many changes at once to remember each"
 		d.dirs = queue{}
 	}
 }
@@ -90,7 +106,7 @@ func (d *dirty) takeNames(n int) []journal.Path {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	names := d.names.take(n)
-	d.hand += len(names)
+	d.held = append(d.held, names...)
 	return names
 }
 
@@ -113,21 +129,37 @@ func (d *dirty) takeOne(q *queue) (journal.Path, bool) {
 	if len(p) == 0 {
 		return "", false
 	}
-	d.hand++
+	d.held = append(d.held, p[0])
 	return p[0], true
 }
 
-// done says that so many of what was taken were looked at.
+// done says that the n that were taken last were looked at, or are dirty again.
 func (d *dirty) done(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.hand -= n
+	d.held = d.held[:len(d.held)-n]
+	if len(d.held) == 0 {
+		d.held = nil // a batch may have been large
+	}
+}
+
+// scanned says that the scan for which everything was taken has ended. After an
+// error everything is dirty as before.
+func (d *dirty) scanned(reason string, err error) {
+	d.mu.Lock()
+	losing := d.losing
+	d.losing = false
+	d.lost = d.lost || losing && err != nil
+	d.mu.Unlock()
+	if err != nil {
+		d.whole(reason, losing)
+	}
 }
 
 // next makes the whole store dirty, and returns the number of the scan that will
 // look at it: it begins after this call.
 func (d *dirty) next(reason string) uint64 {
-	d.everything(reason)
+	d.whole(reason, false)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.all {
@@ -137,13 +169,14 @@ func (d *dirty) next(reason string) uint64 {
 }
 
 // takeAll reports whether everything is dirty, and why, and ends that; then n is
-// the number of the scan that is to follow.
+// the number of the scan that is to follow, and scanned is to be called at its end.
 func (d *dirty) takeAll() (reason string, n uint64, all bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if all, reason = d.all, d.reason; all {
 		d.scans++
-		d.hand++
+		d.losing, d.lost = d.lost, false
+		d.held = append(d.held, journal.Root)
 	}
 	d.all, d.reason = false, ""
 	return reason, d.scans, all
@@ -160,7 +193,7 @@ func (d *dirty) waiting() int {
 func (d *dirty) depth() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := d.names.len() + d.dirs.len() + d.walks.len() + d.hand
+	n := d.names.len() + d.dirs.len() + d.walks.len() + len(d.held)
 	if d.all {
 		n++
 	}
@@ -188,6 +221,14 @@ func (d *dirty) within(dirs []journal.Path) (names []journal.Path, known bool) {
 		}
 	}
 	return names, true
+}
+
+// left returns the names and the directories that are dirty, with what is being
+// looked at.
+func (d *dirty) left() (names, dirs []journal.Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Concat(d.names.order, d.held), slices.Concat(d.dirs.order, d.walks.order)
 }
 
 func (d *dirty) signal() {

@@ -60,6 +60,9 @@
 // anything in it is no store if the catalog knows of content. If the store is
 // not as it was, everything is suspended and looked at again each second;
 // then the root is opened anew and scanned.
+// One that was seen to be empty is not the store again before something is in it
+// that was before: a mail server makes what it misses. Where nothing is, nothing can
+// be accepted by Watcher.Accept either.
 //
 // A directory below the root with another stamp than the catalog's was
 // replaced. That is believed if it is on the same file system as before and
@@ -89,6 +92,15 @@
 // So a message whose attributes or bytes are changed in place while no watch
 // sees it, and without its name changing, is not found by a restart; that is
 // what verification is for.
+//
+// # A power cut
+//
+// Where a machine goes down, file systems may keep the time of a change and
+// lose the bytes that were written in place. So the first scan of another boot
+// (Config.Boot) reads again each control file that was changed in the minutes
+// before the journal's last entry, though its stamp is the catalog's. A message
+// is written once and synced by whoever delivers it; one that was not is left to
+// verification, for the mirror's copy may be the last that is whole.
 //
 // # Derived files
 //
@@ -121,6 +133,10 @@
 // it left is in the journal: one scan that began afterwards has ended, and no
 // name is left to be looked at again but those that cannot be read. Snapshots
 // are taken at once then, for nothing changes any more.
+//
+// Where the store fails, that may never be. Watcher.CatchUp waits for nothing but
+// that each noticed name was looked at, and Watcher.Left tells which could not be
+// journaled, and since when there may be changes that were not even noticed.
 //
 // # Polling
 //

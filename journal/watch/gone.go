@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -78,6 +79,7 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 			if some, err := c.hasContent(d.Dir); err != nil {
 				return err
 			} else if !some && !c.doubts.adopted(journal.Root) {
+				c.emptied = true
 				return c.suspend("%s is empty now, but was not before", c.cfg.Root.Path())
 			}
 		}
@@ -148,6 +150,10 @@ func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error
 	if len(bases) == 0 {
 		return gone, nil
 	}
+	gone, err := c.notUnreadable(gone, bases)
+	if err != nil {
+		return nil, err
+	}
 	found, stable, err := c.findBases(c.cfg.Rules.MessageDirs(dir), bases)
 	if err != nil {
 		if c.ctx.Err() != nil {
@@ -183,6 +189,45 @@ func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error
 		kept = append(kept, g)
 	}
 	return kept, nil
+}
+
+// notUnreadable drops messages of which one that cannot be read, in whatever
+// mailbox, has the base name: it may be what they have become. Nobody can tell
+// before that can be read, so that they are with it among what cannot be. One of
+// which the catalog has another name is not dropped: it is not lost with this one.
+func (c *cycle) notUnreadable(gone []goneName, bases map[string]struct{}) (kept []goneName, err error) {
+	names, _ := c.broken.list(0)
+	others := make(map[string]journal.Path)
+	for _, u := range names {
+		base := c.cfg.Rules.Base(u.Path.Name())
+		if _, ok := bases[base]; ok && !isGone(gone, u.Path) && c.cfg.Rules.Classify(u.Path, journal.TypeFile) == ClassMessage {
+			others[base] = u.Path
+		}
+	}
+	if len(others) == 0 {
+		return gone, nil
+	}
+	for _, g := range gone {
+		other, unread := others[c.cfg.Rules.Base(g.path.Name())]
+		named := false
+		if unread && g.item.Stamp.Inode != 0 {
+			paths, err := c.findStamp(g.item.Stamp)
+			if err != nil {
+				return nil, err
+			}
+			named = slices.ContainsFunc(paths, func(p journal.Path) bool { return !isGone(gone, p) })
+		}
+		if unread && !named {
+			c.unreadable(g.path, fmt.Errorf("it is gone, and may have become %q, which cannot be read", other))
+			continue
+		}
+		kept = append(kept, g)
+	}
+	return kept, nil
+}
+
+func isGone(gone []goneName, p journal.Path) bool {
+	return slices.ContainsFunc(gone, func(g goneName) bool { return g.path == p })
 }
 
 // maxUnstable is how many confirmations in vain are needed where the directory

@@ -74,7 +74,9 @@ func (w *Watcher) checkNow() error {
 }
 
 // checkContent makes sure that the root can be listed, and is not empty though
-// the catalog knows of content: that would be an unmounted store too.
+// the catalog knows of content: that would be an unmounted store too. One that was
+// seen to be empty is the store again when something is in it that was before, and
+// not what a mail server makes where it finds nothing.
 func (w *Watcher) checkContent() error {
 	d, err := w.cfg.Root.Dir(journal.Root)
 	if err != nil {
@@ -82,24 +84,73 @@ func (w *Watcher) checkContent() error {
 	}
 	defer d.Close()
 	some, err := w.hasContent(d)
-	if some || err != nil {
+	if err != nil {
 		return err
 	}
-	known := uint64(0)
-	err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+	known, familiar := uint64(0), false
+	err = w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
 		t := tx.Totals()
-		known = t.Files + t.Directories + t.Symlinks
-		return nil
+		known, familiar = t.Files+t.Directories+t.Symlinks, some
+		if known > 0 && some && w.emptied {
+			familiar, err = w.familiarIn(tx, d)
+		}
+		return err
 	})
-	if err == nil && known > 0 {
-		err = w.suspend("%s is empty, but %d files and directories are known to be in it", w.cfg.Root.Path(), known)
+	switch {
+	case err != nil:
+		return err
+	case known == 0 || familiar:
+		w.emptied = false
+		return nil
+	case !some:
+		w.emptied = true
+		return w.suspend("%s is empty, but %d files and directories are known to be in it", w.cfg.Root.Path(), known)
 	}
-	return err
+	return w.suspend("nothing that is in %s now was in it before, and %d files and directories are known to be in it", w.cfg.Root.Path(), known)
 }
 
-// hasContent reports whether there is anything in the root that means
-// something.
+// familiarIn reports whether there is anything in the root that the catalog knows,
+// under whatever name.
+func (w *Watcher) familiarIn(tx *catalog.Tx, root *beneath.Dir) (bool, error) {
+	var own error // as opposed to one of the store
+	err := root.Each(func(names []beneath.Name) error {
+		for _, n := range names {
+			info, err := root.Stat(n.Name)
+			if err != nil || w.cfg.Rules.Classify(journal.Path(n.Name), info.Facts.Type) == ClassIgnored {
+				continue
+			}
+			for _, s := range w.aliases(info.Stamp) {
+				found, err := tx.FindStamp(s)
+				if own = err; err != nil {
+					return err
+				}
+				if len(found) > 0 {
+					return errEnough
+				}
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errEnough):
+		return true, nil
+	case own == nil && err != nil:
+		return false, w.suspend("the store cannot be listed: %v", err)
+	}
+	return false, own
+}
+
+// hasContent is meaningIn of a root that is observed.
 func (w *Watcher) hasContent(root *beneath.Dir) (bool, error) {
+	some, err := w.meaningIn(root)
+	if err != nil {
+		err = w.suspend("the store cannot be listed: %v", err)
+	}
+	return some, err
+}
+
+// meaningIn reports whether there is anything in a root that means something.
+func (w *Watcher) meaningIn(root *beneath.Dir) (bool, error) {
 	err := root.Each(func(names []beneath.Name) error {
 		for _, n := range names {
 			if w.cfg.Rules.Classify(journal.Path(n.Name), n.Type) != ClassIgnored {
@@ -108,13 +159,10 @@ func (w *Watcher) hasContent(root *beneath.Dir) (bool, error) {
 		}
 		return nil
 	})
-	switch {
-	case errors.Is(err, errEnough):
+	if errors.Is(err, errEnough) {
 		return true, nil
-	case err != nil:
-		return false, w.suspend("the store cannot be listed: %v", err)
 	}
-	return false, nil
+	return false, err
 }
 
 // identify loads which store the catalog is of, or records it.
@@ -155,12 +203,56 @@ func (w *Watcher) remember(id beneath.Identity) error {
 	return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaStore, value) })
 }
 
+// ErrNothingThere says that there is nothing at the store's path that could be
+// accepted as the store.
+var ErrNothingThere = errors.New("there is nothing in the store")
+
+// Accept says on behalf of the operator that what is at the store's path now
+// is the store, though it is another directory or file system than before, and
+// that directories which are in doubt are right as they are. Everything is
+// scanned and compared by content then; what is missing is journaled as
+// removed. It takes effect when the watcher looks at the store next.
+//
+// ErrNothingThere: what is there is empty, as the place where a file system is not
+// mounted, or cannot be listed. Nobody can say that this is the store.
+func (w *Watcher) Accept() error {
+	if err := w.anythingThere(); err != nil {
+		return err
+	}
+	w.accept.Store(true)
+	w.dirty.signal()
+	return nil
+}
+
+// anythingThere makes sure that something is at the store's path now, whatever was
+// opened there before.
+func (w *Watcher) anythingThere() error {
+	root, err := beneath.Open(w.cfg.Root.Path())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	top, err := root.Dir(journal.Root)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	switch some, err := w.meaningIn(top); {
+	case err != nil:
+		return fmt.Errorf("%w: it cannot be listed: %w", ErrNothingThere, err)
+	case !some:
+		return fmt.Errorf("%w: %s is empty", ErrNothingThere, w.cfg.Root.Path())
+	}
+	return nil
+}
+
 // recover tries to go on with the store: it is opened anew, and if it is the
 // one that it was, everything is scanned.
 func (w *Watcher) recover() error {
 	id, err := w.cfg.Root.Identity()
-	accepted := err == nil && w.accept.Swap(false)
+	accepted := err == nil && w.accept.Swap(false) && w.anythingThere() == nil
 	if accepted {
+		w.emptied = false
 		w.doubts.adopt(journal.Root)
 		w.lookAgain()
 		clear(w.doubts.dirs)

@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ func TestMissingRoot(t *testing.T) {
 	f.suspended("does not exist")
 	f.must(os.Mkdir(f.store, 0o700))
 	f.suspended("another directory")
+	if err := f.watcher.Accept(); !errors.Is(err, watch.ErrNothingThere) {
+		t.Errorf("an empty directory was accepted: %v", err)
+	}
 	f.must(os.Remove(f.store))
 	f.must(os.Rename(f.store+".away", f.store))
 	f.settled()
@@ -52,11 +56,34 @@ func TestEmptyRoot(t *testing.T) {
 	}
 	f.start()
 	f.suspended("is empty, but")
+	if err := f.watcher.Accept(); !errors.Is(err, watch.ErrNothingThere) {
+		t.Errorf("an empty store was accepted: %v", err)
+	}
+	// A mail server makes what it misses: that is not the store yet.
+	f.mailbox("u1")
+	f.suspended("was in it before")
+	f.remove("u1")
 	for _, d := range []string{"u1", "u2"} {
 		f.must(os.Rename(filepath.Join(away, d), f.path(d)))
 	}
 	f.settled()
 	f.noMore()
+}
+
+// TestEmptiedStoreIsAccepted: once there is something in it again, a person can
+// say that the rest is gone.
+func TestEmptiedStoreIsAccepted(t *testing.T) {
+	f := started(t)
+	f.close()
+	for _, d := range []string{"u1", "u2"} {
+		f.remove(d)
+	}
+	f.start()
+	f.suspended("is empty, but")
+	f.mailbox("u3")
+	f.suspended("was in it before")
+	f.must(f.watcher.Accept())
+	f.settled()
 }
 
 // TestOtherStore starts on another directory than the catalog is of, which
@@ -77,7 +104,7 @@ func TestOtherStore(t *testing.T) {
 	f.remove("u1/cur/2.h:2,S")
 	f.start()
 	f.suspended("another directory")
-	f.watcher.Accept()
+	f.must(f.watcher.Accept())
 	f.settled()
 	for _, e := range f.rest() {
 		if e.Path != "u1/cur/1.h:2,FS" && e.Path != "u1/cur/2.h:2,S" {

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -32,9 +33,10 @@ type waiting struct {
 }
 
 // agenda is what has to be looked at again, and when, by the observer's own
-// clock. Only the observer uses it. It holds no more than its limit.
+// clock. Only the observer uses it, but for left. It holds no more than its limit.
 type agenda struct {
 	limit int
+	mu    sync.Mutex // held to change names, and by others than the observer
 	names map[journal.Path]*waiting
 	count [reasonUnlisted + 1]int
 	next  time.Duration // nothing is due before it
@@ -57,7 +59,9 @@ func (a *agenda) put(p journal.Path, why reason, now, first, last time.Duration)
 	if w == nil || w.why != why {
 		a.drop(p)
 		w = &waiting{why: why, since: now}
+		a.mu.Lock()
 		a.names[p] = w
+		a.mu.Unlock()
 		a.count[why]++
 	}
 	w.delay = min(max(first, 2*w.delay), last)
@@ -70,8 +74,39 @@ func (a *agenda) put(p journal.Path, why reason, now, first, last time.Duration)
 func (a *agenda) drop(p journal.Path) {
 	if w := a.names[p]; w != nil {
 		a.count[w.why]--
+		a.mu.Lock()
 		delete(a.names, p)
+		a.mu.Unlock()
 	}
+}
+
+// clear forgets everything.
+func (a *agenda) clear() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.names, a.next = make(map[journal.Path]*waiting), never
+	clear(a.count[:])
+}
+
+// onlyGone reports whether all messages that are there are known: what is waited
+// for is gone, or no message.
+func (a *agenda) onlyGone() bool {
+	return len(a.names) == a.count[reasonGone]+a.count[reasonIncomplete]+a.count[reasonMessages]
+}
+
+// left returns the names on the agenda, and the directories on it that could not
+// be listed. It may be called by anyone.
+func (a *agenda) left() (names, dirs []journal.Path) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for p, w := range a.names {
+		if w.why == reasonUnlisted {
+			dirs = append(dirs, p)
+		} else {
+			names = append(names, p)
+		}
+	}
+	return names, dirs
 }
 
 // get returns what is known of p, or nil.

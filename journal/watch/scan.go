@@ -203,21 +203,19 @@ func (w *Watcher) onlyMessages(p journal.Path) (bool, error) {
 // scan walks the whole store. After the first one, the baseline is complete.
 func (w *Watcher) scan(reason string, n uint64) error {
 	w.beginScan(reason)
+	began := w.cfg.Clock.Now()
 	w.uncovered, w.retryFull, w.free = 0, true, 0
 	if err := w.walk(journal.Root); err != nil {
 		return err
 	}
 	w.retryFull = false
-	if w.baseline {
-		err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
-			return tx.SetMeta(metaBaseline, []byte{1})
-		})
-		if err != nil {
-			return err
-		}
-		w.baseline = false
+	if err := w.scanned(); err != nil {
+		return err
 	}
 	w.status.scan = n
+	if began.After(w.status.Quiet) {
+		w.status.Quiet = began
+	}
 	w.endScan()
 	return nil
 }

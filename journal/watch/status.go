@@ -76,8 +76,11 @@ type Status struct {
 	LargeSnapshots int
 	JournalError   string
 	LastScanEnded  time.Time
-	scan           uint64 // the number of the last scan that ended
-	undecided      int    // of Waiting, those that can be waited for
+	// Quiet is when everything that had been noticed was looked at; zero: never.
+	// A hint may have been on its way then, for the moment that it takes.
+	Quiet     time.Time
+	scan      uint64 // the number of the last scan that ended
+	undecided int    // of Waiting, those that can be waited for
 
 	// Counters since the start.
 	DirectoriesListed uint64

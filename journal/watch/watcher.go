@@ -47,10 +47,11 @@ type Watcher struct {
 
 	resting map[journal.Path]time.Duration
 
-	baseline bool // the first scan is not complete
-	walking  bool
-	within   bool // a walk goes on while another one waits for leave
-	free     int  // names that a walk may look at without asking for leave
+	baseline  bool      // the first scan is not complete
+	unwritten Unwritten // what a power cut may have taken back
+	walking   bool
+	within    bool // a walk goes on while another one waits for leave
+	free      int  // names that a walk may look at without asking for leave
 
 	watched   map[uint64]struct{} // hashes of the paths that are watched
 	full      bool                // no more watches are to be had
@@ -61,6 +62,7 @@ type Watcher struct {
 	store      storeIdentity
 	mounts     []byte
 	suspension string
+	emptied    bool // the store was seen to be empty, and nothing of it is back
 	doubts     doubts
 	healthDue  time.Duration
 
@@ -68,8 +70,9 @@ type Watcher struct {
 
 	pollDue, syncDue time.Duration
 	unsynced         int
-	deferred         uint64 // names that were put back
-	forgotten        uint64 // names for which the agenda had no room
+	deferred         uint64    // names that were put back
+	forgotten        uint64    // names for which the agenda had no room
+	whole            time.Time // when everything in the store was in the catalog; zero: not known
 	listed, opened   uint64
 	status           Status // what is published
 }
@@ -114,16 +117,6 @@ func (w *Watcher) Status() Status {
 // Changed returns a channel that is closed when Status has changed.
 func (w *Watcher) Changed() <-chan struct{} { return w.board.next() }
 
-// Accept says on behalf of the operator that what is at the store's path now
-// is the store, though it is another directory or file system than before, and
-// that directories which are in doubt are right as they are. Everything is
-// scanned and compared by content then; what is missing is journaled as
-// removed. It takes effect when the watcher looks at the store next.
-func (w *Watcher) Accept() {
-	w.accept.Store(true)
-	w.dirty.signal()
-}
-
 // GiveUp says on behalf of the operator that the files whose content never came
 // do not come any more: those that are not there are journaled as removed, as the
 // watcher looks at them one by one. Where there are very many, it may have to be
@@ -156,7 +149,7 @@ func (w *Watcher) GiveUp() error {
 func (w *Watcher) stillComes(it *catalog.Item) bool { return it.Missing && !w.giveUp.Load() }
 
 // Rescan has everything compared with the catalog.
-func (w *Watcher) Rescan() { w.dirty.everything("asked for") }
+func (w *Watcher) Rescan() { w.dirty.whole("asked for", false) }
 
 // Run observes the store until ctx ends, and returns nil then. Errors are
 // those of the catalog, and journal.ErrClosed; those of the store never end it.
@@ -209,6 +202,9 @@ func (w *Watcher) begin() error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := w.findUnwritten(); err != nil {
 		return err
 	}
 	if err := w.replay(); err != nil {
@@ -276,21 +272,23 @@ func (w *Watcher) step() error {
 	now := w.now()
 	if reason, n, ok := w.dirty.takeAll(); ok {
 		defer w.looked(1)
-		if err := w.scan(reason, n); err != nil {
-			w.dirty.everything(reason)
-			return err
-		}
-		return nil
+		err := w.scan(reason, n)
+		w.dirty.scanned(reason, err)
+		return err
 	}
 	if p, ok := w.dirty.takeDir(); ok {
 		defer w.looked(1)
-		return w.list(p, false)
+		if err := w.list(p, false); err != nil {
+			w.dirty.dir(p)
+			return err
+		}
+		return nil
 	}
 	if p, ok := w.dirty.takeWalk(); ok {
 		return w.walkDirty(p)
 	}
 	if now >= w.pollDue {
-		w.dirty.everything(w.pollReason())
+		w.dirty.whole(w.pollReason(), false)
 		return nil
 	}
 	if ok, err := w.snapshot(); ok || err != nil {
@@ -333,9 +331,20 @@ func (w *Watcher) serve() error {
 			w.settler.touch(p.Dir(), now)
 		}
 		err := w.observe(names)
+		if err != nil {
+			for _, p := range names {
+				w.dirty.name(p) // else nobody would know that they were noticed
+			}
+		}
 		w.looked(len(names))
 		if err != nil {
 			return err
+		}
+	}
+	if w.status.Mode == ModeEvents && w.status.Complete && w.dirty.calm() {
+		w.status.Quiet = w.cfg.Clock.Now()
+		if w.agenda.onlyGone() {
+			w.whole = w.status.Quiet
 		}
 	}
 	gone, others := w.agenda.due(w.now())
@@ -409,6 +418,9 @@ func (w *Watcher) sync() error {
 	}
 	w.unsynced = 0
 	w.syncDue = w.now() + w.cfg.Timing.Sync
+	if err := w.noteWhole(); err != nil {
+		return err
+	}
 	return w.cfg.Catalog.Sync()
 }
 
@@ -435,7 +447,7 @@ func (w *Watcher) suspended() error {
 		w.cfg.Log.Info("the store is as it was; going on", "store", w.root)
 	}
 	w.status.Suspended, w.suspension = "", ""
-	w.agenda = newAgenda(w.cfg.Limits.Names) // what was seen then does not count
+	w.agenda.clear() // what was seen then does not count
 	broken, _ := w.broken.list(0)
 	for _, u := range broken {
 		w.dirty.name(u.Path)

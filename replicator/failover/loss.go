@@ -1,18 +1,22 @@
 package failover
 
 import (
+	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
-// maxMailboxes bounds the mailboxes that a report lists.
-const maxMailboxes = 100
+// The mailboxes of a report: so many are in it for programs, and so many in words.
+const (
+	maxMailboxes  = 1000
+	saidMailboxes = 20
+)
 
 // Loss is what a promotion may lose. What is not known is null, never 0.
 type Loss struct {
@@ -37,20 +41,46 @@ type Loss struct {
 	FilesLeft *uint64 `json:"files_left"`
 	BytesLeft *uint64 `json:"bytes_left"`
 	// Missing counts the files that are known by name and whose content never
-	// came. Files are the first of them, Mailboxes those that they are in.
-	Missing   uint64   `json:"missing"`
-	Files     []string `json:"missing_files,omitempty"`
-	Mailboxes []string `json:"missing_mailboxes,omitempty"`
+	// came. Files are the first of them.
+	Missing uint64   `json:"missing"`
+	Files   []string `json:"missing_files,omitempty"`
 	// Assumed counts the messages that this node had before it was a mirror and
 	// that are taken to be the primary's by name and size, not proven.
 	Assumed uint64 `json:"assumed"`
+	// InDoubt counts the changes that the primary noticed, or could not look at,
+	// and that it could not journal; null: it has told nothing of them. Anywhere
+	// says that there may be some in any mailbox.
+	InDoubt  *uint64 `json:"in_doubt"`
+	Anywhere bool    `json:"in_doubt_anywhere"`
+	// DoubtAfter is when changes began that the primary may not even have noticed,
+	// on its clock, where InDoubt is known; null: that is not known.
+	DoubtAfter *time.Time `json:"in_doubt_after"`
+	// Unreadable counts what the primary could not read when it was last heard:
+	// it may never have come.
+	Unreadable uint64 `json:"unreadable"`
+	// Mailboxes are those that all of this is about, as far as they are known, with
+	// the most of it first; MoreMailboxes counts those that are not listed, at least.
+	Mailboxes     []Mailbox `json:"mailboxes,omitempty"`
+	MoreMailboxes uint64    `json:"more_mailboxes,omitempty"`
 	// Words is the report for people, a sentence each.
 	Words []string `json:"words"`
 }
 
-// lossOf finds what is known to be lost if nothing more comes.
-func lossOf(f *Following, now time.Time) Loss {
-	l := Loss{Whole: f.Whole, Missing: f.Missing, Assumed: f.Assumed}
+// Mailbox is a mailbox of which something is lost or in doubt: so many of what
+// Loss counts under the same names are in it.
+type Mailbox struct {
+	Name    string `json:"mailbox"` // its path in the store
+	Missing uint64 `json:"missing,omitempty"`
+	Assumed uint64 `json:"assumed,omitempty"`
+	InDoubt uint64 `json:"in_doubt,omitempty"`
+}
+
+func (m *Mailbox) total() uint64 { return m.Missing + m.Assumed + m.InDoubt }
+
+// lossOf finds what is known to be lost if nothing more comes. doubts are those
+// of a primary that answers and cannot observe its store.
+func lossOf(f *Following, doubts *mailboxes.Doubts, now time.Time) Loss {
+	l := Loss{Whole: f.Whole, Missing: f.Missing, Assumed: f.Assumed, Unreadable: f.Unreadable}
 	if !f.LastHeard.IsZero() {
 		heard, silent := f.LastHeard, max(now.Sub(f.LastHeard), 0).Seconds()
 		l.Heard, l.Silent = &heard, &silent
@@ -67,22 +97,59 @@ func lossOf(f *Following, now time.Time) Loss {
 	}
 	for _, file := range f.MissingFiles {
 		l.Files = append(l.Files, string(file))
-		box := string(mailboxOf(file))
-		if !slices.Contains(l.Mailboxes, box) && len(l.Mailboxes) < maxMailboxes {
-			l.Mailboxes = append(l.Mailboxes, box)
-		}
 	}
+	l.doubt(doubts)
+	l.listMailboxes(f, doubts)
 	return l
 }
 
-// mailboxOf returns the directory that people know a message by.
-func mailboxOf(p journal.Path) journal.Path {
-	dir := p.Dir()
-	switch path.Base(string(dir)) {
-	case "cur", "new":
-		return dir.Dir()
+// doubt takes over what a primary cannot vouch for.
+func (l *Loss) doubt(d *mailboxes.Doubts) {
+	if d == nil {
+		return
 	}
-	return dir
+	n := uint64(0)
+	for _, m := range d.Mailboxes {
+		n += m.Number
+	}
+	n += d.More // one in each, at least
+	l.InDoubt, l.Anywhere = &n, d.All
+	if !d.After.IsZero() {
+		after := d.After
+		l.DoubtAfter = &after
+	}
+}
+
+// listMailboxes lists what is missing, assumed and in doubt by mailbox.
+func (l *Loss) listMailboxes(f *Following, doubts *mailboxes.Doubts) {
+	l.MoreMailboxes = f.MoreIn
+	all := make(map[journal.Path]*Mailbox)
+	add := func(counts []mailboxes.Count, to func(*Mailbox) *uint64) {
+		for _, c := range counts {
+			m := all[c.Mailbox]
+			if m == nil {
+				m = &Mailbox{Name: string(c.Mailbox)}
+				all[c.Mailbox] = m
+			}
+			*to(m) += c.Number
+		}
+	}
+	add(f.MissingIn, func(m *Mailbox) *uint64 { return &m.Missing })
+	add(f.AssumedIn, func(m *Mailbox) *uint64 { return &m.Assumed })
+	if doubts != nil {
+		add(doubts.Mailboxes, func(m *Mailbox) *uint64 { return &m.InDoubt })
+		l.MoreMailboxes += doubts.More
+	}
+	for _, m := range all {
+		l.Mailboxes = append(l.Mailboxes, *m)
+	}
+	slices.SortFunc(l.Mailboxes, func(a, b Mailbox) int {
+		return cmp.Or(cmp.Compare(b.total(), a.total()), strings.Compare(a.Name, b.Name))
+	})
+	if n := len(l.Mailboxes); n > maxMailboxes {
+		l.MoreMailboxes += uint64(n - maxMailboxes)
+		l.Mailboxes = l.Mailboxes[:maxMailboxes]
+	}
 }
 
 // say puts the loss into words for people.
@@ -107,7 +174,9 @@ func (l *Loss) say(p *Plan) {
 	}
 	l.sayHeard(p)
 	l.sayEntries(p)
+	l.sayDoubts(p)
 	l.sayFiles()
+	l.sayMailboxes()
 }
 
 func (l *Loss) add(format string, args ...any) {
@@ -120,6 +189,8 @@ func (l *Loss) sayHeard(p *Plan) {
 		who = "the primary"
 	}
 	switch {
+	case p.Answers && p.unsealed:
+		l.add("%s answers, but its journal could not be sealed: what it had journaled and not sent is lost.", who)
 	case p.Answers:
 		l.add("%s answers: what its journal holds is fetched.", who)
 	case l.Heard == nil:
@@ -141,8 +212,34 @@ func (l *Loss) sayEntries(p *Plan) {
 		l.add("Of the changes that it had told of, %d are not here (%s, the oldest was %s old by then); %s. Which mailboxes they are in is not known.",
 			*l.Entries, status.Bytes(*l.Bytes), status.Age(*l.Lag), at)
 	}
-	if l.Observed != nil && !*l.Observed {
+	if l.Observed != nil && !*l.Observed && l.InDoubt == nil {
 		l.add("It was not watching its whole store: there may have been changes that it had not found yet.")
+	}
+	if l.Unreadable > 0 && l.InDoubt == nil {
+		l.add("There were %d files and directories that it could not read: what changed in them is not here.", l.Unreadable)
+	}
+}
+
+// sayDoubts tells what a primary has that answers and cannot observe its store.
+func (l *Loss) sayDoubts(p *Plan) {
+	if p.Kind != Evacuation || p.vouched {
+		return
+	}
+	switch {
+	case l.InDoubt == nil:
+		l.add("Which changes it has noticed and could not journal is not known.")
+	case *l.InDoubt > 0:
+		l.add("It has noticed %d changes that it could not journal, for it could not read them: they are lost, or in doubt.", *l.InDoubt)
+	}
+	if l.Anywhere {
+		l.add("It has not looked at its whole store: there may be changes in any mailbox that it does not know of.")
+	}
+	switch {
+	case l.DoubtAfter != nil:
+		l.add("Mail that was delivered there after %s (by the clock of %s), until its store failed, may be lost unnoticed.",
+			l.DoubtAfter.Format("2006-01-02 15:04:05.0"), orUnknown(p.Primary))
+	default:
+		l.add("Since when mail that was delivered there may be lost unnoticed is not known.")
 	}
 }
 
@@ -160,16 +257,24 @@ func (l *Loss) sayFiles() {
 	if l.Assumed > 0 {
 		l.add("%s: they came with an older copy of the store.", status.AssumedWords(l.Assumed))
 	}
-	if l.Missing == 0 {
+	if l.Missing > 0 {
+		l.add("The content of %d files never came.", l.Missing)
+	}
+}
+
+// sayMailboxes names the mailboxes that it is about.
+func (l *Loss) sayMailboxes() {
+	if len(l.Mailboxes) == 0 {
 		return
 	}
-	names := make([]string, len(l.Mailboxes))
-	for i, box := range l.Mailboxes {
-		names[i] = fmt.Sprintf("%q", box)
+	names := make([]string, 0, saidMailboxes)
+	for i := range l.Mailboxes[:min(len(l.Mailboxes), saidMailboxes)] {
+		m := &l.Mailboxes[i]
+		names = append(names, fmt.Sprintf("%q (%d)", m.Name, m.total()))
 	}
-	of := "in the mailboxes"
-	if uint64(len(l.Files)) < l.Missing {
-		of = "among others in the mailboxes"
+	more := ""
+	if n := uint64(len(l.Mailboxes)-len(names)) + l.MoreMailboxes; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
 	}
-	l.add("The content of %d files never came, %s %s.", l.Missing, of, strings.Join(names, ", "))
+	l.add("What is known by name is in the mailboxes %s%s.", strings.Join(names, ", "), more)
 }

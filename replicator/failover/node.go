@@ -6,6 +6,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 )
 
 // State is what a node knows of itself durably.
@@ -24,6 +25,9 @@ type Inspection struct {
 	Position journal.Position // the journal's head, or what a mirror has durably
 	// Suspended says why a primary's store cannot be observed; "" if it can.
 	Suspended string
+	// Doubts are about what may be in a store that cannot be observed and not in
+	// the journal; nil: they are not known.
+	Doubts *mailboxes.Doubts
 	// Now is the time of day on the node's clock.
 	Now time.Time
 }
@@ -36,6 +40,8 @@ type Sealed struct {
 	// content of itself.
 	Digest          [32]byte
 	Unread, Missing uint64
+	// Doubts are about what may be in the store and not in the journal; nil: none.
+	Doubts *mailboxes.Doubts
 }
 
 // Order is an order to a peer by the node that is promoted.
@@ -155,6 +161,12 @@ type Following struct {
 	// Assumed counts the messages that were here before, and are taken to be
 	// equal by name and size: nobody has proven it.
 	Assumed uint64
+	// MissingIn and AssumedIn are the mailboxes that they are in, as far as they are
+	// known, most first; MoreIn counts those that are not among them, at least.
+	MissingIn, AssumedIn []mailboxes.Count
+	MoreIn               uint64
+	// Unreadable counts what the primary could not read when it was last heard.
+	Unreadable uint64
 }
 
 // Journals makes the journal of the node that becomes primary.

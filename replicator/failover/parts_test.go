@@ -11,6 +11,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 )
 
 // own is the durable state of a node, by the rules of claims.
@@ -80,8 +81,17 @@ func (f follower) Following() Following {
 	return Following{
 		Primary: d.state.Leader, Connected: f.n.leader() != nil, LastHeard: f.n.heard,
 		Position: d.position, Applied: d.position.Sequence, Head: f.n.head, LagBytes: 100 * uint64(f.n.head-min(d.position.Sequence, f.n.head)),
-		Observed: true, Whole: !d.partly, Missing: d.missing, MissingFiles: missingFiles(d.missing),
+		Observed: true, Whole: !d.partly, Missing: d.missing, MissingFiles: missingFiles(d.missing), MissingIn: missingIn(d.missing),
 	}
+}
+
+func missingIn(n uint64) []mailboxes.Count {
+	var tally mailboxes.Tally
+	for _, p := range missingFiles(n) {
+		tally.Add(mailboxes.Of(p), 1)
+	}
+	most, _ := tally.Most(int(n))
+	return most
 }
 
 func missingFiles(n uint64) (files []journal.Path) {
@@ -234,7 +244,7 @@ func (l link) Inspect(context.Context) (Inspection, error) {
 	if !l.from.reaches(l.to) {
 		return Inspection{}, errSilent
 	}
-	return Inspection{State: l.to.disk.state, Position: l.to.disk.position, Suspended: l.to.suspended, Now: l.to.w.now}, nil
+	return Inspection{State: l.to.disk.state, Position: l.to.disk.position, Suspended: l.to.suspended, Doubts: l.to.doubts, Now: l.to.w.now}, nil
 }
 
 func (l link) Claim(_ context.Context, o Order) error {
@@ -261,7 +271,7 @@ func (l link) Seal(_ context.Context, o Order, note func(string)) (out Sealed, e
 		n.does(func() { n.server = false }, "the mail server stops")
 		n.observe()
 		n.does(func() { n.disk.state.Sealed, n.serving = true, false }, "is sealed at %d for %s", n.disk.position.Sequence, o.By)
-		out = Sealed{Position: n.disk.position, Digest: n.digest()}
+		out = Sealed{Position: n.disk.position, Digest: n.digest(), Doubts: n.doubts}
 		return nil
 	})
 	return out, err

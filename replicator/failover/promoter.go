@@ -17,6 +17,9 @@ type Limits struct {
 	// Silent is the same for a peer that is known to be silent: one that did not
 	// answer when it was asked last, or whose stream of changes is broken.
 	Silent time.Duration
+	// Sign is how long a primary that is followed, and so speaks each second, may
+	// say nothing at all and not answer either until it is taken to be silent.
+	Sign time.Duration
 	// Recent is how long it is taken to be silent still, without being asked,
 	// when what was planned is carried out.
 	Recent time.Duration
@@ -25,6 +28,8 @@ type Limits struct {
 	Seal time.Duration
 	// Stall is how long the rest of the journal may bring nothing.
 	Stall time.Duration
+	// Owed is how long no content may come of a store that cannot be observed.
+	Owed time.Duration
 	// Open is for the primary's part to begin.
 	Open time.Duration
 }
@@ -32,8 +37,8 @@ type Limits struct {
 // DefaultLimits returns the limits that are used unless a test has its own.
 func DefaultLimits() Limits {
 	return Limits{
-		Answer: 3 * time.Second, Silent: 250 * time.Millisecond, Recent: 3 * time.Second,
-		Seal: 3 * time.Minute, Stall: 30 * time.Second, Open: time.Minute,
+		Answer: 3 * time.Second, Silent: 250 * time.Millisecond, Sign: 1500 * time.Millisecond, Recent: 3 * time.Second,
+		Seal: 3 * time.Minute, Stall: 30 * time.Second, Owed: 5 * time.Second, Open: time.Minute,
 	}
 }
 

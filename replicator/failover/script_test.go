@@ -9,6 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 )
 
 // TestScenarios plays the scripts in testdata. They are stories about nodes
@@ -146,6 +150,11 @@ func (n *testNode) set(t *testing.T, what, value string) {
 	switch what {
 	case "store": // what is wrong with it
 		n.suspended = value
+	case "doubts": // changes in a mailbox each; some seconds ago everything was in order
+		n.doubts = &mailboxes.Doubts{After: n.w.now.Add(-4200 * time.Millisecond), More: 1}
+		for i, box := range strings.Fields(value) {
+			n.doubts.Mailboxes = append(n.doubts.Mailboxes, mailboxes.Count{Mailbox: journal.Path(box), Number: uint64(i + 1)})
+		}
 	case "fence-hook":
 		n.fenceHook = value
 	case "promote-hook":

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -51,8 +52,8 @@ func (r *run) claim(ctx context.Context) error {
 			r.notef("%s does not answer", p.Name)
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, r.cfg.Limits.Answer)
-		err := p.Link.Claim(ctx, r.order())
+		ask, cancel := context.WithTimeout(ctx, r.cfg.Limits.Answer)
+		err := p.Link.Claim(ask, r.order())
 		cancel()
 		refusal := new(RefusedError)
 		switch {
@@ -60,7 +61,10 @@ func (r *run) claim(ctx context.Context) error {
 			r.warn("%s refuses its promise (%v); forced", p.Name, err)
 		case errors.As(err, &refusal):
 			return r.refused(p.Name, err)
-		case err != nil && p.Name == r.plan.Primary && r.plan.Answers:
+		case err != nil && p.Name == r.plan.Primary && r.plan.Kind == Switchover:
+			if why := r.suspended(ctx); why != "" {
+				return fmt.Errorf("%w: %s is in trouble (%s)", ErrStale, p.Name, why)
+			}
 			return fmt.Errorf("%s, which answered a moment ago: %w", p.Name, err)
 		case err != nil:
 			r.warn("%s was not reached: %v", p.Name, err)
@@ -184,9 +188,14 @@ func (r *run) drain(ctx context.Context) error {
 	}
 	lacking := r.sealed.Missing
 	if r.plan.Kind == Evacuation {
-		lacking = math.MaxUint64 // its store is not read any more: what lacks does not come
+		lacking = math.MaxUint64
 	}
 	err := r.cfg.Follower.Drain(ctx, r.sealed.Position, lacking, r.cfg.Limits.Stall)
+	if err == nil && r.plan.Kind == Evacuation {
+		// Of what lacks, some can be read still, as where nothing can be written any
+		// more; but for what cannot nobody waits for long.
+		err = r.cfg.Follower.Drain(ctx, r.sealed.Position, r.sealed.Missing, r.cfg.Limits.Owed)
+	}
 	if err == nil {
 		return nil
 	}
@@ -204,11 +213,11 @@ func (r *run) prove(context.Context) error {
 	if r.plan.Kind == Finish || r.plan.Kind == Takeback {
 		return skip("this node goes on from its own journal")
 	}
-	if r.sealed == nil {
-		return skip("there is nobody to be compared with")
-	}
 	if r.plan.Kind == Evacuation {
 		return r.assess()
+	}
+	if r.sealed == nil {
+		return skip("there is nobody to be compared with")
 	}
 	have, err := r.cfg.Follower.Catalog()
 	if err != nil {
@@ -251,10 +260,20 @@ func compare(want Sealed, have Contents) error {
 // assess says what is known to be lost by now.
 func (r *run) assess() error {
 	f := r.cfg.Follower.Following()
-	f.Head = max(f.Head, r.sealed.Position.Sequence) // it told its last change
 	plan := r.plan
+	var doubts *mailboxes.Doubts
+	if r.sealed != nil {
+		f.Head = max(f.Head, r.sealed.Position.Sequence) // it told its last change
+		doubts = r.sealed.Doubts
+		plan.vouched = r.plan.Kind == Switchover && doubts == nil
+	} else {
+		plan.unsealed = true
+		if former := plan.primary(r.cfg.Name); former != nil {
+			doubts = former.answer.Doubts
+		}
+	}
 	plan.Position, plan.Kind = placeOf(f.Position), Evacuation
-	plan.Loss = lossOf(&f, r.cfg.Clock.Now())
+	plan.Loss = lossOf(&f, doubts, r.cfg.Clock.Now())
 	plan.Loss.say(&plan)
 	r.result.Loss = plan.Loss
 	for _, words := range plan.Loss.Words {

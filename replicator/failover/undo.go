@@ -32,7 +32,7 @@ func (r *run) giveUp(ctx context.Context, at Step, err error) error {
 	if r.stopped {
 		r.cfg.Follower.Resume()
 	}
-	if errors.Is(err, ErrStale) {
+	if errors.Is(err, ErrStale) && r.tried {
 		// Its store has failed: a mail server there would take no mail.
 		return &StepError{Step: at, Err: err, Left: fmt.Sprintf("the mail server of %s stays stopped until the command is run again", orUnknown(r.plan.Primary))}
 	}

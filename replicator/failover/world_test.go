@@ -12,6 +12,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 )
 
 // world is a pair, or three nodes, in memory. What a node has on its disk
@@ -57,6 +58,7 @@ type testNode struct {
 	heard     time.Time
 	head      journal.Sequence
 	suspended string // why the store cannot be observed
+	doubts    *mailboxes.Doubts
 	late      uint64 // contents of those missing that come while it is drained
 	promoter  *Promoter
 

@@ -24,7 +24,8 @@
 // them, imap.users in the settings says whose mail lies where in the store.
 // They are done in the order in which mail last came to them, which the
 // catalog knows, several at once. Somebody who logs in meanwhile need not wait
-// for the others: Ready puts him first. That is for Dovecot's post-login
+// for the others: Ready puts him first, and some more are done at once of those who
+// wait. That is for Dovecot's post-login
 // script; see the example in replicator/hook/examples.
 //
 // Each folder is one run of doveadm, for it takes one folder at a time and

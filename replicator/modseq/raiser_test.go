@@ -262,13 +262,11 @@ func TestWhoLogsInNeedNotWaitForOthers(t *testing.T) {
 	if err := r.Ready(short, "user3@b"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while it is blocked: %v", err)
 	}
-	vip := make(chan error, 1)
-	go func() { vip <- r.Ready(ctx, "vip@b") }()
+	if err := r.Ready(ctx, "vip@b"); err != nil { // though as many as can be are busy
+		t.Error(err)
+	}
 	if err := os.Remove(filepath.Join(s.dir, "block")); err != nil {
 		t.Fatal(err)
-	}
-	if err := <-vip; err != nil {
-		t.Error(err)
 	}
 	if err := <-early; err != nil {
 		t.Error(err)

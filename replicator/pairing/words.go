@@ -10,6 +10,7 @@ import (
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -29,6 +30,9 @@ type Report struct {
 	Detail   string
 	// Suspended says of a primary why its store cannot be observed; "" if it can.
 	Suspended string
+	// Doubts are, of a primary whose store cannot be observed, about what may be in
+	// the store and not in the journal; nil: they are not known.
+	Doubts *mailboxes.Doubts
 	// Lag and LagBytes are how far the mirror that asks is behind a primary: the
 	// age of the oldest change that it lacks, and the bytes that wait for it.
 	Lag      time.Duration
@@ -63,6 +67,8 @@ type Sealed struct {
 	Position        journal.Position
 	Digest          catalog.Digest // of its whole store at Position
 	Unread, Missing uint64         // files about whose content the digest proves nothing
+	// Doubts are about what may be in the store and not in the journal; nil: none.
+	Doubts *mailboxes.Doubts
 }
 
 // Crown says who is primary now.
@@ -150,7 +156,7 @@ func reportOf(r Report) *pb.InspectResponse {
 		Name: r.Name, Role: string(r.Role), Leads: claimOf(r.Leads), Promised: claimOf(r.Promised), Sealed: r.Sealed,
 		Position: positionOf(r.Position), Start: positionOf(r.Start), State: r.State, Detail: wire.Words(r.Detail), Suspended: wire.Words(r.Suspended),
 		Now: r.Now.UnixNano(), Peers: peersOf(r.Peers),
-		LagBytes: r.LagBytes, LagNanoseconds: uint64(r.Lag),
+		LagBytes: r.LagBytes, LagNanoseconds: uint64(r.Lag), Doubts: doubtsOf(r.Doubts),
 	}
 }
 
@@ -158,7 +164,7 @@ func parseReport(r *pb.InspectResponse) (Report, error) {
 	out := Report{
 		Name: r.GetName(), Sealed: r.GetSealed(), State: wire.Words(r.GetState()), Detail: wire.Words(r.GetDetail()), Suspended: wire.Words(r.GetSuspended()),
 		Now: time.Unix(0, r.GetNow()), Peers: parsePeers(r.GetPeers()),
-		Lag: max(time.Duration(r.GetLagNanoseconds()), 0), LagBytes: r.GetLagBytes(),
+		Lag: max(time.Duration(r.GetLagNanoseconds()), 0), LagBytes: r.GetLagBytes(), Doubts: parseDoubts(r.GetDoubts()),
 	}
 	err := config.CheckName(out.Name)
 	if err == nil {
@@ -185,14 +191,57 @@ func parseReport(r *pb.InspectResponse) (Report, error) {
 }
 
 func sealedOf(s Sealed) *pb.SealedJournal {
-	return &pb.SealedJournal{Position: wire.Position(s.Position), Digest: s.Digest[:], Unread: s.Unread, Missing: s.Missing}
+	return &pb.SealedJournal{Position: wire.Position(s.Position), Digest: s.Digest[:], Unread: s.Unread, Missing: s.Missing, Doubts: doubtsOf(s.Doubts)}
 }
 
 func parseSealed(s *pb.SealedJournal) (Sealed, error) {
 	pos, err := wire.ParsePosition(s.GetPosition())
-	out := Sealed{Position: pos, Unread: s.GetUnread(), Missing: s.GetMissing()}
+	out := Sealed{Position: pos, Unread: s.GetUnread(), Missing: s.GetMissing(), Doubts: parseDoubts(s.GetDoubts())}
 	if err == nil && copy(out.Digest[:], s.GetDigest()) != len(out.Digest) {
 		err = fmt.Errorf("%w: a digest of %d bytes", ErrInvalid, len(s.GetDigest()))
 	}
 	return out, err
+}
+
+// maxDoubtBytes bounds the names of mailboxes in one message.
+const maxDoubtBytes = 256 << 10
+
+func doubtsOf(d *mailboxes.Doubts) *pb.PairDoubts {
+	if d == nil {
+		return nil
+	}
+	out := &pb.PairDoubts{More: d.More, All: d.All}
+	if !d.After.IsZero() {
+		out.After = d.After.UnixNano()
+	}
+	bytes := 0
+	for _, m := range d.Mailboxes {
+		if bytes += len(m.Mailbox); bytes > maxDoubtBytes {
+			out.More++
+			continue
+		}
+		out.Mailboxes = append(out.Mailboxes, &pb.PairDoubt{Mailbox: []byte(m.Mailbox), Changes: m.Number})
+	}
+	return out
+}
+
+// parseDoubts counts a mailbox whose name cannot be meant among those without one:
+// what is in doubt never becomes less on the way.
+func parseDoubts(d *pb.PairDoubts) *mailboxes.Doubts {
+	if d == nil {
+		return nil
+	}
+	out := &mailboxes.Doubts{More: d.GetMore(), All: d.GetAll()}
+	if d.GetAfter() != 0 {
+		out.After = time.Unix(0, d.GetAfter())
+	}
+	for i, m := range d.GetMailboxes() {
+		p, err := journal.ParsePath(string(m.GetMailbox()))
+		if err != nil || i >= mailboxes.MaxDoubts {
+			out.More++
+			continue
+		}
+		out.Mailboxes = append(out.Mailboxes, mailboxes.Count{Mailbox: p, Number: m.GetChanges()})
+	}
+	return out
 }

@@ -79,6 +79,11 @@ func (s *salvager) deliver(c *candidate, a *wire.Answer) {
 	if c.path == "" {
 		return
 	}
+	if c.old {
+		c.line.Outcome, c.keep = OutcomeDoubt, true
+		c.line.Detail = "the store is older here than what was known of it: it was removed since, or never seen"
+		return
+	}
 	c.line.Outcome, c.action = OutcomeWanted, wire.ActionDeliver
 	if a.ContentHere {
 		c.action = wire.ActionDeliverFromHere
@@ -96,7 +101,7 @@ func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 		c.line.Outcome = OutcomeThere
 	case a.Flags.Equal(o.Flags) && (a.Flags.Unseen == o.Flags.Unseen || o.Flags.Unseen):
 		// Nothing to tell, unless it was moved.
-	case asBefore:
+	case asBefore && !c.old:
 		c.line.Outcome, c.action = OutcomeToSet, wire.ActionFlags
 	default:
 		c.line.Outcome = OutcomeConflict

@@ -21,6 +21,12 @@
 // memory tells a message that it never had from one that was removed since:
 // that is less certain, and Summary.Uncertain says why.
 //
+// A message that is on disk and in no catalog may be an old one that has come back:
+// its removal was not durable when the array failed, or an older state of the store,
+// as a backup has it, was put in its place. It is one if the journal says that it was
+// removed, as far back as it reaches, or if it has not changed since the observer
+// noted that everything was in the catalog. Then it is in doubt, unless it is there.
+//
 // # What the new primary answers
 //
 // Messages are known by mailbox and base. Folders that either side renamed

@@ -238,7 +238,8 @@ type world struct {
 	server *Server
 	lines  []Line
 
-	noJournal bool // the former primary has lost it
+	noJournal bool          // the former primary has lost it
+	ahead     time.Duration // so long after what was written
 }
 
 // newWorld makes a former primary that setup fills, and its mirror, which is
@@ -326,7 +327,7 @@ func (w *world) try(change func(*Config)) (Summary, error) {
 	w.lines = nil
 	cfg := Config{
 		Name: "mx1", Root: w.a.root, Catalog: w.a.catalog, Journal: w.a.journal, Rules: mailstore.Maildir{}, Log: w.log("client"),
-		Now: time.Now, Epoch: 2, Reign: 1, Dir: filepath.Join(w.a.state, "salvage"),
+		Now: func() time.Time { return time.Now().Add(w.ahead) }, Epoch: 2, Reign: 1, Dir: filepath.Join(w.a.state, "salvage"),
 		Report: func(l Line) error { w.lines = append(w.lines, l); return nil },
 	}
 	if w.noJournal {

@@ -17,6 +17,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/content"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
@@ -60,6 +61,8 @@ type salvager struct {
 	summary Summary
 	batch   []*candidate
 	matched map[string]bool // messages of the new primary that were taken for one here
+	left    map[string]bool // messages that the journal says are gone from their mailboxes
+	whole   time.Time       // when all that was in the store was in the catalog; zero: not known
 	changed uint64          // messages that changed under our eyes
 }
 
@@ -73,6 +76,7 @@ type candidate struct {
 	change Change
 	line   Line
 	keep   bool // in the history
+	old    bool // it had gone from here, and has come back, as with a backup
 	action wire.Action
 }
 
@@ -121,10 +125,23 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return err
 	}
+	if err := s.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
+		s.whole, err = watch.WholeAt(t)
+		return err
+	}); err != nil {
+		return err
+	}
 	s.past = &past{rules: s.cfg.Rules, sort: newSorter(s.cfg.Dir), controls: true}
 	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past}
 	s.summary.Uncertain = s.uncertain(w)
 	f.all = s.summary.Uncertain != ""
+	if s.cfg.Journal != nil {
+		var err error
+		if s.left, err = s.past.left(ctx, s.cfg.Journal); err != nil {
+			s.past.sort.close()
+			return err
+		}
+	}
 	if !f.all {
 		head, err := s.past.read(ctx, s.cfg.Journal, w.Start.Sequence)
 		if err != nil {
@@ -282,6 +299,9 @@ func (s *salvager) look(c *candidate, l *line) (*candidate, error) {
 	}
 	if info.Facts.Type != journal.TypeFile {
 		return nil, nil
+	}
+	if c.old, err = s.cameBack(c.path, o.Base, info); err != nil {
+		return nil, err
 	}
 	o.Size, o.MTime = info.Facts.Size, info.Facts.Attr.MTime
 	c.line.Size, c.line.Date = o.Size, time.Unix(0, o.MTime)

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
 // shared is what both had when they parted.
@@ -360,4 +362,48 @@ func TestOldPrimaryIsRefused(t *testing.T) {
 	if _, err := w.try(func(c *Config) { c.Epoch = 3 }); err == nil || !strings.Contains(err.Error(), "epoch 3") {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestAnOlderStore: what a backup brings back of messages that were expunged, and
+// of flags that were changed, before the new primary began, is not taken for what
+// has happened here since; and what it lacks is not removed there.
+func TestAnOlderStore(t *testing.T) {
+	w := newWorld(t, func(a *store) {
+		shared(a)
+		a.put("u/cur/dead:2,", "dead")
+		a.remove("u/cur/dead:2,")
+		a.move("u/cur/flags:2,", "u/cur/flags:2,S")
+	})
+	before := w.b.mail()
+	w.a.write("u/cur/dead:2,", "dead")
+	w.a.must(errors.Join(os.Rename(w.a.full("u/cur/flags:2,S"), w.a.full("u/cur/flags:2,")), os.Remove(w.a.full("u/new/fresh"))))
+	w.ahead = time.Hour
+	w.a.must(w.a.catalog.Update(func(tx *catalog.Tx) error { return watch.SetWhole(tx, time.Now().Add(time.Minute)) }))
+	w.salvage()
+	same(t, "the new primary", w.b.mail(), before)
+	w.told("new doubt u/cur/dead:2,", "flags conflict u/cur/flags:2,", "removed stays u/new/fresh")
+	if data, err := os.ReadFile(w.a.full("..mailtwin/history/1/u/cur/dead:2,")); string(data) != "dead" {
+		t.Errorf("kept: %q, %v", data, err)
+	}
+
+	// The journal tells it of what was removed since all was seen.
+	w = newWorld(t, func(a *store) {
+		shared(a)
+		for _, n := range []string{"dead", "again"} {
+			a.put("u/cur/"+n+":2,", n)
+			a.remove("u/cur/" + n + ":2,")
+		}
+		a.put("u/cur/again:2,", "again")
+	})
+	w.a.write("u/cur/dead:2,S", "dead")
+	w.a.must(os.Rename(w.a.full("u/cur/again:2,"), w.a.full("u/cur/again:2,S")))
+	w.salvage()
+	w.told("new doubt u/cur/dead:2,S", "flags set u/cur/again:2,S")
+
+	// What came after all was seen is new, however old it is.
+	w = newWorld(t, shared)
+	w.a.write("u/cur/silent:2,RS", "while the daemon was down")
+	w.a.must(w.a.catalog.Update(func(tx *catalog.Tx) error { return watch.SetWhole(tx, time.Now().Add(-time.Minute)) }))
+	w.salvage()
+	w.told("new delivered u/cur/silent:2,RS")
 }

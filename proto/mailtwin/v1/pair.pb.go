@@ -221,8 +221,10 @@ type InspectResponse struct {
 	// It is what heartbeats say, on a connection on which no contents wait.
 	LagNanoseconds uint64 `protobuf:"varint,13,opt,name=lag_nanoseconds,json=lagNanoseconds,proto3" json:"lag_nanoseconds,omitempty"`
 	LagBytes       uint64 `protobuf:"varint,14,opt,name=lag_bytes,json=lagBytes,proto3" json:"lag_bytes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of a primary whose store cannot be observed.
+	Doubts        *PairDoubts `protobuf:"bytes,15,opt,name=doubts,proto3" json:"doubts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InspectResponse) Reset() {
@@ -353,6 +355,142 @@ func (x *InspectResponse) GetLagBytes() uint64 {
 	return 0
 }
 
+func (x *InspectResponse) GetDoubts() *PairDoubts {
+	if x != nil {
+		return x.Doubts
+	}
+	return nil
+}
+
+// PairDoubts are changes of its store that a primary knows of, or may have missed,
+// and that are not in its journal.
+type PairDoubts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The mailboxes with such changes, most first, at most 1,000.
+	Mailboxes []*PairDoubt `protobuf:"bytes,1,rep,name=mailboxes,proto3" json:"mailboxes,omitempty"`
+	// How many more mailboxes there are.
+	More uint64 `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// There may be changes in any mailbox of the store.
+	All bool `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
+	// What was made before this is in the journal or in one of the mailboxes:
+	// nanoseconds since 1970 on the node's clock; 0 if it is not known.
+	After         int64 `protobuf:"fixed64,4,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairDoubts) Reset() {
+	*x = PairDoubts{}
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairDoubts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairDoubts) ProtoMessage() {}
+
+func (x *PairDoubts) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairDoubts.ProtoReflect.Descriptor instead.
+func (*PairDoubts) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PairDoubts) GetMailboxes() []*PairDoubt {
+	if x != nil {
+		return x.Mailboxes
+	}
+	return nil
+}
+
+func (x *PairDoubts) GetMore() uint64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+func (x *PairDoubts) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *PairDoubts) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// PairDoubt is a mailbox with changes that are not in the journal.
+type PairDoubt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its path in the store: bytes, for names need not be text.
+	Mailbox       []byte `protobuf:"bytes,1,opt,name=mailbox,proto3" json:"mailbox,omitempty"`
+	Changes       uint64 `protobuf:"varint,2,opt,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairDoubt) Reset() {
+	*x = PairDoubt{}
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairDoubt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairDoubt) ProtoMessage() {}
+
+func (x *PairDoubt) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairDoubt.ProtoReflect.Descriptor instead.
+func (*PairDoubt) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PairDoubt) GetMailbox() []byte {
+	if x != nil {
+		return x.Mailbox
+	}
+	return nil
+}
+
+func (x *PairDoubt) GetChanges() uint64 {
+	if x != nil {
+		return x.Changes
+	}
+	return 0
+}
+
 // ClaimRequest asks for a promise.
 type ClaimRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -364,7 +502,7 @@ type ClaimRequest struct {
 
 func (x *ClaimRequest) Reset() {
 	*x = ClaimRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +514,7 @@ func (x *ClaimRequest) String() string {
 func (*ClaimRequest) ProtoMessage() {}
 
 func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +527,7 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
 func (*ClaimRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{4}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClaimRequest) GetClaim() *PairClaim {
@@ -413,7 +551,7 @@ type ClaimResponse struct {
 
 func (x *ClaimResponse) Reset() {
 	*x = ClaimResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +563,7 @@ func (x *ClaimResponse) String() string {
 func (*ClaimResponse) ProtoMessage() {}
 
 func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +576,7 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
 func (*ClaimResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{5}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ClaimResponse) GetGranted() bool {
@@ -476,7 +614,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +626,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +639,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{6}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SealRequest) GetClaim() *PairClaim {
@@ -529,7 +667,7 @@ type UnsealRequest struct {
 
 func (x *UnsealRequest) Reset() {
 	*x = UnsealRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +679,7 @@ func (x *UnsealRequest) String() string {
 func (*UnsealRequest) ProtoMessage() {}
 
 func (x *UnsealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +692,7 @@ func (x *UnsealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsealRequest.ProtoReflect.Descriptor instead.
 func (*UnsealRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UnsealRequest) GetClaim() *PairClaim {
@@ -573,7 +711,7 @@ type UnsealResponse struct {
 
 func (x *UnsealResponse) Reset() {
 	*x = UnsealResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +723,7 @@ func (x *UnsealResponse) String() string {
 func (*UnsealResponse) ProtoMessage() {}
 
 func (x *UnsealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +736,7 @@ func (x *UnsealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsealResponse.ProtoReflect.Descriptor instead.
 func (*UnsealResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{10}
 }
 
 // SealResponse is a step of sealing, or the last word.
@@ -615,7 +753,7 @@ type SealResponse struct {
 
 func (x *SealResponse) Reset() {
 	*x = SealResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +765,7 @@ func (x *SealResponse) String() string {
 func (*SealResponse) ProtoMessage() {}
 
 func (x *SealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +778,7 @@ func (x *SealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
 func (*SealResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SealResponse) GetMessage() isSealResponse_Message {
@@ -694,15 +832,17 @@ type SealedJournal struct {
 	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Files whose content the primary has not read, and that it knows by name
 	// only: the digest proves nothing about them.
-	Unread        uint64 `protobuf:"varint,3,opt,name=unread,proto3" json:"unread,omitempty"`
-	Missing       uint64 `protobuf:"varint,4,opt,name=missing,proto3" json:"missing,omitempty"`
+	Unread  uint64 `protobuf:"varint,3,opt,name=unread,proto3" json:"unread,omitempty"`
+	Missing uint64 `protobuf:"varint,4,opt,name=missing,proto3" json:"missing,omitempty"`
+	// What may be in the store and is not in the journal, if there is any doubt.
+	Doubts        *PairDoubts `protobuf:"bytes,5,opt,name=doubts,proto3" json:"doubts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SealedJournal) Reset() {
 	*x = SealedJournal{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +854,7 @@ func (x *SealedJournal) String() string {
 func (*SealedJournal) ProtoMessage() {}
 
 func (x *SealedJournal) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +867,7 @@ func (x *SealedJournal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedJournal.ProtoReflect.Descriptor instead.
 func (*SealedJournal) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SealedJournal) GetPosition() *Position {
@@ -758,6 +898,13 @@ func (x *SealedJournal) GetMissing() uint64 {
 	return 0
 }
 
+func (x *SealedJournal) GetDoubts() *PairDoubts {
+	if x != nil {
+		return x.Doubts
+	}
+	return nil
+}
+
 // CrownRequest says who is primary.
 type CrownRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -773,7 +920,7 @@ type CrownRequest struct {
 
 func (x *CrownRequest) Reset() {
 	*x = CrownRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +932,7 @@ func (x *CrownRequest) String() string {
 func (*CrownRequest) ProtoMessage() {}
 
 func (x *CrownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +945,7 @@ func (x *CrownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrownRequest.ProtoReflect.Descriptor instead.
 func (*CrownRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CrownRequest) GetClaim() *PairClaim {
@@ -834,7 +981,7 @@ type CrownResponse struct {
 
 func (x *CrownResponse) Reset() {
 	*x = CrownResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +993,7 @@ func (x *CrownResponse) String() string {
 func (*CrownResponse) ProtoMessage() {}
 
 func (x *CrownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +1006,7 @@ func (x *CrownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrownResponse.ProtoReflect.Descriptor instead.
 func (*CrownResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CrownResponse) GetRole() string {
@@ -889,7 +1036,7 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"U\n" +
 	"\x0eInspectRequest\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12+\n" +
-	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\xe4\x03\n" +
+	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\x95\x04\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12,\n" +
@@ -905,7 +1052,17 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\x05peers\x18\v \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\x12\x1c\n" +
 	"\tsuspended\x18\f \x01(\tR\tsuspended\x12'\n" +
 	"\x0flag_nanoseconds\x18\r \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
-	"\tlag_bytes\x18\x0e \x01(\x04R\blagBytes\"<\n" +
+	"\tlag_bytes\x18\x0e \x01(\x04R\blagBytes\x12/\n" +
+	"\x06doubts\x18\x0f \x01(\v2\x17.mailtwin.v1.PairDoubtsR\x06doubts\"~\n" +
+	"\n" +
+	"PairDoubts\x124\n" +
+	"\tmailboxes\x18\x01 \x03(\v2\x16.mailtwin.v1.PairDoubtR\tmailboxes\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\x04R\x04more\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\x10R\x05after\"?\n" +
+	"\tPairDoubt\x12\x18\n" +
+	"\amailbox\x18\x01 \x01(\fR\amailbox\x12\x18\n" +
+	"\achanges\x18\x02 \x01(\x04R\achanges\"<\n" +
 	"\fClaimRequest\x12,\n" +
 	"\x05claim\x18\x01 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05claim\"i\n" +
 	"\rClaimResponse\x12\x18\n" +
@@ -921,12 +1078,13 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\fSealResponse\x12\x14\n" +
 	"\x04step\x18\x01 \x01(\tH\x00R\x04step\x124\n" +
 	"\x06sealed\x18\x02 \x01(\v2\x1a.mailtwin.v1.SealedJournalH\x00R\x06sealedB\t\n" +
-	"\amessage\"\x8c\x01\n" +
+	"\amessage\"\xbd\x01\n" +
 	"\rSealedJournal\x121\n" +
 	"\bposition\x18\x01 \x01(\v2\x15.mailtwin.v1.PositionR\bposition\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
 	"\x06unread\x18\x03 \x01(\x04R\x06unread\x12\x18\n" +
-	"\amissing\x18\x04 \x01(\x04R\amissing\"\x81\x01\n" +
+	"\amissing\x18\x04 \x01(\x04R\amissing\x12/\n" +
+	"\x06doubts\x18\x05 \x01(\v2\x17.mailtwin.v1.PairDoubtsR\x06doubts\"\x81\x01\n" +
 	"\fCrownRequest\x12,\n" +
 	"\x05claim\x18\x01 \x01(\v2\x16.mailtwin.v1.PairClaimR\x05claim\x12\x16\n" +
 	"\x06listen\x18\x02 \x01(\tR\x06listen\x12+\n" +
@@ -953,54 +1111,59 @@ func file_mailtwin_v1_pair_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_pair_proto_rawDescData
 }
 
-var file_mailtwin_v1_pair_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_mailtwin_v1_pair_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_mailtwin_v1_pair_proto_goTypes = []any{
 	(*PairClaim)(nil),       // 0: mailtwin.v1.PairClaim
 	(*PairPeer)(nil),        // 1: mailtwin.v1.PairPeer
 	(*InspectRequest)(nil),  // 2: mailtwin.v1.InspectRequest
 	(*InspectResponse)(nil), // 3: mailtwin.v1.InspectResponse
-	(*ClaimRequest)(nil),    // 4: mailtwin.v1.ClaimRequest
-	(*ClaimResponse)(nil),   // 5: mailtwin.v1.ClaimResponse
-	(*SealRequest)(nil),     // 6: mailtwin.v1.SealRequest
-	(*UnsealRequest)(nil),   // 7: mailtwin.v1.UnsealRequest
-	(*UnsealResponse)(nil),  // 8: mailtwin.v1.UnsealResponse
-	(*SealResponse)(nil),    // 9: mailtwin.v1.SealResponse
-	(*SealedJournal)(nil),   // 10: mailtwin.v1.SealedJournal
-	(*CrownRequest)(nil),    // 11: mailtwin.v1.CrownRequest
-	(*CrownResponse)(nil),   // 12: mailtwin.v1.CrownResponse
-	(*Position)(nil),        // 13: mailtwin.v1.Position
+	(*PairDoubts)(nil),      // 4: mailtwin.v1.PairDoubts
+	(*PairDoubt)(nil),       // 5: mailtwin.v1.PairDoubt
+	(*ClaimRequest)(nil),    // 6: mailtwin.v1.ClaimRequest
+	(*ClaimResponse)(nil),   // 7: mailtwin.v1.ClaimResponse
+	(*SealRequest)(nil),     // 8: mailtwin.v1.SealRequest
+	(*UnsealRequest)(nil),   // 9: mailtwin.v1.UnsealRequest
+	(*UnsealResponse)(nil),  // 10: mailtwin.v1.UnsealResponse
+	(*SealResponse)(nil),    // 11: mailtwin.v1.SealResponse
+	(*SealedJournal)(nil),   // 12: mailtwin.v1.SealedJournal
+	(*CrownRequest)(nil),    // 13: mailtwin.v1.CrownRequest
+	(*CrownResponse)(nil),   // 14: mailtwin.v1.CrownResponse
+	(*Position)(nil),        // 15: mailtwin.v1.Position
 }
 var file_mailtwin_v1_pair_proto_depIdxs = []int32{
 	1,  // 0: mailtwin.v1.InspectRequest.peers:type_name -> mailtwin.v1.PairPeer
 	0,  // 1: mailtwin.v1.InspectResponse.leads:type_name -> mailtwin.v1.PairClaim
 	0,  // 2: mailtwin.v1.InspectResponse.promised:type_name -> mailtwin.v1.PairClaim
-	13, // 3: mailtwin.v1.InspectResponse.position:type_name -> mailtwin.v1.Position
-	13, // 4: mailtwin.v1.InspectResponse.start:type_name -> mailtwin.v1.Position
+	15, // 3: mailtwin.v1.InspectResponse.position:type_name -> mailtwin.v1.Position
+	15, // 4: mailtwin.v1.InspectResponse.start:type_name -> mailtwin.v1.Position
 	1,  // 5: mailtwin.v1.InspectResponse.peers:type_name -> mailtwin.v1.PairPeer
-	0,  // 6: mailtwin.v1.ClaimRequest.claim:type_name -> mailtwin.v1.PairClaim
-	0,  // 7: mailtwin.v1.ClaimResponse.known:type_name -> mailtwin.v1.PairClaim
-	0,  // 8: mailtwin.v1.SealRequest.claim:type_name -> mailtwin.v1.PairClaim
-	0,  // 9: mailtwin.v1.UnsealRequest.claim:type_name -> mailtwin.v1.PairClaim
-	10, // 10: mailtwin.v1.SealResponse.sealed:type_name -> mailtwin.v1.SealedJournal
-	13, // 11: mailtwin.v1.SealedJournal.position:type_name -> mailtwin.v1.Position
-	0,  // 12: mailtwin.v1.CrownRequest.claim:type_name -> mailtwin.v1.PairClaim
-	13, // 13: mailtwin.v1.CrownRequest.start:type_name -> mailtwin.v1.Position
-	0,  // 14: mailtwin.v1.CrownResponse.leads:type_name -> mailtwin.v1.PairClaim
-	2,  // 15: mailtwin.v1.PairService.Inspect:input_type -> mailtwin.v1.InspectRequest
-	4,  // 16: mailtwin.v1.PairService.Claim:input_type -> mailtwin.v1.ClaimRequest
-	6,  // 17: mailtwin.v1.PairService.Seal:input_type -> mailtwin.v1.SealRequest
-	7,  // 18: mailtwin.v1.PairService.Unseal:input_type -> mailtwin.v1.UnsealRequest
-	11, // 19: mailtwin.v1.PairService.Crown:input_type -> mailtwin.v1.CrownRequest
-	3,  // 20: mailtwin.v1.PairService.Inspect:output_type -> mailtwin.v1.InspectResponse
-	5,  // 21: mailtwin.v1.PairService.Claim:output_type -> mailtwin.v1.ClaimResponse
-	9,  // 22: mailtwin.v1.PairService.Seal:output_type -> mailtwin.v1.SealResponse
-	8,  // 23: mailtwin.v1.PairService.Unseal:output_type -> mailtwin.v1.UnsealResponse
-	12, // 24: mailtwin.v1.PairService.Crown:output_type -> mailtwin.v1.CrownResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	4,  // 6: mailtwin.v1.InspectResponse.doubts:type_name -> mailtwin.v1.PairDoubts
+	5,  // 7: mailtwin.v1.PairDoubts.mailboxes:type_name -> mailtwin.v1.PairDoubt
+	0,  // 8: mailtwin.v1.ClaimRequest.claim:type_name -> mailtwin.v1.PairClaim
+	0,  // 9: mailtwin.v1.ClaimResponse.known:type_name -> mailtwin.v1.PairClaim
+	0,  // 10: mailtwin.v1.SealRequest.claim:type_name -> mailtwin.v1.PairClaim
+	0,  // 11: mailtwin.v1.UnsealRequest.claim:type_name -> mailtwin.v1.PairClaim
+	12, // 12: mailtwin.v1.SealResponse.sealed:type_name -> mailtwin.v1.SealedJournal
+	15, // 13: mailtwin.v1.SealedJournal.position:type_name -> mailtwin.v1.Position
+	4,  // 14: mailtwin.v1.SealedJournal.doubts:type_name -> mailtwin.v1.PairDoubts
+	0,  // 15: mailtwin.v1.CrownRequest.claim:type_name -> mailtwin.v1.PairClaim
+	15, // 16: mailtwin.v1.CrownRequest.start:type_name -> mailtwin.v1.Position
+	0,  // 17: mailtwin.v1.CrownResponse.leads:type_name -> mailtwin.v1.PairClaim
+	2,  // 18: mailtwin.v1.PairService.Inspect:input_type -> mailtwin.v1.InspectRequest
+	6,  // 19: mailtwin.v1.PairService.Claim:input_type -> mailtwin.v1.ClaimRequest
+	8,  // 20: mailtwin.v1.PairService.Seal:input_type -> mailtwin.v1.SealRequest
+	9,  // 21: mailtwin.v1.PairService.Unseal:input_type -> mailtwin.v1.UnsealRequest
+	13, // 22: mailtwin.v1.PairService.Crown:input_type -> mailtwin.v1.CrownRequest
+	3,  // 23: mailtwin.v1.PairService.Inspect:output_type -> mailtwin.v1.InspectResponse
+	7,  // 24: mailtwin.v1.PairService.Claim:output_type -> mailtwin.v1.ClaimResponse
+	11, // 25: mailtwin.v1.PairService.Seal:output_type -> mailtwin.v1.SealResponse
+	10, // 26: mailtwin.v1.PairService.Unseal:output_type -> mailtwin.v1.UnsealResponse
+	14, // 27: mailtwin.v1.PairService.Crown:output_type -> mailtwin.v1.CrownResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_pair_proto_init() }
@@ -1009,7 +1172,7 @@ func file_mailtwin_v1_pair_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
-	file_mailtwin_v1_pair_proto_msgTypes[9].OneofWrappers = []any{
+	file_mailtwin_v1_pair_proto_msgTypes[11].OneofWrappers = []any{
 		(*SealResponse_Step)(nil),
 		(*SealResponse_Sealed)(nil),
 	}
@@ -1019,7 +1182,7 @@ func file_mailtwin_v1_pair_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_pair_proto_rawDesc), len(file_mailtwin_v1_pair_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
