@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/integration/dovecot"
+	"github.com/mailtwin/mailtwin/integration/hosts"
 	"github.com/mailtwin/mailtwin/integration/pair"
 	"github.com/mailtwin/mailtwin/integration/tree"
 )
@@ -89,6 +91,33 @@ func TestMirrorReadOnly(t *testing.T) {
 	inTrouble(t, p)
 	mount(t, "mount", "-o", "remount,rw", disk)
 	p.MustBeEqual(t, time.Minute)
+}
+
+// TestMirrorDiskFails makes the mirror's disk fail under load, at random moments:
+// each fsync is an I/O error from then on, and what was not durable is lost. All
+// that the mirror has acknowledged must be on the disk when it is back.
+func TestMirrorDiskFails(t *testing.T) {
+	host, err := hosts.ForTest(t).Host(t.Context(), "mirror")
+	must(t, err)
+	disk, err := host.Disk(t.Context(), "disk", 256<<20)
+	must(t, err)
+	primary, _ := stores(t)
+	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: filepath.Join(disk.Path, "store")})
+	load := start(t, primary, 2, 50)
+	rng := rand.New(rand.NewPCG(1, 8))
+	for range 3 {
+		must(t, p.WaitForChange(t.Context()))
+		after(t, time.Duration(rng.IntN(700))*time.Millisecond)
+		must(t, disk.Fail())
+		inTrouble(t, p)
+		status, err := p.Primary.Status(t.Context())
+		must(t, err)
+		must(t, p.Mirror.Kill())
+		must(t, disk.Repair(t.Context()))
+		hasWhatItAcknowledged(t, p, status)
+		must(t, p.Mirror.Start())
+	}
+	load.finish(t, p, time.Minute)
 }
 
 // TestPrimaryUnmounted takes the array away beneath a running primary, and

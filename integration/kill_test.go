@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zeebo/blake3"
+
 	"github.com/mailtwin/mailtwin/integration/pair"
 )
 
@@ -73,28 +75,53 @@ func killMirrorAndCheck(t *testing.T, p *pair.Pair) {
 	status, err := p.Primary.Status(t.Context())
 	must(t, p.Mirror.Kill())
 	defer func() { must(t, p.Mirror.Start()) }()
-	if err != nil || len(status.Mirrors) == 0 {
+	if err != nil {
 		return // the primary has just been killed and knows nothing yet
+	}
+	hasWhatItAcknowledged(t, p, status)
+}
+
+// hasWhatItAcknowledged looks whether a mirror that does not run has all that it
+// had acknowledged, as the primary said at some time before.
+func hasWhatItAcknowledged(t *testing.T, p *pair.Pair, status pair.Status) {
+	t.Helper()
+	if len(status.Mirrors) == 0 {
+		return // nothing was known of it yet
 	}
 	acked := status.Mirrors[0].AckedSequence
 	out := journalUpToNow(t, p)
 	expected, err := replay(out, acked)
 	must(t, err)
 	wrong := 0
-	for path, there := range expected {
-		_, err := os.Lstat(filepath.Join(p.Mirror.Store, path))
-		if there == (err == nil) {
+	for path, want := range expected {
+		got := lookAt(filepath.Join(p.Mirror.Store, path))
+		if got.there == want.there && (got.content == want.content || want.content == "") {
 			continue
 		}
 		if wrong++; wrong > 3 {
 			continue
 		}
-		t.Errorf("the mirror had acknowledged %d, but after it was killed the presence of %q is %v; its history:%s%s",
-			acked, path, !there, history(out, path), whereabouts(p.Mirror.Store, path))
+		t.Errorf("the mirror had acknowledged %d, but after it was killed %q is %+v, not %+v; its history:%s%s",
+			acked, path, got, want, history(out, path), whereabouts(p.Mirror.Store, path))
 	}
 	if wrong > 0 {
 		t.Fatalf("%d paths on the killed mirror are not as it had acknowledged; before: %s", wrong, status.Document)
 	}
+}
+
+// lookAt returns what is at a place of a store.
+func lookAt(file string) found {
+	info, err := os.Lstat(file)
+	if err != nil {
+		return found{}
+	}
+	f := found{there: true}
+	if info.Mode().IsRegular() {
+		if data, err := os.ReadFile(file); err == nil {
+			f.content = fmt.Sprintf("%x", blake3.Sum256(data))
+		}
+	}
+	return f
 }
 
 // history returns the last entries of the journal that speak of a message,
@@ -148,12 +175,19 @@ type line struct {
 	Kind     string
 	Path     string
 	From     string
+	Content  string
 }
 
-// replay returns which paths are there and which are gone after the entry
-// acked, leaving out all that later entries speak of.
-func replay(journal []byte, acked uint64) (map[string]bool, error) {
-	expected := map[string]bool{}
+// found is what is, or should be, at a place of a store.
+type found struct {
+	there   bool
+	content string // the BLAKE3 of a file; "" is not known
+}
+
+// replay returns what is there and what is gone after the entry acked, leaving
+// out all that later entries speak of.
+func replay(journal []byte, acked uint64) (map[string]found, error) {
+	expected := map[string]found{}
 	scanner := bufio.NewScanner(bytes.NewReader(journal))
 	scanner.Buffer(nil, 64<<20)
 	for scanner.Scan() {
@@ -170,30 +204,32 @@ func replay(journal []byte, acked uint64) (map[string]bool, error) {
 		case "rmdir":
 			for path := range expected {
 				if strings.HasPrefix(path, l.Path+"/") {
-					expected[path] = false
+					expected[path] = found{}
 				}
 			}
-			expected[l.Path] = false
+			expected[l.Path] = found{}
 		case "mvdir":
-			for path, there := range expected {
-				if rest, ok := strings.CutPrefix(path, l.From+"/"); ok && there {
-					expected[filepath.Join(l.Path, rest)] = true
-					expected[path] = false
+			for path, what := range expected {
+				if rest, ok := strings.CutPrefix(path, l.From+"/"); ok && what.there {
+					expected[filepath.Join(l.Path, rest)] = what
+					expected[path] = found{}
 				}
 			}
 			fallthrough
 		case "move":
-			expected[l.From] = false
-			expected[l.Path] = true
+			expected[l.From] = found{}
+			expected[l.Path] = found{there: true, content: l.Content}
+		case "remove":
+			expected[l.Path] = found{}
 		default:
-			expected[l.Path] = l.Kind != "remove"
+			expected[l.Path] = found{there: true, content: l.Content}
 		}
 	}
 	return expected, scanner.Err()
 }
 
 // forget removes a path, and all beneath it if it may be a folder's.
-func forget(expected map[string]bool, path string) {
+func forget(expected map[string]found, path string) {
 	delete(expected, path)
 	if strings.Contains(path, "/cur/") || strings.Contains(path, "/new/") {
 		return
@@ -211,11 +247,11 @@ func TestReplay(t *testing.T) {
 {"sequence":3,"kind":"put","path":"a/2"}
 {"sequence":4,"kind":"mvdir","path":"b","from":"a"}
 {"sequence":5,"kind":"remove","path":"b/2"}
-{"sequence":6,"kind":"put","path":"b/3"}
+{"sequence":6,"kind":"put","path":"b/3","content":"3f"}
 {"sequence":7,"kind":"remove","path":"b/1"}`
 	got, err := replay([]byte(journal), 6)
 	must(t, err)
-	want := map[string]bool{"a": false, "a/1": false, "a/2": false, "b": true, "b/2": false, "b/3": true}
+	want := map[string]found{"a": {}, "a/1": {}, "a/2": {}, "b": {there: true}, "b/2": {}, "b/3": {there: true, content: "3f"}}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}

@@ -238,6 +238,48 @@ func resume(t *testing.T, replicated bool) {
 	}
 }
 
+// A message that comes before the first client looks has Dovecot take an index
+// for up to date that is older than the mail beside it. Nobody is shown what was
+// expunged meanwhile.
+func TestMailBeforeTheFirstLook(t *testing.T) {
+	const user = "ann@example.org"
+	old, promoted := dovecot.StoreDir(t), dovecot.StoreDir(t)
+	first := dovecot.New(t, dovecot.Options{Store: old})
+	c := dialLines(t, first.IMAP, user)
+	c.add(5)
+	c.do("SELECT INBOX")
+	c.do("LOGOUT")
+	mailbox := "example.org/ann/Maildir"
+	index := filepath.Join(dovecot.StoreDir(t), "index")
+	must(t, os.Mkdir(index, 0o755))
+	copyIndex(t, filepath.Join(old, mailbox), index)
+	c = dialLines(t, first.IMAP, user)
+	c.do("SELECT INBOX")
+	c.do("UID STORE 2,4 +FLAGS (\\Deleted)")
+	c.do("EXPUNGE")
+	c.do("UID STORE 3 +FLAGS (\\Flagged)")
+	c.do("LOGOUT")
+	must(t, first.Stop())
+	must(t, exec.CommandContext(t.Context(), "cp", "-a", old+"/.", promoted).Run())
+	stale, err := filepath.Glob(filepath.Join(promoted, mailbox, "dovecot.index*"))
+	must(t, err)
+	for _, path := range stale {
+		must(t, os.Remove(path))
+	}
+	copyIndex(t, index, filepath.Join(promoted, mailbox))
+
+	second, _ := promote(t, promoted)
+	must(t, deliverOne(t, second, user)) // waits in the script of LMTP
+	c = dialLines(t, second.IMAP, user)
+	c.do("SELECT INBOX")
+	if answer := c.do("UID SEARCH ALL"); !regexp.MustCompile(`\* SEARCH 1 3 5 \d+\r\n`).MatchString(answer) {
+		t.Errorf("at the first look there are: %s", answer)
+	}
+	if answer := c.do("UID SEARCH FLAGGED"); !strings.Contains(answer, "* SEARCH 3\r\n") {
+		t.Errorf("at the first look these are flagged: %s", answer)
+	}
+}
+
 // promote makes a node that was promoted over a store, with a Dovecot that
 // lets logins wait for it, and runs both. ask runs a command for the node.
 func promote(t *testing.T, store string) (s *dovecot.Server, ask func(args ...string) (string, error)) {

@@ -42,6 +42,9 @@ type Clock interface {
 type Options struct {
 	Log   hclog.Logger
 	Clock Clock
+	// Boot names the present boot of the machine; "" if that is not known, which
+	// costs reading again what may not have reached the disk.
+	Boot string
 	// Ready is called once: when the node plays its part, or waits for a store
 	// that is not there and can be asked why. nil: nobody is told.
 	Ready func()

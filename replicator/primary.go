@@ -98,7 +98,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		p.watcher, err = watch.New(watch.Config{
 			Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{}, Snapshots: mailstore.Maildir{},
 			Pace: p.pace, Ahead: func(e []journal.Entry) { p.server.Ahead(e) }, // there is no server yet
-			Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"), Timing: timing(n.cfg.Store),
+			Boot: n.opt.Boot, Clock: n.opt.Clock, Log: n.opt.Log.Named("watch"), Timing: timing(n.cfg.Store),
 		})
 	}
 	if err != nil {

@@ -220,7 +220,7 @@ func (n *node) inherit(log *journal.Log) error {
 			return err
 		}
 		t.SetPosition(log.Head())
-		return watch.Inherit(t, store)
+		return watch.Inherit(t, store, n.opt.Boot)
 	})
 }
 

@@ -65,7 +65,7 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 	if err := tell.Step("taking stock of the store"); err != nil {
 		return result, err
 	}
-	if err := salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}); err != nil {
+	if err := n.takeStock(ctx, p, root); err != nil {
 		return result, fmt.Errorf("take stock of the store: %w", err)
 	}
 	_, is, err := n.decide(func(s identity.State) (identity.State, error) {
@@ -77,6 +77,19 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 	})
 	result.Mirror = err == nil && is.Role == identity.Mirror
 	return result, err
+}
+
+// takeStock makes the catalog of a fenced node say what is in its store.
+func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root) error {
+	log, err := p.log()
+	if err != nil {
+		log = nil // the salvage has told why
+	}
+	unwritten, err := watch.FindUnwritten(n.catalog, log, n.opt.Boot, n.opt.Clock.Now())
+	if err != nil {
+		return err
+	}
+	return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten)
 }
 
 // salvageOf puts together the salvage of a fenced node.

@@ -20,8 +20,9 @@ import (
 
 // The rhythm of the vigil.
 const (
-	vigilInterval = 3 * time.Second // between two rounds, on average
-	vigilPatience = 5 * time.Second // for one round, and for the first one of a primary
+	vigilInterval = 3 * time.Second        // between two rounds, on average
+	vigilPatience = 5 * time.Second        // for one round, and for the first one of a primary
+	vigilSoon     = 100 * time.Millisecond // before the second round of a primary whom nobody answered; it doubles
 )
 
 // vigil asks the other nodes of the pair who is primary, now and then, so that
@@ -124,12 +125,19 @@ func (v *vigil) first(ctx context.Context) {
 
 // run asks until ctx ends.
 func (v *vigil) run(ctx context.Context) error {
+	soon := vigilSoon
 	for {
 		// Jitter keeps the nodes from asking each other at the same moment.
+		wait := vigilInterval/2 + rand.N(vigilInterval)
+		if v.unconfirmed() != "" {
+			// Nodes are often started together, and the others listen in a moment.
+			wait = min(wait, soon)
+			soon = min(2*soon, vigilInterval)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-v.n.opt.Clock.After(vigilInterval/2 + rand.N(vigilInterval)):
+		case <-v.n.opt.Clock.After(wait):
 		}
 		v.round(ctx)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -41,10 +42,28 @@ func (p *program) runDaemon(ctx context.Context) error {
 	return replicator.Run(ctx, c, replicator.Options{
 		Log:   newLogger(p.err, c.Log),
 		Clock: clock{},
+		Boot:  boot(),
 		Ready: func() { notify("READY=1", fmt.Sprintf("STATUS=%s runs; ask `mailtwin status`", c.Node.Name)) },
 
 		Promoting: promoting,
 	})
+}
+
+// bootVariable names the boot of the machine for a daemon whose /proc speaks of
+// another one: that of a container may go down alone.
+const bootVariable = "MAILTWIN_BOOT"
+
+// boot returns the name of the present boot of the machine, "" if there is none
+// to be had; see random(4) of Linux, boot_id.
+func boot() string {
+	if name := os.Getenv(bootVariable); name != "" {
+		return name
+	}
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }
 
 // answerWatchdog tells systemd that this process is scheduled, if it wants to

@@ -110,7 +110,7 @@ func (d *demoPair) start(ctx context.Context, p *program, c config.Config) error
 	ready := make(chan struct{})
 	d.wait.Go(func() {
 		err := replicator.Run(ctx, c, replicator.Options{
-			Log: newLogger(p.err, c.Log), Clock: clock{}, Ready: func() { close(ready) },
+			Log: newLogger(p.err, c.Log), Clock: clock{}, Boot: boot(), Ready: func() { close(ready) },
 		})
 		if ctx.Err() == nil && err == nil {
 			err = errors.New("it ended by itself")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/grpc"
 
+	"github.com/mailtwin/mailtwin/integration/port"
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
@@ -27,9 +29,46 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"mailtwin": main})
 }
 
-// The scripts say what the commands print and end with.
+// The scripts say what the commands print and end with. MX1 and MX2 are addresses
+// that nobody listens at, and await runs a command until it prints something.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			free, err := port.Free(2)
+			if err != nil {
+				return err
+			}
+			e.Setenv("MX1", free[0])
+			e.Setenv("MX2", free[1])
+			e.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await},
+	})
+}
+
+// await runs mailtwin with the words after the first one again and again, until
+// that, a regular expression, is in what it prints.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await regexp command...")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	tick, late := time.NewTicker(20*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for {
+		err := ts.Exec("mailtwin", args[1:]...)
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		select {
+		case <-late:
+			ts.Fatalf("a minute has passed without %q: %v", args[0], err)
+		case <-tick.C:
+		}
+	}
 }
 
 // shellTest runs commands in this process, as the machine mx1.

@@ -3,8 +3,11 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +34,26 @@ type testPair struct {
 	t                       testing.TB
 	primary, mirror         config.Config
 	stopPrimary, stopMirror func()
+	clock                   replicator.Clock // of nodes that are started from now on
+	log                     logged
+}
+
+// logged is what the nodes have said.
+type logged struct {
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.Write(b)
+}
+
+func (l *logged) has(words string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.said.String(), words)
 }
 
 func newPair(t testing.TB) *testPair {
@@ -41,7 +64,7 @@ func newPair(t testing.TB) *testPair {
 		t.Fatal(err)
 	}
 	address := addresses[0]
-	p := &testPair{t: t}
+	p := &testPair{t: t, clock: systemClock{}}
 	make := func(name, listen string) config.Config {
 		cfg := config.Default()
 		cfg.StateDir = filepath.Join(dir, name+"-state")
@@ -94,10 +117,11 @@ func (p *testPair) run(cfg config.Config) func() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	ready := make(chan struct{})
+	output, clock := io.MultiWriter(p.t.Output(), &p.log), p.clock
 	go func() {
 		done <- replicator.Run(ctx, cfg, replicator.Options{
-			Log:   hclog.New(&hclog.LoggerOptions{Name: cfg.Node.Name, Level: hclog.Info, Output: p.t.Output()}),
-			Clock: systemClock{}, Ready: func() { close(ready) },
+			Log:   hclog.New(&hclog.LoggerOptions{Name: cfg.Node.Name, Level: hclog.Info, Output: output}),
+			Clock: clock, Ready: func() { close(ready) },
 		})
 	}()
 	stopped := false

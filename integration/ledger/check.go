@@ -195,15 +195,17 @@ func (l *Ledger) checkSights(v *Verdict, boxes []Box, found map[Token][]finding)
 		}
 		for _, f := range found[s.token] {
 			if f.box == p.box && f.valid == p.validity {
-				checkSight(v, p, s, f.entry)
+				checkSight(v, p, s, f.entry, l.messages[s.token])
 			}
 		}
 	}
 }
 
-// checkSight holds one message of a mailbox against what it was.
-func checkSight(v *Verdict, p place, s *sight, e Entry) {
-	if e.UID != p.uid {
+// checkSight holds one message of a mailbox against what it was. One whose removal
+// or move a failover has interrupted may be new there: its UID goes first, and then
+// its file.
+func checkSight(v *Verdict, p place, s *sight, e Entry, m *message) {
+	if e.UID != p.uid && !m.perhapsMoved() && !m.perhapsExpunged() {
 		v.say("%s: message %s had UID %d in %s, and has %d now", p.user, s.token, p.uid, p.box, e.UID)
 	}
 	if !e.Received.Equal(s.received) {

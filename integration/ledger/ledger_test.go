@@ -145,6 +145,20 @@ func TestUnplanned(t *testing.T) {
 	s.wants(t, true, "t-5 was acknowledged and is lost")
 }
 
+// The UID of what was to be removed goes before its file does.
+func TestUIDOfWhatIsHalfRemoved(t *testing.T) {
+	s := newStory()
+	half, whole := s.deliver(), s.deliver()
+	s.Seen(s.box, false)
+	s.Replicated()
+	s.Expunge(half)
+	s.Unplanned()
+	s.box.Entries[0].UID = 100_001
+	s.wants(t, false, "")
+	s.box.Entries[1].UID = 100_002
+	s.wants(t, false, "message "+string(whole)+" had UID 2 in INBOX, and has 100002")
+}
+
 func TestLoosely(t *testing.T) {
 	s := newStory()
 	_, asked := s.Deliver(ann)

@@ -221,6 +221,19 @@ func (n *Node) Watch(ctx context.Context, f func(Status) bool) error {
 	return err
 }
 
+// waitFor returns when the daemon tells a status that is good. One that has
+// ended meanwhile may be started again.
+func (n *Node) waitFor(ctx context.Context, good func(Status) bool) error {
+	found := false
+	return poll(ctx, func() bool {
+		_ = n.Watch(ctx, func(s Status) bool { // it is watched anew after an error
+			found = good(s)
+			return !found
+		})
+		return found
+	})
+}
+
 // eachStatus decodes one document after another.
 func eachStatus(r io.Reader, f func(Status) bool) error {
 	decoder := json.NewDecoder(r)

@@ -232,17 +232,20 @@ func (p *Pair) WaitInSync(ctx context.Context) error {
 	if err := p.WaitForChange(ctx); err != nil {
 		return err
 	}
-	if err := poll(ctx, func() bool {
-		primary, err := p.Primary.Status(ctx)
-		if err != nil || !primary.InSync() {
-			return false
+	// The nodes tell by themselves how they are: to ask them all the time, with
+	// a command each time, would take a good part of the machine from the work
+	// that is waited for, and from what is measured.
+	for {
+		if err := p.Primary.waitFor(ctx, Status.InSync); err != nil {
+			return fmt.Errorf("waiting until both nodes are in sync: %w; %s", err, p.describe())
 		}
-		mirror, err := p.Mirror.Status(ctx)
-		return err == nil && mirror.State == InSync
-	}); err != nil {
-		return fmt.Errorf("waiting until both nodes are in sync: %w; %s", err, p.describe())
+		if err := p.Mirror.waitFor(ctx, func(s Status) bool { return s.State == InSync }); err != nil {
+			return fmt.Errorf("waiting until both nodes are in sync: %w; %s", err, p.describe())
+		}
+		if s, err := p.Primary.Status(ctx); err == nil && s.InSync() {
+			return nil
+		}
 	}
-	return nil
 }
 
 // describe tells how both nodes are, for errors.

@@ -124,5 +124,9 @@ func rejoins(ctx context.Context, r *run, args []string) error {
 		return err
 	}
 	r.Returned(m)
-	return nil
+	// What it did not have either, such as mail that was expunged before anybody
+	// had replicated it, never comes: so says the runbook.
+	out, err = r.primary.Node.Run(ctx, "accept", "missing", "--yes")
+	r.opt.Say("accept on %s says: %s", r.primary.Name, out)
+	return err
 }

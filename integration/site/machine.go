@@ -33,6 +33,7 @@ type Machine struct {
 	base      string // Dovecot's base directory
 	mu        sync.Mutex
 	abandoned bool // what it acknowledges is replicated no more
+	boots     int
 }
 
 // machine makes a mail host that runs nothing yet.
@@ -71,8 +72,15 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 		return nil, err
 	}
 	m.Node.State = filepath.Join(m.System.Path, "state")
-	m.Node.Enter = h.Wrap()
+	m.enter()
 	return m, os.WriteFile(m.power, []byte("on\n"), 0o644)
+}
+
+// enter has the node's commands run in the host. All hosts are of one machine,
+// which does not boot: which boot of the host it is has to be said.
+func (m *Machine) enter() {
+	m.boots++
+	m.Node.Enter = append(m.Host.Wrap(), "env", fmt.Sprintf("MAILTWIN_BOOT=%s-%d", m.Name, m.boots))
 }
 
 // waiting returns the settings of a Dovecot that lets clients wait until their
@@ -151,6 +159,7 @@ func (m *Machine) PowerOn(ctx context.Context) error {
 	if err := m.Host.PowerOn(ctx); err != nil {
 		return err
 	}
+	m.enter()
 	// Booting empties the directories of what runs.
 	if err := os.RemoveAll(m.base); err != nil {
 		return err
@@ -162,12 +171,16 @@ func (m *Machine) PowerOn(ctx context.Context) error {
 }
 
 // removeLocks removes the locks of a Dovecot that is no more. After a power
-// cut they are empty, and the next Dovecot waits two minutes before it takes
-// a lock for stale of which it does not know whose it was.
+// cut they do not say whose they were, and the next Dovecot waits two minutes
+// for a uidlist.lock, and three for the newlock of a log that was just being
+// made, before it takes them for stale. All of the user's clients wait with it.
 func removeLocks(store string) error {
 	return filepath.WalkDir(store, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".lock" {
+		if err != nil || d.IsDir() {
 			return err
+		}
+		if ext := filepath.Ext(path); ext != ".lock" && ext != ".newlock" {
+			return nil
 		}
 		return os.Remove(path)
 	})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mailtwin/mailtwin/integration/compare"
 	"github.com/mailtwin/mailtwin/integration/hosts"
 	"github.com/mailtwin/mailtwin/integration/ledger"
 	"github.com/mailtwin/mailtwin/integration/pair"
@@ -164,8 +165,27 @@ func (s *Site) WaitInSync(ctx context.Context, primary, mirror *Machine) error {
 		}
 		return false
 	})
+	if err == nil {
+		err = waitUntilEqual(ctx, primary.Node.Store, mirror.Node.Store)
+	}
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, s.Describe())
+	}
+	return nil
+}
+
+// waitUntilEqual reads both stores of nodes that say they are in sync. A
+// difference that stays is an error; one that goes away is a change that the
+// kernel had not yet told the watcher.
+func waitUntilEqual(ctx context.Context, primary, mirror string) error {
+	var result compare.Result
+	var failed error
+	err := WaitFor(ctx, "stores that are said to be in sync are equal", func() bool {
+		result, failed = compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true})
+		return failed == nil && result.Equal()
+	})
+	if err != nil {
+		return fmt.Errorf("%w; %v %w", err, result, failed)
 	}
 	return nil
 }
@@ -177,11 +197,10 @@ func (s *Site) Replicated(ctx context.Context, primary, mirror *Machine) error {
 	if err := s.WaitInSync(ctx, primary, mirror); err != nil {
 		return err
 	}
-	// It must also survive at home: Dovecot does not sync what it removes.
-	for _, m := range []*Machine{primary, mirror} {
-		if err := m.Run(ctx, "sync", "-f", m.Array.Path); err != nil {
-			return err
-		}
+	// It must also survive at home: Dovecot does not sync what it removes. The
+	// mirror has to see to that itself.
+	if err := primary.Run(ctx, "sync", "-f", primary.Array.Path); err != nil {
+		return err
 	}
 	s.Ledger.Replicated()
 	resume()

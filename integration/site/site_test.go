@@ -128,3 +128,24 @@ func TestDoctoredMail(t *testing.T) {
 		t.Errorf("%q", found)
 	}
 }
+
+// TestLocksOfAServerThatIsGone removes what a power cut leaves of a Dovecot
+// that was just writing, and nothing else.
+func TestLocksOfAServerThatIsGone(t *testing.T) {
+	store := t.TempDir()
+	dir := filepath.Join(store, "example.org", "ann", "Maildir", ".x.lock")
+	must(t, os.MkdirAll(dir, 0o755))
+	names := []string{
+		"dovecot-uidlist", "dovecot-uidlist.lock", "dovecot.index.log", "dovecot.index.log.newlock",
+		"dovecot.list.index.log.newlock", "subscriptions.lock",
+	}
+	for _, name := range names {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	must(t, removeLocks(store))
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	if len(entries) != 2 || entries[0].Name() != "dovecot-uidlist" || entries[1].Name() != "dovecot.index.log" {
+		t.Errorf("%v is left, want the two that are no locks", entries)
+	}
+}

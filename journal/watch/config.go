@@ -47,6 +47,9 @@ type Config struct {
 	Snapshots Snapshots
 	Hints     HintSource // nil: Notify on the root. The watcher closes it at the end of Run
 	Pace      Pace       // nil: nothing waits
+	// Boot names the present boot of the machine; "": it is not known, and the
+	// machine may have gone down since the store was observed last.
+	Boot string
 	// Ahead is told of the entries that are about to be appended, before they are
 	// durable: the append may fail. It must neither block nor change them. nil:
 	// nobody is told.

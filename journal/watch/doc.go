@@ -93,6 +93,15 @@
 // sees it, and without its name changing, is not found by a restart; that is
 // what verification is for.
 //
+// # A power cut
+//
+// Where a machine goes down, file systems may keep the time of a change and
+// lose the bytes that were written in place. So the first scan of another boot
+// (Config.Boot) reads again each control file that was changed in the minutes
+// before the journal's last entry, though its stamp is the catalog's. A message
+// is written once and synced by whoever delivers it; one that was not is left to
+// verification, for the mirror's copy may be the last that is whole.
+//
 // # Derived files
 //
 // The files of ClassDerived in a directory are one snapshot. It is read when

@@ -61,7 +61,7 @@ func newFixture(t testing.TB) *fixture {
 	for _, m := range mailboxes {
 		f.mailbox(m)
 	}
-	f.cfg = watch.Config{Rules: maildir{}, Clock: systemClock{}, Timing: watch.Timing{
+	f.cfg = watch.Config{Rules: maildir{}, Clock: systemClock{}, Boot: "first", Timing: watch.Timing{
 		Racy: 30 * time.Millisecond, Settle: 50 * time.Millisecond, SettleAtLatest: 200 * time.Millisecond,
 		Health: 50 * time.Millisecond, Poll: 50 * time.Millisecond, WriterLast: 50 * time.Millisecond,
 		Unreadable: 100 * time.Millisecond, JournalRetry: 20 * time.Millisecond,

@@ -14,14 +14,15 @@ import (
 // Inherit makes a catalog that somebody else has kept, a mirror, one that a
 // Watcher goes on with: what differs from it is journaled, and nothing is taken
 // for a baseline. What the catalog calls missing stays so until it is there.
-// store is the store that the catalog is of.
-func Inherit(tx *catalog.Tx, store beneath.Identity) error {
+// store is the store that the catalog is of; what a mirror has in its catalog is
+// on the disk, whatever happened before the machine's present boot.
+func Inherit(tx *catalog.Tx, store beneath.Identity, boot string) error {
 	value, err := json.Marshal(storeIdentity{Identity: store, Devices: []uint64{store.Device}})
 	if err == nil {
 		err = tx.SetMeta(metaStore, value)
 	}
 	if err == nil {
-		err = tx.SetMeta(metaBaseline, []byte{1})
+		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), writeBoot(tx, lastBoot{Boot: boot}))
 	}
 	if err != nil {
 		return fmt.Errorf("take over a catalog: %w", err)
@@ -53,7 +54,7 @@ func Leave(tx *catalog.Tx) (store beneath.Identity, complete bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(value, &known)
 	}
-	for _, key := range []string{metaStore, metaBaseline, metaWhole} {
+	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole} {
 		if err == nil {
 			err = tx.SetMeta(key, nil)
 		}

@@ -41,7 +41,7 @@ func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 				return err
 			}
 		}
-		return watch.Inherit(tx, store)
+		return watch.Inherit(tx, store, f.cfg.Boot)
 	}))
 	f.must(c.Close())
 	meanwhile()

@@ -147,7 +147,8 @@ func (l *listing) piece(names []beneath.Name) error {
 		return err
 	}
 	slices.SortFunc(names, func(a, b beneath.Name) int { return cmp.Compare(a.Inode, b.Inode) })
-	var different, found []journal.Path
+	var different []journal.Path
+	var found []beneath.Name
 	err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
 		for _, n := range names {
 			p := l.path.Join(n.Name)
@@ -157,13 +158,13 @@ func (l *listing) piece(names []beneath.Name) error {
 			}
 			l.seen = append(l.seen, maphash.String(l.seed, n.Name))
 			if l.fresh {
-				found = append(found, p) // it will be looked up when it is put
+				found = append(found, n) // it will be looked up when it is put
 				continue
 			}
 			it, err := tx.Lookup(p)
 			switch {
 			case errors.Is(err, catalog.ErrNotFound):
-				found = append(found, p)
+				found = append(found, n)
 			case err != nil:
 				return err
 			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || inPlace(class, n.Type):
@@ -180,7 +181,9 @@ func (l *listing) piece(names []beneath.Name) error {
 			return err
 		}
 	} else {
-		different = append(different, found...)
+		for _, n := range found {
+			different = append(different, l.path.Join(n.Name))
+		}
 	}
 	return l.batches(different)
 }
@@ -275,11 +278,15 @@ func anyName(d *beneath.Dir) (bool, error) {
 const namesAtOnce = 32
 
 // putAll puts names into the catalog as a baseline, a batch at a time.
-func (l *listing) putAll(names []journal.Path) error {
-	for batch := range slices.Chunk(names, min(maxCycleEntries, namesAtOnce)) {
+func (l *listing) putAll(names []beneath.Name) error {
+	for few := range slices.Chunk(names, min(maxCycleEntries, namesAtOnce)) {
 		deferred := l.deferred
-		if err := l.glance(batch); err != nil {
+		if err := l.glance(few); err != nil {
 			return err
+		}
+		batch := make([]journal.Path, len(few))
+		for i, n := range few {
+			batch[i] = l.path.Join(n.Name)
 		}
 		err := l.cycle(nil, func(c *cycle) error {
 			for _, p := range batch {

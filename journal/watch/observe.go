@@ -18,11 +18,12 @@ func (c *cycle) file(l look, it catalog.Item, known bool) error {
 		if it.Stamp.Change != l.info.Stamp.Change || !sameOwner(it.Facts.Attr, l.info.Facts.Attr) {
 			return c.attributes(l, it, it.Facts.Content)
 		}
-		if l.class == ClassMessage || !c.racy(l.info.Facts.Attr.MTime) {
+		if l.class == ClassMessage || !c.racy(l.info.Facts.Attr.MTime) && !c.inDoubt(l, it) {
 			c.resolved(l.path)
 			return nil
 		}
-		// It may have been changed again within one tick of the clock.
+		// It may have been changed again within one tick of the clock, or a
+		// power cut has taken its bytes back and not its time.
 		return c.capture(l, it, known)
 	}
 	if !known || !c.same(it.Stamp, l.info.Stamp) {
@@ -34,6 +35,12 @@ func (c *cycle) file(l look, it catalog.Item, known bool) error {
 		return c.message(l, it, known)
 	}
 	return c.capture(l, it, known)
+}
+
+// inDoubt reports whether a power cut may have taken back the bytes of a file and
+// not its stamp. What was never read is believed of no file.
+func (c *cycle) inDoubt(l look, it catalog.Item) bool {
+	return it.Facts.Content.Known() && c.unwritten.Has(l.info.Stamp.Change)
 }
 
 // renamed journals that the file is one which the catalog knows under another

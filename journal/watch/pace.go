@@ -1,10 +1,9 @@
 package watch
 
 import (
-	"slices"
 	"sync"
 
-	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 )
 
 // freeLooks is how many names of a tree that was renamed are looked at without
@@ -85,18 +84,25 @@ func (l *listing) leaveToRead() (done func(), err error) {
 // ones nothing.
 const inodesOfABlock = 16
 
-// glance brings the inodes of names into memory, a few with each leave, so that
-// looking at them costs nothing. What cannot be looked at is found out then.
-func (l *listing) glance(names []journal.Path) error {
-	for few := range slices.Chunk(names, inodesOfABlock) {
-		done, err := l.leave(len(few))
+// glance brings the inodes of names into memory, those of one block with each
+// leave, so that looking at them costs nothing. Directories lie far from each
+// other, and file systems read ahead of each block. What cannot be looked at is
+// found out then. The names must be in the order of their inodes.
+func (l *listing) glance(names []beneath.Name) error {
+	for len(names) > 0 {
+		n := 1
+		for n < len(names) && names[n].Inode-names[0].Inode < inodesOfABlock {
+			n++
+		}
+		done, err := l.leave(n)
 		if err != nil {
 			return err
 		}
-		for _, p := range few {
-			_, _ = l.dir.Stat(p.Name())
+		for _, name := range names[:n] {
+			_, _ = l.dir.Stat(name.Name)
 		}
 		done()
+		names = names[n:]
 	}
 	return nil
 }

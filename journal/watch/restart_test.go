@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zeebo/blake3"
+
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
@@ -145,6 +148,51 @@ func TestRolledBack(t *testing.T) {
 	if want := []string{"move u1/cur/1.h:2, > u1/new/1.h", "put u1/cur/2.h:2,S"}; !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
+}
+
+// TestPowerCut takes back the bytes of control files and not their times, as a
+// power cut does where they were overwritten in place. It is found at the first
+// start after the boot, even if the observer is killed before the scan is over.
+func TestPowerCut(t *testing.T) {
+	f := started(t)
+	f.write("u1/subscriptions", "B\n")
+	f.expect(`put u1/subscriptions +0 "B\n"`)
+	f.settled()
+	f.takeBack("u1/subscriptions", "A\n")
+	f.restart()
+	f.wait("watching", f.idle)
+	f.noMore() // the machine has not gone down, and the stamp is the same
+
+	f.close()
+	f.cfg.Boot = "second"
+	g := &gate{}
+	f.cfg.Pace = g
+	f.start()
+	f.wait("the scan asks for leave", func() bool { return g.asked.Load() > 0 })
+	f.close()
+	f.cfg.Pace = nil
+	f.start()
+	f.expect(`put u1/subscriptions +0 "B\n"`)
+	f.settled()
+	f.noMore()
+	f.restart()
+	f.settled()
+	if s := f.watcher.Status(); s.FilesOpened != 0 {
+		t.Errorf("%d files were opened again", s.FilesOpened)
+	}
+}
+
+// takeBack makes the catalog believe that a file has other bytes.
+func (f *fixture) takeBack(name, bytes string) {
+	f.t.Helper()
+	f.must(f.catalog.Update(func(tx *catalog.Tx) error {
+		it, err := tx.Lookup(journal.Path(name))
+		if err != nil {
+			return err
+		}
+		it.Facts.Content = blake3.Sum256([]byte(bytes))
+		return tx.Put(journal.Path(name), it)
+	}))
 }
 
 // TestReplay gives the observer a catalog that missed the end of the journal.

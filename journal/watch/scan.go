@@ -209,14 +209,8 @@ func (w *Watcher) scan(reason string, n uint64) error {
 		return err
 	}
 	w.retryFull = false
-	if w.baseline {
-		err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
-			return tx.SetMeta(metaBaseline, []byte{1})
-		})
-		if err != nil {
-			return err
-		}
-		w.baseline = false
+	if err := w.scanned(); err != nil {
+		return err
 	}
 	w.status.scan = n
 	if began.After(w.status.Quiet) {

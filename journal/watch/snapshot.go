@@ -46,7 +46,7 @@ const (
 func (c *cycle) derivedFile(l look, it catalog.Item, known bool) {
 	c.resolved(l.path)
 	if known && c.same(it.Stamp, l.info.Stamp) && it.Stamp.Change == l.info.Stamp.Change &&
-		it.Facts.Attr.MTime == l.info.Facts.Attr.MTime {
+		it.Facts.Attr.MTime == l.info.Facts.Attr.MTime && !c.inDoubt(l, it) {
 		return
 	}
 	for _, s := range c.taken {

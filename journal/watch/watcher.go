@@ -47,10 +47,11 @@ type Watcher struct {
 
 	resting map[journal.Path]time.Duration
 
-	baseline bool // the first scan is not complete
-	walking  bool
-	within   bool // a walk goes on while another one waits for leave
-	free     int  // names that a walk may look at without asking for leave
+	baseline  bool      // the first scan is not complete
+	unwritten Unwritten // what a power cut may have taken back
+	walking   bool
+	within    bool // a walk goes on while another one waits for leave
+	free      int  // names that a walk may look at without asking for leave
 
 	watched   map[uint64]struct{} // hashes of the paths that are watched
 	full      bool                // no more watches are to be had
@@ -201,6 +202,9 @@ func (w *Watcher) begin() error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := w.findUnwritten(); err != nil {
 		return err
 	}
 	if err := w.replay(); err != nil {

@@ -28,7 +28,9 @@
 //	crown           the peers are told that answer; the others later. What was begun
 //	                is finished with this
 //
-// Nobody waits for the dead twice. A peer that did not answer when the plan was
+// Nobody waits for the dead for long. A primary that is followed has spoken each
+// second: when it is silent there for a second and a half, and does not answer
+// meanwhile, it is not waited for any more. And nobody waits for them twice. A peer that did not answer when the plan was
 // made is not asked again by a run that begins within seconds of it, and waited
 // for shortly after that, as is a primary whose stream of changes is broken. The
 // node serves when promote-after is done.

@@ -235,11 +235,13 @@ func (p *Plan) judge(f *Following, own State) {
 
 // inspect asks all peers at once.
 func (p *Promoter) inspect(ctx context.Context, own State, recent time.Duration) []PeerState {
-	lost := "" // of whom the stream of changes tells that it is not there
+	var followed Following // whose stream of changes tells of its primary as well
 	if own.Role == identity.Mirror {
-		if f := p.cfg.Follower.Following(); !f.Connected && !f.LastHeard.IsZero() {
-			lost = f.Primary
-		}
+		followed = p.cfg.Follower.Following()
+	}
+	lost := "" // of whom it tells that it is not there
+	if !followed.Connected && !followed.LastHeard.IsZero() {
+		lost = followed.Primary
 	}
 	peers := p.cfg.Peers()
 	out := make([]PeerState, len(peers))
@@ -250,7 +252,7 @@ func (p *Promoter) inspect(ctx context.Context, own State, recent time.Duration)
 			out[i] = PeerState{Name: peers[i].Name, Address: peers[i].Address, Error: since.err}
 			continue
 		}
-		all.Go(func() { out[i] = p.ask(ctx, &peers[i], limit) })
+		all.Go(func() { out[i] = p.askWithin(ctx, &peers[i], limit, &followed) })
 	}
 	all.Wait()
 	p.remember(out)
@@ -288,6 +290,19 @@ func (p *Promoter) remember(peers []PeerState) {
 			p.silent[peer.Name] = silence{found: now, err: peer.Error}
 		}
 	}
+}
+
+// askWithin asks a peer, and waits for a primary that is followed only as long
+// as it gives any sign of life: one that is dead is not waited for until the limit.
+func (p *Promoter) askWithin(ctx context.Context, peer *Peer, limit time.Duration, f *Following) PeerState {
+	if peer.Name != f.Primary || !f.Connected || f.LastHeard.IsZero() || limit <= p.cfg.Limits.Sign {
+		return p.ask(ctx, peer, limit)
+	}
+	out := p.ask(ctx, peer, p.cfg.Limits.Sign)
+	if !out.Answers && p.cfg.Follower.Following().LastHeard.After(f.LastHeard) {
+		out = p.ask(ctx, peer, limit)
+	}
+	return out
 }
 
 func (p *Promoter) ask(ctx context.Context, peer *Peer, limit time.Duration) PeerState {

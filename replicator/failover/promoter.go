@@ -17,6 +17,9 @@ type Limits struct {
 	// Silent is the same for a peer that is known to be silent: one that did not
 	// answer when it was asked last, or whose stream of changes is broken.
 	Silent time.Duration
+	// Sign is how long a primary that is followed, and so speaks each second, may
+	// say nothing at all and not answer either until it is taken to be silent.
+	Sign time.Duration
 	// Recent is how long it is taken to be silent still, without being asked,
 	// when what was planned is carried out.
 	Recent time.Duration
@@ -34,7 +37,7 @@ type Limits struct {
 // DefaultLimits returns the limits that are used unless a test has its own.
 func DefaultLimits() Limits {
 	return Limits{
-		Answer: 3 * time.Second, Silent: 250 * time.Millisecond, Recent: 3 * time.Second,
+		Answer: 3 * time.Second, Silent: 250 * time.Millisecond, Sign: 1500 * time.Millisecond, Recent: 3 * time.Second,
 		Seal: 3 * time.Minute, Stall: 30 * time.Second, Owed: 5 * time.Second, Open: time.Minute,
 	}
 }

@@ -37,3 +37,56 @@ func TestTheDeadAreWaitedForOnce(t *testing.T) {
 	}
 	expect("it answers", "", limits.Recent, limits.Answer)
 }
+
+// slow is a link whose peer answers after so many questions were not.
+type slow struct {
+	link
+	unanswered int
+	asked      *[]time.Duration // how long the answers were waited for
+	sign       func()           // what happens meanwhile
+}
+
+func (l *slow) Inspect(ctx context.Context) (Inspection, error) {
+	until, _ := ctx.Deadline()
+	*l.asked = append(*l.asked, time.Until(until))
+	if l.sign(); len(*l.asked) <= l.unanswered {
+		return Inspection{}, errSilent
+	}
+	return l.link.Inspect(ctx)
+}
+
+// A primary that says nothing on its stream of changes either is not waited for;
+// one that does is, though it is slow to answer.
+func TestASignOfLifeIsWaitedFor(t *testing.T) {
+	limits := DefaultLimits()
+	for _, c := range []struct {
+		signs bool
+		asked []time.Duration
+		kind  Kind
+	}{
+		{false, []time.Duration{limits.Sign}, Failover},
+		{true, []time.Duration{limits.Sign, limits.Answer}, Switchover},
+	} {
+		w := newWorld("mx1", "mx2")
+		n := w.nodes["mx2"]
+		n.heard = w.now
+		var asked []time.Duration
+		n.promoter.cfg.Peers = func() []Peer {
+			return []Peer{{Name: "mx1", Link: &slow{link: link{n, w.nodes["mx1"]}, unanswered: 1, asked: &asked, sign: func() {
+				if c.signs {
+					n.heard = n.heard.Add(time.Second)
+				}
+			}}}}
+		}
+		plan, err := n.promoter.Plan(context.Background())
+		if err != nil || plan.Kind != c.kind || len(asked) != len(c.asked) {
+			t.Errorf("%t: %v, %v, waited for %v", c.signs, plan.Kind, err, asked)
+			continue
+		}
+		for i, want := range c.asked {
+			if asked[i] > want || asked[i] < want/2 {
+				t.Errorf("%t: waited for %v, want %v", c.signs, asked, c.asked)
+			}
+		}
+	}
+}

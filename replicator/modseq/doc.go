@@ -24,11 +24,24 @@
 // them, imap.users in the settings says whose mail lies where in the store.
 // They are done in the order in which mail last came to them, which the
 // catalog knows, several at once. Somebody who logs in meanwhile need not wait
-// for the others: Ready puts him first. That is for Dovecot's post-login
+// for the others: Ready puts him first, and some more are done at once of those who
+// wait. That is for Dovecot's post-login
 // script; see the example in replicator/hook/examples.
 //
 // Each folder is one run of doveadm, for it takes one folder at a time and
 // `doveadm batch` does not know these options (2.3.19).
+//
+// # The first look
+//
+// When all folders of a user are raised, `doveadm search -u USER mailbox '*' uid
+// 1` has Dovecot look at their messages and bring the older indexes up to date.
+// It does so by itself when a client opens a folder whose directories are not as
+// its index says. But a message that is saved before that notes in the index how
+// the directory is now, without having looked at it (maildir-sync-index.c,
+// maildir_sync_index_update_ext_header). Dovecot then takes the index for up to
+// date, and shows the first client what was expunged before the promotion, each
+// with an empty header, and old flags, until somebody reads one of these
+// messages.
 //
 // doveadm asks a running Dovecot for its users. So nothing can be raised
 // before the mail server is started, and until it answers it is asked again.
@@ -90,7 +103,8 @@
 //
 // A delivery that opens a mailbox before its turn numbers what it finds to be
 // different too low, and a client that resumes does not hear of it; its message
-// may get a UID that was given out before. To rule that out, mail is taken when
+// may get a UID that was given out before, and the first look may be wrong. To
+// rule that out, mail is taken when
 // `mailtwin ready` without a user returns: see the example lmtp for Dovecot's
 // LMTP, and mailserver for Postfix. A user who is in neither
 // Dovecot's list nor the catalog when the work is complete is not raised.

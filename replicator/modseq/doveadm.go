@@ -25,8 +25,11 @@ const (
 // Bounds of one run of doveadm.
 const (
 	runTimeout = time.Minute
-	maxOutput  = 64 << 20 // bytes
-	maxWords   = 300      // bytes of what it complains of
+	// lookTimeout is for a run that lists the messages of all folders of a user:
+	// the larger ones take as long as the array needs.
+	lookTimeout = 10 * time.Minute
+	maxOutput   = 64 << 20 // bytes
+	maxWords    = 300      // bytes of what it complains of
 )
 
 // MaxFolders is the most folders of one user.
@@ -38,7 +41,12 @@ type doveadm []string
 // run runs it and returns the lines that it printed. The code is that of its
 // exit, and 0 or an error beside it.
 func (d doveadm) run(ctx context.Context, args ...string) (lines []string, code int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	return d.runFor(ctx, runTimeout, args...)
+}
+
+// runFor is run with another limit of time.
+func (d doveadm) runFor(ctx context.Context, limit time.Duration, args ...string) (lines []string, code int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, d[0], slices.Concat(d[1:], args)...)
 	// A wrapper may have children; they end with it.
@@ -124,7 +132,19 @@ func (d doveadm) raise(ctx context.Context, user string, modseq uint64, before f
 			return err
 		}
 	}
-	return nil
+	return d.look(ctx, user)
+}
+
+// look has Dovecot bring the indexes of all folders of a user up to date, as a
+// client does that opens them. See doc.go for why that must not wait for the
+// client. STATUS would not do: Dovecot may answer it from the index of the list
+// of folders.
+func (d doveadm) look(ctx context.Context, user string) error {
+	_, code, err := d.runFor(ctx, lookTimeout, "search", "-u", user, "mailbox", "*", "uid", "1")
+	if code == exitNoUser || code == exitNotFound {
+		return nil
+	}
+	return err
 }
 
 // rank is 0 for the folder that clients open first.

@@ -138,6 +138,21 @@ func (q *queue) result(name string) error {
 func (q *queue) next(now time.Time) (u *user, changed <-chan struct{}, wait time.Duration, finished bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.take(now)
+}
+
+// nextAsked is next for those who were asked for, and for nobody else.
+func (q *queue) nextAsked(now time.Time) (u *user, changed <-chan struct{}, wait time.Duration, finished bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.heap) > 0 && q.heap[0].asked == 0 {
+		return nil, q.changed, 0, false
+	}
+	return q.take(now)
+}
+
+// take is next. q.mu is held.
+func (q *queue) take(now time.Time) (u *user, changed <-chan struct{}, wait time.Duration, finished bool) {
 	if len(q.heap) == 0 {
 		return nil, q.changed, 0, q.closed && len(q.users) == 0
 	}

@@ -25,6 +25,9 @@ const (
 	// parallel is how many users are done at the same time: doveadm mostly
 	// waits for the disk, and for the processes of Dovecot that it asks.
 	parallel = 4
+	// express is how many more are done of those who wait at their login: they
+	// would wait for some user's last folder before their own first one.
+	express = 4
 	// homesAtOnce is how many users doveadm is asked for in one run.
 	homesAtOnce = 100
 	// tellEvery is how often progress is news for those who follow the status.
@@ -248,9 +251,13 @@ func (r *Raiser) work(ctx context.Context, l *ledger) bool {
 		return nil
 	})
 	var mu sync.Mutex // of the ledger
-	for range parallel {
+	for i := range parallel + express {
+		next := r.queue.next
+		if i >= parallel {
+			next = r.queue.nextAsked
+		}
 		group.Go(func() error {
-			for r.one(ctx, &mu, l) {
+			for r.one(ctx, next, &mu, l) {
 			}
 			return nil
 		})
@@ -262,10 +269,13 @@ func (r *Raiser) work(ctx context.Context, l *ledger) bool {
 	return r.retry(ctx, l.complete)
 }
 
+// turns says whose turn it is, as queue.next does.
+type turns func(now time.Time) (u *user, changed <-chan struct{}, wait time.Duration, finished bool)
+
 // one does the user whose turn it is, or waits; false when all is done or ctx
 // ended.
-func (r *Raiser) one(ctx context.Context, mu *sync.Mutex, l *ledger) bool {
-	u, changed, wait, finished := r.queue.next(r.cfg.Clock.Now())
+func (r *Raiser) one(ctx context.Context, next turns, mu *sync.Mutex, l *ledger) bool {
+	u, changed, wait, finished := next(r.cfg.Clock.Now())
 	if finished || ctx.Err() != nil {
 		return false
 	}

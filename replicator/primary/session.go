@@ -222,13 +222,18 @@ func (s *session) welcome(hello wire.HelloMessage) error {
 
 // acknowledgedBefore returns the place up to which a mirror is known to have
 // everything when it connects. It may have applied more, without the contents
-// that it still has to ask for: its position is not an acknowledgement.
+// that it still has to ask for: its position is not an acknowledgement. The place
+// of one whose entries were trimmed would hold nothing back, and it needs what
+// follows its comparison: like a new one it has the start of the journal.
 func (s *Server) acknowledgedBefore(name string, start journal.Position) journal.Position {
 	for _, c := range s.cfg.Journal.Cursors() {
-		if c.Name == name && c.Position.Sequence <= start.Sequence {
+		switch {
+		case c.Name != name:
+		case c.Behind:
+			return s.cfg.Journal.Start()
+		case c.Position.Sequence <= start.Sequence:
 			return c.Position
-		}
-		if c.Name == name {
+		default:
 			return start
 		}
 	}

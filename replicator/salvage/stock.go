@@ -19,9 +19,10 @@ import (
 // TakeStock makes the catalog say what is in the store, durably, where nobody
 // has observed it for a while: a mirror compares its catalog with its primary's,
 // and what the catalog does not know, a comparison could not remove. It reads
-// what is new, and lists what has changed. It can be done again.
-func TakeStock(ctx context.Context, root *beneath.Root, cat *catalog.Catalog, rules Rules) error {
-	s := &stock{f: finder{root: root, catalog: cat, past: &past{rules: rules}}}
+// what is new, and what a power cut may have taken back, and lists what has
+// changed. It can be done again.
+func TakeStock(ctx context.Context, root *beneath.Root, cat *catalog.Catalog, rules Rules, unwritten watch.Unwritten) error {
+	s := &stock{f: finder{root: root, catalog: cat, past: &past{rules: rules}}, unwritten: unwritten}
 	if err := s.dir(ctx, journal.Root); err != nil {
 		return err
 	}
@@ -29,7 +30,10 @@ func TakeStock(ctx context.Context, root *beneath.Root, cat *catalog.Catalog, ru
 }
 
 // stock is one stocktaking.
-type stock struct{ f finder }
+type stock struct {
+	f         finder
+	unwritten watch.Unwritten
+}
 
 // dir makes the catalog right about one directory and all beneath.
 func (s *stock) dir(ctx context.Context, p journal.Path) error {
@@ -91,7 +95,8 @@ func (s *stock) check(d *beneath.Dir, n named) error {
 		return err
 	}
 	was := &n.item.Facts
-	if !n.item.Missing && info.Facts.Type == was.Type && info.Facts.Size == was.Size && info.Facts.Attr.MTime == was.Attr.MTime &&
+	inDoubt := s.f.past.rules.Classify(n.path, was.Type) != watch.ClassMessage && s.unwritten.Has(info.Stamp.Change)
+	if !inDoubt && !n.item.Missing && info.Facts.Type == was.Type && info.Facts.Size == was.Size && info.Facts.Attr.MTime == was.Attr.MTime &&
 		(n.item.Stamp.Inode == 0 || info.Stamp.SameInode(n.item.Stamp)) {
 		return nil
 	}
