@@ -356,7 +356,7 @@ func (w *Watcher) serve() error {
 			w.dirty.name(p)
 		}
 	}
-	if w.dirty.waiting() > 0 {
+	if w.dirty.waiting() {
 		gone = w.postpone(gone)
 	}
 	return w.confirm(gone)
