@@ -212,7 +212,7 @@ func (g *Governor) Read(ctx context.Context, bytes int64) (done func(fromDevice 
 	for {
 		started, wait, changed := g.ask(operations(bytes), bytes)
 		if wait == 0 {
-			return func(fromDevice bool) { g.done(started, fromDevice, g.cfg.Sensors.Asked()) }, nil
+			return func(fromDevice bool) { g.done(started, fromDevice, g.cfg.Sensors.Asked) }, nil
 		}
 		var after <-chan time.Time
 		if wait != never {
@@ -235,10 +235,14 @@ func (g *Governor) ask(n float64, bytes int64) (started, wait time.Duration, cha
 	return started, g.pacer.ask(started, n, bytes), g.changed
 }
 
-func (g *Governor) done(started time.Duration, fromDevice bool, asked int64) {
+func (g *Governor) done(started time.Duration, fromDevice bool, asked func() int64) {
 	g.mu.Lock()
 	full := len(g.pacer.out) >= g.pacer.limits.inFlight
-	due := g.pacer.done(g.now(), started, fromDevice, asked)
+	count := int64(0)
+	if len(g.pacer.out) <= 1 { // else nobody looks at it
+		count = asked()
+	}
+	due := g.pacer.done(g.now(), started, fromDevice, count)
 	if full {
 		g.wakeLocked()
 	}
@@ -270,7 +274,7 @@ func (g *Governor) Look(names int) (done func(), wait time.Duration) {
 	asked := g.cfg.Sensors.Asked()
 	return func() {
 		now := g.cfg.Sensors.Asked()
-		g.done(started, now != asked, now)
+		g.done(started, now != asked, func() int64 { return now })
 	}, 0
 }
 

@@ -121,7 +121,7 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 	var data []byte
 	size := a.item.Facts.Size
 	if size > prefetchSize {
-		size, err = io.Copy(hasher, in)
+		size, err = io.CopyBuffer(hasher, in, make([]byte, pieceOfBulk))
 	} else {
 		data = s.buffers.lend(size)
 		var n int

@@ -1,7 +1,6 @@
 package primary
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -81,13 +80,11 @@ func matches(info beneath.Info, item catalog.Item) bool {
 	return item.Facts.Content.Known() && info.Facts.Size >= item.Facts.Size && item.Facts.Size <= maxCapture
 }
 
-// reader reads the content, once.
+// reader reads the content, once. Of a file that can wait, each call is a leave
+// and a read of the disk: whoever reads should do so in large steps.
 func (s *source) reader() io.Reader {
 	if s.bulk != nil {
-		// Whoever reads in smaller steps must not make each of them one of the
-		// disk: nothing is read ahead.
-		size := min(max(s.item.Facts.Size, 1), pieceOfBulk)
-		return io.LimitReader(bufio.NewReaderSize(s.bulk, int(size)), s.item.Facts.Size)
+		return io.LimitReader(s.bulk, s.item.Facts.Size)
 	}
 	return io.LimitReader(s.file, s.item.Facts.Size)
 }
