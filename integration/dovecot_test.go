@@ -263,7 +263,7 @@ func quiet(t *testing.T, s *dovecot.Server) {
 }
 
 func TestDovecotPair(t *testing.T) {
-	for _, layout := range []string{"Maildir++", "fs"} {
+	for _, layout := range []string{"Maildir++", "fs", "index"} {
 		t.Run(layout, func(t *testing.T) {
 			dovecot.Need(t)
 			primary, mirror := stores(t)
@@ -283,6 +283,26 @@ func TestDovecotPair(t *testing.T) {
 			}
 			quiet(t, other)
 		})
+	}
+}
+
+// TestMaildirHasNoAttachments shows why no message of a Maildir has to wait for
+// attachments in files of their own: Dovecot makes none, whatever is set.
+func TestMaildirHasNoAttachments(t *testing.T) {
+	dovecot.Need(t)
+	primary, _ := stores(t)
+	dir := filepath.Join(primary, "attachments")
+	server := dovecot.New(t, dovecot.Options{Store: primary, MailOptions: "mail_attachment_dir = " + dir + "\nmail_attachment_min_size = 1k"})
+	c, err := client.DialIMAP(server.IMAP, users()[0], dovecot.Password)
+	must(t, err)
+	defer func() { _ = c.Close() }()
+	attachment := bytes.Repeat([]byte("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5eg==\r\n"), 2000)
+	_, err = c.Append("INBOX", append([]byte("Subject: attached\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"+
+		"--b\r\nContent-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=x\r\nContent-Transfer-Encoding: base64\r\n\r\n"),
+		append(attachment, "--b--\r\n"...)...), time.Now())
+	must(t, err)
+	if names, err := os.ReadDir(dir); !errors.Is(err, os.ErrNotExist) && len(names) > 0 {
+		t.Errorf("there are attachments: %v, %v", names, err)
 	}
 }
 

@@ -97,7 +97,7 @@ func modseqs(t *testing.T, s *dovecot.Server, user string) map[string]uint64 {
 // TestIndexOnMirror opens a mirror after activity and quiet: nothing is lacking
 // but what is in caches.
 func TestIndexOnMirror(t *testing.T) {
-	for _, layout := range []string{"Maildir++", "fs"} {
+	for _, layout := range []string{"Maildir++", "fs", "index"} {
 		t.Run(layout, func(t *testing.T) {
 			dovecot.Need(t)
 			primary, mirror := stores(t)

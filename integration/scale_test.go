@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -32,8 +33,17 @@ func TestQueueOverflow(t *testing.T) {
 	p.MustBeInSync(t, time.Minute)
 	restore()
 	load := start(t, primary, 4, 0)
-	after(t, 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var last pair.Status
+	must(t, p.Primary.Watch(ctx, func(s pair.Status) bool {
+		last = s
+		return s.Store.Watch.Overflows < 3
+	}))
 	load.finish(t, p, 2*time.Minute)
+	if last.Store.Watch.Overflows < 3 {
+		t.Errorf("the queue has overflowed %d times only: nothing was shown", last.Store.Watch.Overflows)
+	}
 }
 
 // TestTooFewWatches lets the primary have watches for some of its directories

@@ -118,6 +118,9 @@ func TestUnreadableMail(t *testing.T) {
 			must(t, errors.Join(n.Stop(), n.Start(), n.WaitUntilAnswers(t.Context())))
 		}
 	}
+	for _, n := range []*pair.Node{p.Primary, p.Mirror} {
+		must(t, n.Set("retry_interval", "1s")) // and no less often than after half a minute
+	}
 	restart()
 	eventually(t, time.Minute, "the primary finds all of it once more", func() bool {
 		d, _ := document(t, p.Primary)
@@ -130,8 +133,7 @@ func TestUnreadableMail(t *testing.T) {
 		}
 	}
 
-	array.Heal()
-	restart() // else it comes by itself, after some minutes
+	array.Heal() // and nobody does anything
 	p.MustBeEqual(t, 2*time.Minute)
 	if d, code := document(t, p.Primary); code != 0 || d.Store.Unreadable != 0 {
 		t.Errorf("code %d, %+v", code, d.Store)

@@ -48,3 +48,36 @@ func TestDetectLayout(t *testing.T) {
 		})
 	}
 }
+
+// TestUIDsApart: Dovecot's CONTROL= may take the uidlists to where they are not
+// replicated.
+func TestUIDsApart(t *testing.T) {
+	for name, c := range map[string]struct {
+		files []string
+		apart bool
+	}{
+		"empty":                {},
+		"beside":               {files: []string{"d/u/Maildir/cur/1:2,S", "d/u/Maildir/dovecot-uidlist"}},
+		"apart":                {files: []string{"d/u/Maildir/cur/1:2,S", "d/v/Maildir/cur/1:2,S", "d/v/Maildir/.A/cur/2:2,"}, apart: true},
+		"in the store":         {files: []string{"mail/u/cur/1:2,S", "control/u/dovecot-uidlist"}},
+		"one was never read":   {files: []string{"d/u/Maildir/cur/1:2,S", "d/u/Maildir/.A/cur/1:2,S", "d/u/Maildir/.A/dovecot-uidlist"}},
+		"nobody has read it":   {files: []string{"d/u/Maildir/new/1", "d/u/Maildir/cur/.x"}},
+		"of Courier":           {files: []string{"d/u/Maildir/cur/1:2,S", "d/u/Maildir/courierimapuiddb"}},
+		"no place of mail":     {files: []string{"d/u/.dovecot.sieve", "d/u/sieve/main.sieve"}},
+		"a name for a uidlist": {files: []string{"d/u/Maildir/cur/1:2,S", "d/u/Maildir/dovecot-uidlist.lock"}, apart: true},
+	} {
+		dir := t.TempDir()
+		for _, f := range c.files {
+			full := filepath.Join(dir, f)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o700), os.WriteFile(full, nil, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := UIDsApart(dir); got != c.apart {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if UIDsApart(filepath.Join(t.TempDir(), "gone")) {
+		t.Error("of a store that cannot be looked at")
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -52,7 +54,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.mirror = mirror.New(mirror.Config{
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Rules: mailstore.Maildir{},
-		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now,
+		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now, Retry: 2 * time.Duration(n.cfg.Store.RetryInterval),
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
 		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})
@@ -298,6 +300,9 @@ func (p *mirrorPart) describe(d *status.Document) {
 		out.LagSeconds = max(out.LagSeconds, age.Seconds())
 	}
 	out.State, out.Detail = judgePrimary(s, w, age)
+	if s.Aside != "" && (out.State == status.InSync || out.State == status.Behind) && p.n.keeps(s.Aside) {
+		out.State, out.Detail = status.Attention, asideWords(out.Name, s.Aside)
+	}
 	if p.paused() {
 		out.State, out.Detail = status.Attention, "this mirror has stopped to follow: it is being promoted"
 	}
@@ -318,6 +323,19 @@ func (p *mirrorPart) describe(d *status.Document) {
 		loss.Bytes += s.Beat.Bytes - min(s.Beat.Bytes, d.Store.Bytes)
 	}
 	d.Loss = status.Lost(loss)
+}
+
+// keeps reports whether something is at a path of the store.
+func (n *node) keeps(p journal.Path) bool {
+	_, err := os.Lstat(filepath.Join(n.cfg.Store.Path, string(p)))
+	return err == nil
+}
+
+// asideWords says what a person has to see to after a mirror was promoted that
+// had less than this one.
+func asideWords(primary string, aside journal.Path) string {
+	return fmt.Sprintf("this node had what %s did not have when it took over: it is in %s, and nobody else may have it; "+
+		"bring over what is missed, then remove that directory", primary, aside)
 }
 
 // courses tell how far this mirror is, while it hears of its primary.

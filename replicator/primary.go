@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -48,6 +49,8 @@ type primaryPart struct {
 	enough        chan struct{}
 	stopObserving func()        // closes enough
 	observed      chan struct{} // closed when the observer has ended
+
+	apart atomic.Bool // the UIDs of its mail seem to be elsewhere
 
 	opening sync.Mutex // held while fenced nodes are let in, or out
 	ending  bool       // they are not let in any more. Guarded by opening
@@ -133,10 +136,18 @@ func (p *primaryPart) superseded(mirror string, epoch journal.Epoch) {
 // replicated.
 const indexQuiet = 5 * time.Second
 
+// lastRetry is how many times as long as the first time between two attempts at
+// what cannot be read the longest one is.
+const lastRetry = 30
+
 // timing is how often the observer does what the settings speak of.
 func timing(s config.Store) watch.Timing {
 	interval := time.Duration(s.IndexInterval)
-	return watch.Timing{Snapshot: min(indexQuiet, interval/12), SnapshotAtLatest: interval}
+	retry := time.Duration(s.RetryInterval)
+	return watch.Timing{
+		Snapshot: min(indexQuiet, interval/12), SnapshotAtLatest: interval,
+		Unreadable: retry, UnreadableLast: lastRetry * retry,
+	}
 }
 
 // storeState says how the store is, for the mirrors.
@@ -181,6 +192,7 @@ func (p *primaryPart) run(ctx context.Context) (err error) {
 		p.n.modseq.Run(ctx, p.st.Epoch, p.n.proven(p.st.Epoch))
 		return nil
 	})
+	go p.lookForUIDs(ctx) // which may hang with the array, and must not hold up the end
 	p.n.door.Open(p.server)
 	if !p.st.Sealed {
 		p.letFencedIn()
@@ -299,6 +311,9 @@ func (p *primaryPart) describe(d *status.Document) {
 		s.Detail = w.Suspended
 	}
 	s.Watch = watchOf(w)
+	if p.apart.Load() {
+		s.Apart = ApartWords
+	}
 	p.describeUnreadable(s, w)
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}

@@ -313,6 +313,14 @@ func (m machine) Space() ([]failover.Space, error) {
 	return []failover.Space{store, state}, err
 }
 
+// Apart implements failover.Machine.
+func (m machine) Apart() string {
+	if UIDsApart(m.n.cfg.Store.Path) {
+		return ApartWords
+	}
+	return ""
+}
+
 func spaceOf(what, path string) (failover.Space, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {

@@ -1,6 +1,8 @@
 package replicator
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,6 +70,8 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 
 	body := strings.Repeat("what only the former primary has\n", 3000)
 	mx1.write(box+"new/only1", "Subject: only 1\n\n"+body)
+	const hostile = "new/-rf \xff\n\x1b[31m"
+	mx1.write(box+hostile, "Subject: of a name that nobody expects\n\nbody\n")
 	mx1.write(box+"new/twin1", "Subject: twice\n\n"+body)
 	mx1.write(box+"new/twin2", "Subject: twice\n\n"+body)
 	mx1.rename(box+"cur/flags:2,", box+"cur/flags:2,FS")
@@ -94,7 +98,7 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	look := &teller{}
 	listed, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{List: true, Subjects: true}, look)
 	c.must(err)
-	if mx1.tree() != before || listed.Mirror || listed.Outcomes[salvage.OutcomeWanted] != 4 || mx1.n.state().Role != identity.Fenced {
+	if mx1.tree() != before || listed.Mirror || listed.Outcomes[salvage.OutcomeWanted] != 5 || mx1.n.state().Role != identity.Fenced {
 		t.Errorf("a look changed something, or saw %+v", listed)
 	}
 	if !slices.ContainsFunc(look.lines, func(l salvage.Line) bool { return l.Subject == "only 1" }) {
@@ -104,7 +108,7 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, done)
 	c.must(err)
 	t.Logf("%+v", result)
-	if !result.Mirror || result.Uncertain != "" || result.Outcomes[salvage.OutcomeDelivered] != 4 ||
+	if !result.Mirror || result.Uncertain != "" || result.Outcomes[salvage.OutcomeDelivered] != 5 ||
 		result.Outcomes[salvage.OutcomeExpunged] != 1 || result.Outcomes[salvage.OutcomeConflict] != 1 {
 		t.Errorf("%+v\n%+v", result, done.lines)
 	}
@@ -114,7 +118,7 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	mx2.inSync()
 	mx1.equal(mx2)
 	for _, want := range []string{
-		"new/only1", "new/only2", "new/twin1", "new/twin2", ".Work/cur/silent:2,RS", "cur/flags:2,FS", "cur/clash:2,T",
+		"new/only1", "new/only2", hostile, "new/twin1", "new/twin2", ".Work/cur/silent:2,RS", "cur/flags:2,FS", "cur/clash:2,T",
 		"cur/moved:2,S", "cur/removed:2,", "cur/keep:2,",
 	} {
 		if !mx2.has(box+want) || !mx1.has(box+want) {
@@ -131,5 +135,69 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	t.Logf("delivered %d bytes, sent %d, received as a mirror %d", result.Delivered, result.Sent, d.Primary.ReceivedBytes)
 	if _, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{}); err == nil {
 		t.Error("a mirror rejoined")
+	}
+}
+
+// TestRejoinMovesOnlyTheDifference: of many messages few differ, and what travels
+// is hardly more than they are.
+func TestRejoinMovesOnlyTheDifference(t *testing.T) {
+	const (
+		messages = 5000
+		boxes    = 50
+		differ   = 25 // on each side
+		size     = 20_000
+	)
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	box := func(i int) string { return fmt.Sprintf("u%d/Maildir/", i%boxes) }
+	for i := range boxes {
+		for _, sub := range []string{"cur", "new", "tmp"} {
+			c.must(os.MkdirAll(filepath.Join(mx1.cfg.Store.Path, box(i)+sub), 0o700))
+		}
+	}
+	for i := range messages {
+		mx1.write(fmt.Sprintf("%scur/%d:2,S", box(i), i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
+	}
+	mx1.journaled()
+	mx1.inSync()
+	mx2.stop()
+
+	// Bytes of chance cannot be compressed.
+	random := rand.NewChaCha8([32]byte{1})
+	message := func() string {
+		body := make([]byte, size)
+		_, _ = random.Read(body) // it never fails
+		return "Subject: one side only\n\n" + string(body)
+	}
+	differing := 0
+	deliver := func(m *testNode, name string) {
+		for i := range differ {
+			text := message()
+			m.write(fmt.Sprintf("%snew/%s%d", box(i), name, i), text)
+			differing += len(text)
+		}
+	}
+	deliver(mx1, "here")
+	mx1.journaled()
+	mx1.stop()
+	mx2.start()
+	mx2.promote()
+	deliver(mx2, "there")
+	mx2.journaled()
+
+	mx1.start()
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) })
+	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{})
+	c.must(err)
+	if !result.Mirror || result.Outcomes[salvage.OutcomeDelivered] != differ {
+		t.Errorf("%+v", result)
+	}
+	mx2.inSync()
+	mx1.equal(mx2)
+	d := mx1.until("whole", func(d status.Document) bool { return d.Primary != nil && d.Primary.State == status.InSync })
+	moved := result.Sent + int64(d.Primary.ReceivedBytes)
+	t.Logf("%d bytes differ; %d were sent, %d received", differing, result.Sent, d.Primary.ReceivedBytes)
+	if moved*10 > int64(differing)*11 {
+		t.Errorf("%d bytes were moved for %d that differ", moved, differing)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailtwin/mailtwin/replicator"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 )
@@ -73,6 +74,9 @@ func (p *program) init(ctx context.Context, s *setup, advertise string) error {
 		return err
 	}
 	p.note("%s is the primary of %s; its settings are in %s.", c.Node.Name, id.Pair(), p.config)
+	if replicator.UIDsApart(c.Store.Path) {
+		p.note("Warning: %s.", replicator.ApartWords)
+	}
 	p.note("Start it with `%s`, then run this on the machine of the mirror:", p.daemonLine())
 	return p.printInvitation(invitation{
 		Pair: id.Pair(), Name: c.Node.Name, Config: p.config,

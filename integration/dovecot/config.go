@@ -12,7 +12,8 @@ const Password = "secret"
 // Options say what Dovecot serves. Only Store is needed.
 type Options struct {
 	Store string // the mailstore's root: users live in <domain>/<user>/Maildir
-	// Layout is Dovecot's mailbox layout: "Maildir++" (the default) or "fs".
+	// Layout is Dovecot's mailbox layout: "Maildir++" (the default),
+	// "fs" or "index".
 	Layout string
 	// MailOptions are settings to add, as in dovecot.conf.
 	MailOptions string

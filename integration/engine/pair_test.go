@@ -158,7 +158,7 @@ func (p *testPair) inSync() status.Document {
 
 func (p *testPair) until(cfg config.Config, what string, ok func(status.Document) bool) status.Document {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
 	client, err := operator.Dial(cfg.StateDir)
 	if err != nil {

@@ -18,10 +18,12 @@ type Status struct {
 	Store   struct {
 		State string
 		Watch struct {
-			Complete bool
-			Indexes  int `json:"indexes_pending"`
+			Complete  bool
+			Overflows uint64
+			Indexes   int `json:"indexes_pending"`
 		}
 	}
+	IMAP    struct{ State string }
 	Mirrors []Mirror
 	Primary struct {
 		Name      string

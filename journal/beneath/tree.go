@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mailtwin/mailtwin/journal"
 )
 
 // maxHandles bounds the directories that RemoveTree has open at once.
@@ -113,4 +115,27 @@ func (r *remover) lift(parent *Dir, name string) error {
 			return err
 		}
 	}
+}
+
+// MakeDirs opens a directory beneath the root, and makes what there is not of
+// the way to it, name by name, each durable before the next.
+func (r *Root) MakeDirs(names ...string) (*Dir, error) {
+	dir, err := r.Dir(journal.Root)
+	for _, name := range names {
+		if err != nil {
+			return nil, err
+		}
+		var next *Dir
+		if merr := dir.Mkdir(name, 0o700); merr == nil {
+			err = dir.Sync()
+		} else if !errors.Is(merr, fs.ErrExist) {
+			err = merr
+		}
+		if err == nil {
+			next, err = dir.Dir(name)
+		}
+		_ = dir.Close()
+		dir = next
+	}
+	return dir, err
 }

@@ -40,6 +40,9 @@ type Store struct {
 	Layout Layout `toml:"layout"`
 	// IndexInterval is how often the index of a busy mailbox is replicated.
 	IndexInterval Duration `toml:"index_interval"`
+	// RetryInterval is the time between the first two attempts at what cannot be
+	// read.
+	RetryInterval Duration `toml:"retry_interval"`
 }
 
 // Layout is a way to keep mail in directories.
@@ -166,7 +169,7 @@ const (
 func Default() Config {
 	return Config{
 		StateDir: DefaultStateDir,
-		Store:    Store{Layout: LayoutAuto, IndexInterval: Duration(time.Minute)},
+		Store:    Store{Layout: LayoutAuto, IndexInterval: Duration(time.Minute), RetryInterval: Duration(30 * time.Second)},
 		Node:     Node{Listen: DefaultListen},
 		Journal: Journal{
 			MaxSize:     4 << 30,

@@ -122,7 +122,7 @@ func TestDecodingIsStrict(t *testing.T) {
 		says string
 		hint string
 	}{
-		{"[store]\n\npth = '/x'", ErrUnknownKey, `f:3: unknown key "store.pth"`, "path, layout, index_interval"},
+		{"[store]\n\npth = '/x'", ErrUnknownKey, `f:3: unknown key "store.pth"`, "path, layout, index_interval, retry_interval"},
 		{"colour = 'red'", ErrUnknownKey, `f:1: unknown key "colour"`, "state_dir"},
 		{"[store]\npath='/x'\n[pase]\nprofile = 'gentle'", ErrUnknownKey, `f:3: unknown key "pase"`, "[journal]"},
 		{"[pace]\nreads_per_second = '200'", ErrInvalid, "pace.reads_per_second is 200, not a whole number", "reads_per_second = 200"},
@@ -156,6 +156,7 @@ func TestValidation(t *testing.T) {
 		"store.path relative": {func(c *Config) { c.Store.Path = "mail" }, `store.path "mail" is not an absolute path`},
 		"layout":              {func(c *Config) { c.Store.Layout = "mdbox" }, `store.layout cannot be "mdbox"`},
 		"index_interval":      {func(c *Config) { c.Store.IndexInterval = 0 }, "store.index_interval is 0"},
+		"retry_interval":      {func(c *Config) { c.Store.RetryInterval = 0 }, "store.retry_interval is 0"},
 		"state_dir relative":  {func(c *Config) { c.StateDir = "./state" }, `state_dir "./state" is not an absolute path`},
 		"state_dir NUL":       {func(c *Config) { c.StateDir = "/a\x00" }, "NUL"},
 		"state in the store":  {func(c *Config) { c.StateDir = c.Store.Path + "/x/state" }, "lies in the store"},

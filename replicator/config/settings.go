@@ -54,6 +54,11 @@ func settingsOfNode() []setting {
 			How often the index of a mailbox that is changed all the time is
 			replicated (dovecot.index and its logs). That of a mailbox which has
 			become quiet is replicated after a twelfth of it, or 5s. Default: 1m`},
+		{table: "store", key: "retry_interval", value: func(c *Config) string { return c.Store.RetryInterval.String() }, comment: `
+			How soon mail that the array cannot read is tried again. What fails
+			again is tried less and less often, at last after thirty times as long;
+			a mirror asks its primary for what it lacks after twice as long, and at
+			last after thirty times as long too. Default: 30s`},
 		{table: "node", key: "name", value: func(c *Config) string { return c.Node.Name }, example: "mx1", comment: `
 			The name of this node. It is in its certificate: to change it, join
 			again. There is no default.`},

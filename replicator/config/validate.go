@@ -22,6 +22,7 @@ const (
 	maxSegment = Size(1 << 30)
 	minAge     = Duration(time.Minute)
 	minIndex   = Duration(time.Second)
+	minRetry   = Duration(time.Second)
 )
 
 // How long a hook may be allowed to take.
@@ -56,6 +57,9 @@ func (c Config) checkStore() error {
 	}
 	if err := oneOf("store.layout", c.Store.Layout, LayoutAuto, LayoutMaildir); err != nil {
 		return err
+	}
+	if c.Store.RetryInterval < minRetry {
+		return invalid("store.retry_interval", fmt.Sprintf("is %v", c.Store.RetryInterval), "choose at least %v", minRetry)
 	}
 	if c.Store.IndexInterval < minIndex {
 		return invalid("store.index_interval", fmt.Sprintf("is %v", c.Store.IndexInterval), "choose at least %v", minIndex)

@@ -46,6 +46,9 @@ func (p *Promoter) DryRun(ctx context.Context, note func(string)) (Plan, error) 
 	}
 	checks := []Check{p.checkPrimary(&plan), checkSync(&plan)}
 	checks = append(checks, p.checkHook(HookFence, &plan), p.checkHook(HookPromote, &plan), p.checkServer(ctx, &plan, note))
+	if why := p.cfg.Machine.Apart(); why != "" {
+		checks = append(checks, Check{Name: "UIDs", Verdict: Warning, Detail: why})
+	}
 	checks = append(checks, p.checkSpace()...)
 	plan.Checks = append(checks, checkClocks(&plan)...)
 	return plan, nil

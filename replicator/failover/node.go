@@ -227,6 +227,8 @@ type Stage interface {
 type Machine interface {
 	// Space tells how much room is left where the node writes.
 	Space() ([]Space, error)
+	// Apart says why messages would get new UIDs here; "" if nothing is known to.
+	Apart() string
 }
 
 // Space is the room in a file system.

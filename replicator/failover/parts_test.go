@@ -173,6 +173,8 @@ func (s stageOf) Open(context.Context) error {
 
 type machine struct{ n *testNode }
 
+func (m machine) Apart() string { return m.n.apart }
+
 func (m machine) Space() ([]Space, error) {
 	return []Space{{What: "the mail", Free: 50 << 30, Total: 100 << 30}, {What: "the journal", Free: 1 << 20, Total: 100 << 30}}, nil
 }

@@ -228,7 +228,7 @@ func (p *Plan) judge(f *Following, own State) {
 		case at.Epoch > own.Epoch && at.Leader != "":
 			p.refuse("%s says that %s is the primary of epoch %d; this node took part in epoch %d only", peer.Name, at.Leader, at.Epoch, own.Epoch)
 		case p.Kind != Switchover && at.Role == identity.Mirror && at.Position.Epoch == f.Position.Epoch && at.Position.Sequence > f.Position.Sequence:
-			p.refuse("%s has %d changes more than this node: run the command there", peer.Name, at.Position.Sequence-f.Position.Sequence)
+			p.refuse("%s has %d changes more than this node: run the command there; if this one is promoted instead, they are put aside there", peer.Name, at.Position.Sequence-f.Position.Sequence)
 		}
 	}
 }

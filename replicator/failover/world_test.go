@@ -57,6 +57,7 @@ type testNode struct {
 	following bool
 	heard     time.Time
 	head      journal.Sequence
+	apart     string // why its mail would get new UIDs
 	suspended string // why the store cannot be observed
 	doubts    *mailboxes.Doubts
 	late      uint64 // contents of those missing that come while it is drained

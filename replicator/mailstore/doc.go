@@ -30,6 +30,8 @@
 //   - dovecot.index.cache and what else begins with dovecot.index, *.svbin,
 //     dovecot-acl-list, maildirsize and full-text indexes can be made again from
 //     the rest. They are not replicated.
+//   - Attachments in files of their own (mail_attachment_dir) are made for dbox
+//     alone, which is refused: no message here names one.
 //   - dovecot.index, dovecot.index.log and dovecot.index.log.2 are the index of
 //     a mailbox: with keywords beyond the 26th, modification sequences and the
 //     history of expunges. An index that is older than the mail beside it is

@@ -1,6 +1,7 @@
 package mailstore
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -11,6 +12,12 @@ import (
 // will rename into the mailboxes, and keeps what is not in them any more. No mail
 // server takes it for a folder, and it is never replicated.
 const Staging = "..mailtwin"
+
+// History returns the directory in which a node keeps what it alone has of an
+// epoch and what will not be in its store any more.
+func History(epoch journal.Epoch) journal.Path {
+	return journal.Path(Staging).Join("history").Join(strconv.FormatUint(uint64(epoch), 10))
+}
 
 // The control files with a class of their own.
 const (

@@ -22,6 +22,7 @@ type applier struct {
 	touched    map[journal.Path]struct{} // directories to be made durable
 	inPlace    bool                      // attributes were set in place, which no directory makes durable
 	ownersLost bool
+	split      split
 }
 
 func newApplier(m *Mirror, stage *stage) *applier {
@@ -91,6 +92,9 @@ func (a *applier) one(c *change) error {
 	case journal.KindRemove:
 		return a.remove(c.Path, false)
 	case journal.KindRemoveDir:
+		if c.compared && a.split.Open {
+			return a.putAside(c.Path)
+		}
 		return a.remove(c.Path, true)
 	default:
 		if c.assumed != nil && c.assumed.asIs {

@@ -100,7 +100,7 @@ const (
 type proofs struct {
 	pending int            // asked for, or about to be
 	after   catalog.Cursor // where to go on
-	resting bool           // until the next tick of missingRetry
+	resting bool           // until the next tick of Config.Retry
 }
 
 // answered takes note of an answer.

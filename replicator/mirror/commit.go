@@ -27,9 +27,9 @@ const (
 	bulkDelay   = 50 * time.Millisecond
 )
 
-// missingRetry is how long the mirror waits before it asks again for contents
+// defaultRetry is how long the mirror waits before it asks again for contents
 // that the primary could not read; see resync.retryMissing.
-const missingRetry = time.Minute
+const defaultRetry = time.Minute
 
 // againDelay is how long it waits after an answer that brought no content: the
 // entries that say what became of the file are on their way.
@@ -43,6 +43,7 @@ type change struct {
 	file     *staged          // the content
 	plain    bool             // a chunk was lost: ask for the content without references
 	link     uint64           // the group of hard links, of a comparison
+	compared bool             // a comparison has found that the primary has nothing there
 	settle   bool             // of an answer: only facts and content id become known
 	assumed  *assumption      // of a comparison: a content that is here is taken for the primary's
 	answers  *want            // what it was asked for by
@@ -98,12 +99,15 @@ func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 	}
 	var p progressMeta
 	err := c.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
-		p, err = readProgress(t)
+		if p, err = readProgress(t); err == nil {
+			k.applier.split, err = readSplit(t)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, inCatalog(err)
 	}
+	k.m.tellSplit(k.applier.split)
 	k.applied = max(k.applied, p.Applied)
 	k.debts.begin(p.Owed)
 	k.resync = newResync(k, w.Resync)
@@ -115,7 +119,7 @@ func (k *committer) close() { k.applier.close() }
 // run commits until ctx ends, and then what has arrived until then: the primary
 // may never come back to send it again.
 func (k *committer) run(ctx context.Context) error {
-	retry := time.NewTicker(missingRetry)
+	retry := time.NewTicker(k.m.cfg.Retry)
 	defer retry.Stop()
 	again := time.NewTicker(againDelay)
 	defer again.Stop()
@@ -324,13 +328,11 @@ func (k *committer) commit() error {
 	if len(g.changes) == 0 && g.position.Sequence == 0 {
 		return nil
 	}
-	if err := k.provide(g.changes); err != nil {
+	files, err := k.provide(g.changes)
+	if err != nil {
 		return err
 	}
-	if err := k.applier.apply(g.changes); err != nil {
-		return err
-	}
-	if err := k.record(&g); err != nil {
+	if err := k.makeAndRecord(&g, files); err != nil {
 		return err
 	}
 	for _, c := range g.changes {
@@ -346,6 +348,37 @@ func (k *committer) commit() error {
 		}
 	}
 	return k.acknowledge()
+}
+
+// makeAndRecord makes the changes of a group, whose contents are staged, in the
+// store and then in the catalog, both durably. What the catalog is to be told of
+// new files is known before: that is put together while they are made durable,
+// and takes effect behind them all the same.
+func (k *committer) makeAndRecord(g *group, files []*change) error {
+	made := func() error {
+		if err := k.syncStaged(files); err != nil {
+			return err
+		}
+		return k.applier.apply(g.changes)
+	}
+	if k.isForeknown(g) {
+		return k.record(g, made)
+	}
+	if err := made(); err != nil {
+		return err
+	}
+	return k.record(g, func() error { return nil })
+}
+
+// isForeknown reports whether all changes of a group are journaled files whose
+// contents are here, so that making them finds out nothing more.
+func (k *committer) isForeknown(g *group) bool {
+	for _, c := range g.changes {
+		if c.Kind != journal.KindPut || c.sequence == 0 || c.settle || c.missing || k.m.isDerived(c.Path) {
+			return false
+		}
+	}
+	return true
 }
 
 // acknowledge tells the primary how far everything is durable: not beyond an

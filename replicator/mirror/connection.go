@@ -177,6 +177,11 @@ func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w
 		if err := writeProgress(t, now); err != nil {
 			return err
 		}
+		if w.Resync != "" && was.Epoch > 0 && w.Epoch > was.Epoch {
+			if err := openSplit(t, was.Epoch); err != nil {
+				return err
+			}
+		}
 		return writeWhole(t, whole && w.Resync == "")
 	}))
 }

@@ -480,7 +480,7 @@ func (d *differ) change(kind journal.Kind, p journal.Path, f journal.Facts) {
 // removal removes a name that the primary does not have. Whether it is a
 // directory is seen when it is removed.
 func removal(p journal.Path) *change {
-	ch := &change{}
+	ch := &change{compared: true}
 	ch.Kind, ch.Path, ch.Outcome = journal.KindRemoveDir, p, wire.OK
 	return ch
 }

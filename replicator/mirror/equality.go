@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -20,7 +21,9 @@ const (
 func (r *resync) finish() error {
 	r.running = false
 	r.ended = r.k.m.cfg.Now()
-	if err := r.setWhole(true); err != nil {
+	if err := inCatalog(r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
+		return errors.Join(writeWhole(t, true), r.closeSplit(t))
+	})); err != nil {
 		return err
 	}
 	r.round.again = r.round.running // it has passed over what is derived
@@ -31,8 +34,8 @@ func (r *resync) finish() error {
 	return nil
 }
 
-func (r *resync) setWhole(whole bool) error {
-	return inCatalog(r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, whole) }))
+func (r *resync) setNotWhole() error {
+	return inCatalog(r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, false) }))
 }
 
 // checkMark compares the digest of the whole store with the one that the
@@ -80,7 +83,7 @@ func (r *resync) checkMark() error {
 	r.failures++
 	const why = "the digests of the stores differ"
 	r.k.m.cfg.Log.Warn("comparing with the primary", "reason", why, "sequence", mark.Sequence, "unread", mark.Unread)
-	if err := r.setWhole(false); err != nil {
+	if err := r.setNotWhole(); err != nil {
 		return err
 	}
 	r.k.m.update(func(s *Status) { s.Whole, s.Resync = false, why })

@@ -39,7 +39,7 @@ type Rules interface {
 	Members(dir journal.Path) []journal.Path
 }
 
-// Config is what a Mirror is made of. All fields must be set.
+// Config is what a Mirror is made of. All fields but Retry must be set.
 type Config struct {
 	Name    string
 	Root    *beneath.Root
@@ -47,6 +47,10 @@ type Config struct {
 	Rules   Rules
 	Log     hclog.Logger
 	Now     func() time.Time
+	// Retry is how long the mirror waits before it asks again for contents that
+	// the primary could not read; it asks less and less often, at last after 16
+	// times as long. Default: a minute.
+	Retry time.Duration
 	// Epoch returns the highest epoch that the node knows to have begun.
 	Epoch func() journal.Epoch
 	// Led is told which primary of which epoch the mirror is about to follow,
@@ -79,16 +83,19 @@ type Status struct {
 	LastHeard time.Time
 	// Said is when Beat was said, or some moments before, by our clock: it may
 	// have waited in the stream for long. Zero if there was no beat.
-	Said       time.Time
-	LastError  string
-	Attention  string // what a person has to see to; "" if nothing
-	Applied    journal.Sequence
-	Acked      journal.Sequence
-	Resync     string // why catalogs are being compared; "" if they are not
-	Whole      bool   // the last comparison was finished
-	Progress   Progress
-	Proven     bool // the digest that the primary named last was ours
-	ProvenAt   journal.Sequence
+	Said      time.Time
+	LastError string
+	Attention string // what a person has to see to; "" if nothing
+	Applied   journal.Sequence
+	Acked     journal.Sequence
+	Resync    string // why catalogs are being compared; "" if they are not
+	Whole     bool   // the last comparison was finished
+	Progress  Progress
+	Proven    bool // the digest that the primary named last was ours
+	ProvenAt  journal.Sequence
+	// Aside is where in the store that was put which this mirror had and its
+	// primary did not, when it began to follow a new one; "" if nothing was.
+	Aside      journal.Path
 	OwnersLost bool // owners cannot be set for want of privilege
 	Beat       wire.Heartbeat
 	Received   uint64 // bytes of batches in this connection
@@ -106,6 +113,9 @@ type Progress struct {
 
 // New returns a Mirror.
 func New(cfg Config) *Mirror {
+	if cfg.Retry <= 0 {
+		cfg.Retry = defaultRetry
+	}
 	m := &Mirror{cfg: cfg}
 	m.status.Since = cfg.Now()
 	return m

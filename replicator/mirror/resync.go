@@ -35,7 +35,7 @@ const (
 	missingPage = 256
 )
 
-// maxRest bounds the ticks of missingRetry between two rounds that bring nothing.
+// maxRest bounds the ticks of Config.Retry between two rounds that bring nothing.
 const maxRest = 15
 
 // maxPatience bounds the ticks of againDelay between two attempts to get what
@@ -81,7 +81,7 @@ type resync struct {
 	links    map[uint64]*want          // those of them that are hard links
 	round    round
 	proofs   proofs
-	rest     int    // ticks of missingRetry until missing files are asked for again
+	rest     int    // ticks of Config.Retry until missing files are asked for again
 	rested   int    // ticks so far
 	lacked   uint64 // files that were missing at the last round
 	patience int    // ticks of againDelay until what is owed is asked for again

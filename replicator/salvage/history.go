@@ -15,15 +15,6 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
 
-// historyName is the directory, in that of staging, in which is kept what will
-// not be in the store any more.
-const historyName = "history"
-
-// HistoryPath returns where the history of an epoch is, at the root of a store.
-func HistoryPath(epoch journal.Epoch) journal.Path {
-	return journal.Path(mailstore.Staging).Join(historyName).Join(strconv.FormatUint(uint64(epoch), 10))
-}
-
 // history keeps files of the store under further names, beneath a directory
 // that is never replicated and that no mail server looks into: a file stays
 // there when the store loses it. Its path there is that in the store.
@@ -44,11 +35,11 @@ func (h *history) keep(p journal.Path) error {
 		return fmt.Errorf("keep %q in the history: %w", string(p), err)
 	}
 	defer func() { _ = from.Close() }()
-	names := []string{mailstore.Staging, historyName, strconv.FormatUint(uint64(h.epoch), 10)}
+	place := mailstore.History(h.epoch)
 	if dir := p.Dir(); dir != journal.Root {
-		names = append(names, strings.Split(string(dir), "/")...)
+		place = place.Join(string(dir))
 	}
-	to, err := openDirs(h.root, names...)
+	to, err := h.root.MakeDirs(strings.Split(string(place), "/")...)
 	if err == nil {
 		err = h.link(from, to, p.Name())
 		_ = to.Close()

@@ -111,7 +111,7 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 		return s.summary, err
 	}
 	if s.history.kept > 0 {
-		s.summary.History = string(HistoryPath(cfg.Reign))
+		s.summary.History = string(mailstore.History(cfg.Reign))
 	}
 	if s.changed > 0 {
 		return s.summary, hint.Add(fmt.Errorf("%w: %d messages", errChanging, s.changed),

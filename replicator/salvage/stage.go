@@ -1,10 +1,8 @@
 package salvage
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 
@@ -50,34 +48,11 @@ type arriving struct {
 
 // openStage opens the directory, and makes it if need be.
 func openStage(root *beneath.Root) (*stage, error) {
-	dir, err := openDirs(root, mailstore.Staging, stageName)
+	dir, err := root.MakeDirs(mailstore.Staging, stageName)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the staging directory: %w", err)
 	}
 	return &stage{dir}, nil
-}
-
-// openDirs opens a directory beneath the root, and makes what there is not of
-// it: for nobody but the node.
-func openDirs(root *beneath.Root, names ...string) (*beneath.Dir, error) {
-	dir, err := root.Dir(journal.Root)
-	for _, name := range names {
-		if err != nil {
-			return nil, err
-		}
-		var next *beneath.Dir
-		if merr := dir.Mkdir(name, 0o700); merr == nil {
-			err = dir.Sync()
-		} else if !errors.Is(merr, fs.ErrExist) {
-			err = merr
-		}
-		if err == nil {
-			next, err = dir.Dir(name)
-		}
-		_ = dir.Close()
-		dir = next
-	}
-	return dir, err
 }
 
 func (s *stage) close() { _ = s.dir.Close() }

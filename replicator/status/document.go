@@ -98,6 +98,9 @@ type Store struct {
 	MissingFiles     []string `json:"missing_files,omitempty"`
 	Watch            *Watch   `json:"watch,omitempty"`
 	OwnersNotApplied bool     `json:"owners_not_applied,omitempty"` // the mirror may not set owners
+	// Apart says why all messages would get new UIDs after a failover, on a primary,
+	// as far as a look at some of its mailboxes told when it began its work.
+	Apart string `json:"apart,omitempty"`
 }
 
 // Unreadable is something of the store that cannot be read.

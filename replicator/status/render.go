@@ -83,6 +83,9 @@ func renderStore(line func(string, string, ...any), s *Store) {
 	if s.Assumed > 0 {
 		line("assumed", "%s", AssumedWords(s.Assumed))
 	}
+	if s.Apart != "" {
+		line("UIDs", "%s", s.Apart)
+	}
 	if s.OwnersNotApplied {
 		line("owners", "not set: the daemon has no privilege to")
 	}
