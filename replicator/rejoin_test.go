@@ -1,6 +1,8 @@
 package replicator
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,5 +135,69 @@ func TestRejoinAfterSplitBrain(t *testing.T) {
 	t.Logf("delivered %d bytes, sent %d, received as a mirror %d", result.Delivered, result.Sent, d.Primary.ReceivedBytes)
 	if _, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{}); err == nil {
 		t.Error("a mirror rejoined")
+	}
+}
+
+// TestRejoinMovesOnlyTheDifference: of many messages few differ, and what travels
+// is hardly more than they are.
+func TestRejoinMovesOnlyTheDifference(t *testing.T) {
+	const (
+		messages = 5000
+		boxes    = 50
+		differ   = 25 // on each side
+		size     = 20_000
+	)
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	box := func(i int) string { return fmt.Sprintf("u%d/Maildir/", i%boxes) }
+	for i := range boxes {
+		for _, sub := range []string{"cur", "new", "tmp"} {
+			c.must(os.MkdirAll(filepath.Join(mx1.cfg.Store.Path, box(i)+sub), 0o700))
+		}
+	}
+	for i := range messages {
+		mx1.write(fmt.Sprintf("%scur/%d:2,S", box(i), i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
+	}
+	mx1.journaled()
+	mx1.inSync()
+	mx2.stop()
+
+	// Bytes of chance cannot be compressed.
+	random := rand.NewChaCha8([32]byte{1})
+	message := func() string {
+		body := make([]byte, size)
+		_, _ = random.Read(body) // it never fails
+		return "Subject: one side only\n\n" + string(body)
+	}
+	differing := 0
+	deliver := func(m *testNode, name string) {
+		for i := range differ {
+			text := message()
+			m.write(fmt.Sprintf("%snew/%s%d", box(i), name, i), text)
+			differing += len(text)
+		}
+	}
+	deliver(mx1, "here")
+	mx1.journaled()
+	mx1.stop()
+	mx2.start()
+	mx2.promote()
+	deliver(mx2, "there")
+	mx2.journaled()
+
+	mx1.start()
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) })
+	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{})
+	c.must(err)
+	if !result.Mirror || result.Outcomes[salvage.OutcomeDelivered] != differ {
+		t.Errorf("%+v", result)
+	}
+	mx2.inSync()
+	mx1.equal(mx2)
+	d := mx1.until("whole", func(d status.Document) bool { return d.Primary != nil && d.Primary.State == status.InSync })
+	moved := result.Sent + int64(d.Primary.ReceivedBytes)
+	t.Logf("%d bytes differ; %d were sent, %d received", differing, result.Sent, d.Primary.ReceivedBytes)
+	if moved*10 > int64(differing)*11 {
+		t.Errorf("%d bytes were moved for %d that differ", moved, differing)
 	}
 }

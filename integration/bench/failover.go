@@ -128,7 +128,7 @@ func (b *bench) failoverOf(ctx context.Context, messages int) (planned, unplanne
 		}
 		all = append(all, taken)
 		one, other = other, one
-		if err := inSyncWithin(ctx, s, one, other, firstSync); err != nil {
+		if err := atRest(ctx, s, one, other); err != nil {
 			return planned, unplanned, err
 		}
 	}
@@ -165,6 +165,21 @@ func (b *bench) fillSite(ctx context.Context, s *site.Site, primary, mirror *sit
 func inSyncWithin(ctx context.Context, s *site.Site, primary, mirror *site.Machine, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	return s.WaitInSync(ctx, primary, mirror)
+}
+
+// atRest waits until a new primary has done what its promotion left to be done: its
+// mailboxes are raised, and their new indexes have reached the mirror. A switchover
+// in the midst of that has to do it first.
+func atRest(ctx context.Context, s *site.Site, primary, mirror *site.Machine) error {
+	ctx, cancel := context.WithTimeout(ctx, firstSync)
+	defer cancel()
+	if err := site.WaitFor(ctx, primary.Name+" is at rest", func() bool {
+		status, err := primary.Node.Status(ctx)
+		return err == nil && status.IMAP.State == "complete" && status.Store.Watch.Indexes == 0
+	}); err != nil {
+		return err
+	}
 	return s.WaitInSync(ctx, primary, mirror)
 }
 

@@ -23,6 +23,7 @@ type Status struct {
 			Indexes   int `json:"indexes_pending"`
 		}
 	}
+	IMAP    struct{ State string }
 	Mirrors []Mirror
 	Primary struct {
 		Name      string

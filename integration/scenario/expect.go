@@ -41,6 +41,52 @@ func onlyPrimary(ctx context.Context, r *run, args []string) error {
 	return nil
 }
 
+// onePrimary waits until one node, whichever it is, is the primary, and no other.
+func onePrimary(ctx context.Context, r *run, _ []string) error {
+	roles := map[string]string{}
+	if err := site.WaitFor(ctx, "there is one primary", func() bool {
+		clear(roles)
+		var leads []*site.Machine
+		for name, m := range r.Machines {
+			status, err := m.Node.Status(ctx)
+			if err != nil {
+				continue // it is off
+			}
+			if roles[name] = status.Role; status.Role == "primary" {
+				leads = append(leads, m)
+			}
+		}
+		if len(leads) != 1 {
+			return false
+		}
+		r.primary = leads[0]
+		return true
+	}); err != nil {
+		return fmt.Errorf("%w; they are %v", err, roles)
+	}
+	return nil
+}
+
+// allInSync waits until all other nodes are mirrors that have everything.
+func allInSync(ctx context.Context, r *run, _ []string) error {
+	r.rest()
+	for _, m := range r.Machines {
+		if m == r.primary {
+			continue
+		}
+		short, cancel := context.WithTimeout(ctx, within)
+		err := r.untilRole(short, m, "mirror")
+		if err == nil {
+			err = r.WaitInSync(short, r.primary, m)
+		}
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func isMirror(ctx context.Context, r *run, args []string) error {
 	return r.untilRole(ctx, r.Machines[args[0]], "mirror")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/mailtwin/mailtwin/integration/site"
 )
@@ -44,6 +45,15 @@ func switchOver(ctx context.Context, r *run, args []string) error {
 
 func failOver(ctx context.Context, r *run, args []string) error {
 	return r.failOver(ctx, r.Machines[args[0]])
+}
+
+// failOverWhereMoreIs does what the command says when the other mirror has more.
+func failOverWhereMoreIs(ctx context.Context, r *run, args []string) error {
+	err := r.failOver(ctx, r.Machines[args[0]])
+	if err != nil && strings.Contains(err.Error(), args[1]+" has ") && strings.Contains(err.Error(), "run the command there") {
+		err = r.failOver(ctx, r.Machines[args[1]])
+	}
+	return err
 }
 
 func failOverByForce(ctx context.Context, r *run, args []string) error {
@@ -90,6 +100,31 @@ func (r *run) crashes(ctx context.Context, m *site.Machine) error {
 	}
 	m.Node.Env = nil
 	return errors.Join(m.Node.Kill(), m.Boot(ctx))
+}
+
+// failOverTwice has two operators promote a host each at the same time. One may
+// find the other's host promoted when he begins, and take over from it as planned;
+// and both may give way, when one of them has to give the command again.
+func failOverTwice(ctx context.Context, r *run, args []string) error {
+	both := []*site.Machine{r.Machines[args[0]], r.Machines[args[1]]}
+	r.abandon(both[0])
+	var reports [2]site.Report
+	var errs [2]error
+	var all sync.WaitGroup
+	for i, m := range both {
+		all.Go(func() { reports[i], errs[i] = m.Failover(ctx) })
+	}
+	all.Wait()
+	for i, m := range both {
+		r.opt.Say("on %s: %s in %.2f s: %v %q; %v", m.Name, reports[i].Kind, reports[i].Seconds, reports[i].Steps, reports[i].Loss.Words, errs[i])
+		if errs[i] == nil && reports[i].Kind == "failover" {
+			r.loss = reports[i].Loss
+		}
+	}
+	if errs[0] != nil && errs[1] != nil {
+		return r.failover(ctx, both[0])
+	}
+	return nil
 }
 
 func failOverRefused(ctx context.Context, r *run, args []string) error {

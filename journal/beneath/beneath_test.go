@@ -209,6 +209,25 @@ func TestChanges(t *testing.T) {
 	must(t, root.SyncFS())
 }
 
+func TestEdit(t *testing.T) {
+	root, dir := tree(t, "file", "dir/", "link -> file")
+	must(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	d := openDir(t, root, ".")
+	f, err := d.Edit("file")
+	must(t, err)
+	_, err = f.WriteAt([]byte("F"), 0)
+	must(t, errors.Join(err, f.Close()))
+	if got, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(got) != "File" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, name := range []string{"dir", "link", "pipe"} {
+		_, err := d.Edit(name)
+		wantErr(t, name, err, ErrNotRegular)
+	}
+	_, err = d.Edit("none")
+	wantErr(t, "none", err, fs.ErrNotExist)
+}
+
 func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	root, dir := tree(t, "file", "dir/", "link -> file")
 	must(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))

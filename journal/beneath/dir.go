@@ -104,6 +104,26 @@ func (d *Dir) Open(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), string(d.path.Join(name))), nil
 }
 
+// Edit opens the regular file name for reading and for writing in place, as it
+// is. Anything else is refused with ErrNotRegular; a pipe or a socket does not
+// block it.
+func (d *Dir) Edit(name string) (*os.File, error) {
+	if err := checkName(name); err != nil {
+		return nil, d.fail("open", name, err)
+	}
+	fd, t, err := d.openFor(name, unix.O_RDWR)
+	switch {
+	case err == unix.EISDIR:
+		return nil, d.fail("open", name, ErrNotRegular)
+	case err != nil:
+		return nil, d.fail("open", name, err)
+	case t != journal.TypeFile:
+		_ = unix.Close(fd)
+		return nil, d.fail("open", name, ErrNotRegular)
+	}
+	return os.NewFile(uintptr(fd), string(d.path.Join(name))), nil
+}
+
 // Create makes the regular file name, empty, mode 0600, and opens it for
 // writing and reading. It fails with fs.ErrExist if there is anything of that
 // name, a dangling link included.
@@ -144,7 +164,12 @@ func (d *Dir) SyncFS() error {
 // is. A symbolic link, a socket or a device is refused with ErrNotRegular; a
 // pipe has type 0.
 func (d *Dir) openThing(name string) (int, journal.Type, error) {
-	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY
+	return d.openFor(name, unix.O_RDONLY)
+}
+
+// openFor is openThing with another mode of access.
+func (d *Dir) openFor(name string, access int) (int, journal.Type, error) {
+	flags := access | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY
 	fd, err := d.openat(name, flags|unix.O_NOATIME)
 	if err == unix.EPERM {
 		// Only a file's owner and root may leave its atime alone.

@@ -51,8 +51,9 @@ type Config struct {
 	// machine may have gone down since the store was observed last.
 	Boot string
 	// Ahead is told of the entries that are about to be appended, before they are
-	// durable: the append may fail. It must neither block nor change them. nil:
-	// nobody is told.
+	// durable: the append may fail. Those of a few names are told one by one, as
+	// soon as they are known. It must neither block nor change them. nil: nobody
+	// is told.
 	Ahead  func([]journal.Entry)
 	Clock  Clock
 	Log    hclog.Logger // nil: nothing is logged

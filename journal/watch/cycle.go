@@ -44,6 +44,7 @@ type cycle struct {
 	held    int64    // bytes of content in entries
 	read    int64    // bytes that were read
 	changed bool     // the catalog, beside what the entries change
+	hurried bool     // few names: each entry is told of as soon as it is known
 	after   []func() // to be done when the entries are in the journal and the catalog
 }
 
@@ -78,6 +79,7 @@ func (w *Watcher) observeAs(names []journal.Path, scan bool) error {
 				looks = append(looks, l)
 			}
 		}
+		c.hurried = len(looks) <= hurriedLooks
 		slices.SortFunc(looks, func(a, b look) int {
 			return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.path, b.path))
 		})
@@ -131,13 +133,17 @@ func (w *Watcher) cycle(names []journal.Path, f func(*cycle) error) error {
 	return nil
 }
 
+// hurriedLooks is up to how many names are a delivery or two: the name of it, and
+// the one that it had in tmp.
+const hurriedLooks = 4
+
 // append makes the entries durable in the journal, before the update that
 // applies them to the catalog ends.
 func (c *cycle) append() error {
 	if len(c.entries) == 0 {
 		return nil
 	}
-	if c.cfg.Ahead != nil {
+	if c.cfg.Ahead != nil && !c.hurried {
 		c.cfg.Ahead(c.entries)
 	}
 	records, err := c.cfg.Journal.Append(c.entries...)
@@ -153,6 +159,9 @@ func (c *cycle) emit(e journal.Entry) error {
 	if err := e.Check(); err != nil {
 		c.unreadable(e.Path, err) // no journal can say it
 		return nil
+	}
+	if c.hurried && c.cfg.Ahead != nil {
+		c.cfg.Ahead([]journal.Entry{e})
 	}
 	if err := c.tx.Apply(&e); err != nil {
 		return fmt.Errorf("apply an entry of kind %d: %w", e.Kind, err)
@@ -269,42 +278,49 @@ func (c *cycle) dir(p journal.Path) *openDir {
 	}
 	d := &openDir{}
 	c.dirs[p] = d
-	d.Dir, d.err = c.openKnown(c.tx, p)
+	k, err := c.openKnown(c.tx, p)
+	d.Dir, d.err = k.Dir, err
 	return d
+}
+
+// known is an open directory that is the one which the catalog knows.
+type known struct {
+	*beneath.Dir
+	info beneath.Info
+	item catalog.Item
 }
 
 // openKnown opens a directory if it is the one that the catalog knows. If it
 // is not, or gone, the name of the directory becomes dirty, and the error is
 // errObserveFirst.
-func (w *Watcher) openKnown(tx *catalog.Tx, p journal.Path) (*beneath.Dir, error) {
-	d, err := w.cfg.Root.Dir(p)
+func (w *Watcher) openKnown(tx *catalog.Tx, p journal.Path) (k known, err error) {
+	k.Dir, err = w.cfg.Root.Dir(p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, beneath.ErrNotDirectory), errors.Is(err, beneath.ErrEscapes):
 		w.observeFirst(p)
-		return nil, errObserveFirst
+		return known{}, errObserveFirst
 	case err != nil:
-		return nil, err
-	case p == journal.Root:
-		return d, nil // see health.go
+		return known{}, err
 	}
-	info, err := d.Info()
-	if err != nil {
-		return nil, errors.Join(err, d.Close())
+	if k.info, err = k.Info(); err != nil {
+		return known{}, errors.Join(err, k.Close())
 	}
-	it, err := tx.Lookup(p)
+	k.item, err = tx.Lookup(p)
 	switch {
 	case errors.Is(err, catalog.ErrNotFound):
 		w.observeFirst(p)
-		return nil, errors.Join(errObserveFirst, d.Close())
+		return known{}, errors.Join(errObserveFirst, k.Close())
 	case err != nil:
-		return nil, errors.Join(err, d.Close())
-	case it.Facts.Type != journal.TypeDirectory || !w.same(it.Stamp, info.Stamp):
+		return known{}, errors.Join(err, k.Close())
+	case p == journal.Root:
+		return k, nil // see health.go
+	case k.item.Facts.Type != journal.TypeDirectory || !w.same(k.item.Stamp, k.info.Stamp):
 		if !w.doubts.has(p) {
 			w.observeFirst(p)
 		}
-		return nil, errors.Join(errObserveFirst, d.Close())
+		return known{}, errors.Join(errObserveFirst, k.Close())
 	}
-	return d, nil
+	return k, nil
 }
 
 // observeFirst makes the name of a directory dirty, unless what is in it

@@ -89,8 +89,7 @@ func (d *dirty) whole(reason string, lost bool) (first bool) {
 func (d *dirty) calm() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	held := slices.ContainsFunc(d.held, func(p journal.Path) bool { return p != journal.Root })
-	return !held && !d.lost && !d.losing && d.names.len()+d.dirs.len()+d.walks.len() == 0
+	return !d.holding() && !d.lost && !d.losing && d.names.len()+d.dirs.len()+d.walks.len() == 0
 }
 
 func (d *dirty) pushDir(p journal.Path) {
@@ -182,11 +181,18 @@ func (d *dirty) takeAll() (reason string, n uint64, all bool) {
 	return reason, d.scans, all
 }
 
-// waiting returns how many names were not taken yet.
-func (d *dirty) waiting() int {
+// waiting reports whether there is anything to be looked at first, but for a scan:
+// names, or directories that have just been found, in which there may be any.
+func (d *dirty) waiting() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.names.len()
+	return d.names.len()+d.dirs.len()+d.walks.len() > 0 || d.holding()
+}
+
+// holding reports whether something but the whole store was taken and not yet looked
+// at.
+func (d *dirty) holding() bool {
+	return slices.ContainsFunc(d.held, func(p journal.Path) bool { return p != journal.Root })
 }
 
 // depth returns how much is dirty, with what is being looked at.

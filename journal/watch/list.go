@@ -21,6 +21,10 @@ type listing struct {
 	fresh  bool // the catalog has nothing in it yet
 	seen   []uint64
 	unsure bool // something in it is left to be looked at again
+
+	messages  bool // it has only messages, and what differs can be observed together with others
+	postponed bool // and some of it will be
+	round     uint64
 }
 
 // list compares a directory with the catalog, name by name, and observes what
@@ -37,7 +41,7 @@ func (w *Watcher) compare(p journal.Path, scan bool) (listed bool, err error) {
 	if w.opaque(p) {
 		return false, nil
 	}
-	d, _, err := w.openDir(p)
+	d, messages, err := w.openToList(p)
 	if err != nil {
 		return false, w.listFailed(p, err)
 	}
@@ -47,7 +51,7 @@ func (w *Watcher) compare(p journal.Path, scan bool) (listed bool, err error) {
 		return false, w.listFailed(p, err)
 	}
 	w.listed++
-	l := &listing{Watcher: w, dir: d, path: p, scan: scan}
+	l := &listing{Watcher: w, dir: d, path: p, scan: scan, messages: messages && scan && w.walking && !w.baseline}
 	if w.baseline && scan {
 		if l.fresh, err = w.nothingKnown(p); err != nil {
 			return false, err
@@ -84,11 +88,20 @@ func (w *Watcher) compare(p journal.Path, scan bool) (listed bool, err error) {
 	}
 	w.readable(p)
 	complete := before.DirMTime == after.DirMTime && !l.unsure && !w.racy(after.DirMTime)
+	if l.postponed {
+		return true, w.listedWith(listedDir{p, before, complete}, l.round)
+	}
+	return true, w.concluded(p, before, complete)
+}
+
+// concluded says that a directory was listed, and all in it that differed was
+// observed; if that was complete, it is recorded.
+func (w *Watcher) concluded(p journal.Path, info beneath.Info, complete bool) error {
 	w.settler.listed(p, w.now(), complete)
 	if !complete {
-		return true, nil
+		return nil
 	}
-	return true, w.observed(p, before)
+	return w.observed(p, info)
 }
 
 // observed records a complete observation.
@@ -113,25 +126,28 @@ func (w *Watcher) observed(p journal.Path, info beneath.Info) error {
 	return err
 }
 
-// openDir opens a directory and returns what the catalog knows of it, if it
-// is the directory that the catalog knows.
-func (w *Watcher) openDir(p journal.Path) (d *beneath.Dir, it catalog.Item, err error) {
-	err = w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
-		if d, err = w.openKnown(tx, p); err != nil {
+// openToList opens a directory if it is the one that the catalog knows, and
+// reports whether there are only messages in it.
+func (w *Watcher) openToList(p journal.Path) (d *beneath.Dir, messages bool, err error) {
+	err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		k, err := w.openKnown(tx, p)
+		if err != nil {
 			return err
 		}
-		if it, err = tx.Lookup(p); err != nil {
+		d = k.Dir
+		if messages, err = w.onlyMessages(tx, p); err != nil {
 			return errors.Join(err, d.Close())
 		}
 		return nil
 	})
-	return d, it, err
+	return d, messages, err
 }
 
 // listFailed says what becomes of a directory that could not be opened or
 // listed.
 func (w *Watcher) listFailed(p journal.Path, err error) error {
 	switch {
+	case err == nil:
 	case errors.Is(err, errObserveFirst):
 	case errors.Is(err, fs.ErrNotExist):
 		w.observeFirst(p)
@@ -184,6 +200,9 @@ func (l *listing) piece(names []beneath.Name) error {
 		for _, n := range found {
 			different = append(different, l.path.Join(n.Name))
 		}
+	}
+	if l.collect(different) {
+		return nil
 	}
 	return l.batches(different)
 }
@@ -244,10 +263,13 @@ func (l *listing) missing() error {
 			}
 			return err
 		}
-		if err := l.batches(gone); err != nil {
-			return err
+		end := err == nil
+		if !l.collect(gone) {
+			if err := l.batches(gone); err != nil {
+				return err
+			}
 		}
-		if err == nil {
+		if end {
 			return nil
 		}
 		from = last + "\x00"

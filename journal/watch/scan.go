@@ -30,10 +30,14 @@ func (w *Watcher) walk(top journal.Path) error {
 	within := w.walking // another walk, which is not over
 	w.walking = true
 	defer func() { w.walking = within }()
-	if err := w.visit(top); err != nil {
+	if !within {
+		w.together = together{round: w.together.round + 1} // of a walk that failed
+	}
+	first, err := w.visit(top)
+	if err != nil {
 		return err
 	}
-	stack := []*level{{dir: top}}
+	stack := []*level{first}
 	for len(stack) > 0 {
 		l := stack[len(stack)-1]
 		if len(l.subs) == 0 && !l.end {
@@ -47,10 +51,14 @@ func (w *Watcher) walk(top journal.Path) error {
 		}
 		p := l.subs[0]
 		l.subs = l.subs[1:]
-		if err := w.visit(p); err != nil {
+		below, err := w.visit(p)
+		if err != nil {
 			return err
 		}
-		stack = append(stack, &level{dir: p})
+		stack = append(stack, below)
+	}
+	if err := w.observeTogether(); err != nil {
+		return err
 	}
 	w.doubts.forget(top)
 	if !within {
@@ -77,10 +85,6 @@ func (w *Watcher) walkDirty(p journal.Path) error {
 // moreSubs finds the next subdirectories of a directory in the catalog, and
 // meanwhile looks at nothing else.
 func (w *Watcher) moreSubs(l *level) error {
-	if w.opaque(l.dir) {
-		l.end = true
-		return nil
-	}
 	l.subs = l.subs[:0:0]
 	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
 		if below, err := tx.Below(l.dir); err != nil || below.Directories == 0 {
@@ -107,71 +111,98 @@ func (w *Watcher) moreSubs(l *level) error {
 	return err
 }
 
-// visit compares one directory with the catalog as part of a walk.
-func (w *Watcher) visit(p journal.Path) error {
+// visit compares one directory with the catalog as part of a walk, and returns the
+// level of its subdirectories.
+func (w *Watcher) visit(p journal.Path) (*level, error) {
+	l := &level{dir: p}
 	if err := w.serve(); err != nil {
-		return err
+		return nil, err
+	}
+	if err := w.observeDue(); err != nil {
+		return nil, err
 	}
 	w.progressed()
 	done, err := w.leave(1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ended := sync.OnceFunc(done)
 	defer ended()
-	opaque := w.opaque(p)
-	if !opaque {
+	if l.end = w.opaque(p); !l.end {
 		w.watch(p)
 	}
-	d, it, err := w.openDir(p)
+	s, err := w.stand(p, !l.end)
 	if err != nil {
-		return w.listFailed(p, err)
+		return l, err
 	}
-	info, err := d.Info()
-	if err := errors.Join(err, d.Close()); err != nil {
-		return w.listFailed(p, err)
-	}
-	if opaque {
-		return nil // that it is the directory which the catalog knows is all
+	if l.end || s.failed != nil {
+		// Of an opaque one it is enough that it is the one which the catalog knows.
+		return l, w.listFailed(p, s.failed)
 	}
 	ended()
-	if it.Observed == 0 || it.Observed != info.DirMTime {
-		return w.list(p, true)
+	switch {
+	case !s.unchanged:
+		return l, w.list(p, true)
+	case s.messages:
+		l.end = true
+		return l, nil
 	}
-	return w.inPlaceFiles(p)
+	return l, w.inPlaceFiles(p)
+}
+
+// standing is how a directory of the catalog is found in the store.
+type standing struct {
+	failed    error // it cannot be opened as the one that the catalog knows
+	unchanged bool  // its mtime is that of its last complete observation
+	messages  bool  // there are only messages in it
+}
+
+// stand finds out how a directory is; within says whether what is in it matters.
+func (w *Watcher) stand(p journal.Path, within bool) (s standing, err error) {
+	err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		k, failed := w.openKnown(tx, p)
+		if failed == nil {
+			failed = k.Close()
+		}
+		if s.failed = failed; failed != nil || !within {
+			return nil //nolint:nilerr // it is told by the standing: only the catalog's errors end a walk
+		}
+		if s.unchanged = k.item.Observed != 0 && k.item.Observed == k.info.DirMTime; s.unchanged {
+			s.messages, err = w.onlyMessages(tx, p)
+		}
+		return err
+	})
+	return s, err
 }
 
 // inPlaceFiles looks at the files of a directory that may have changed though
 // the directory did not.
 func (w *Watcher) inPlaceFiles(p journal.Path) error {
-	if messages, err := w.onlyMessages(p); messages || err != nil {
-		return err
-	}
 	l := &listing{Watcher: w, path: p, scan: true}
 	for from, end := "", false; !end; {
 		var files []journal.Path
+		full := false
 		err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
-			return tx.List(p, from, func(name string, it catalog.Item) error {
+			err := tx.List(p, from, func(name string, it catalog.Item) error {
 				from = name + "\x00"
 				file := p.Join(name)
 				if it.Facts.Type == journal.TypeFile && inPlace(w.cfg.Rules.Classify(file, journal.TypeFile), journal.TypeFile) &&
 					!(w.baseline && !it.Facts.Content.Known()) {
 					files = append(files, file)
 				}
-				if len(files) >= w.cfg.Limits.Batch {
+				if full = len(files) >= w.cfg.Limits.Batch; full {
 					return errEnough
 				}
 				return nil
 			})
-		})
-		if err == nil {
-			err = w.cfg.Catalog.View(func(tx *catalog.Tx) error {
-				unknown, err := w.unknownMembers(tx, p)
-				files = append(files, unknown...)
+			if err != nil {
 				return err
-			})
-		}
-		end = !errors.Is(err, errEnough)
+			}
+			unknown, err := w.unknownMembers(tx, p)
+			files = append(files, unknown...)
+			return err
+		})
+		end = !full
 		if end && err != nil && !errors.Is(err, catalog.ErrNotFound) {
 			return err
 		}
@@ -185,15 +216,11 @@ func (w *Watcher) inPlaceFiles(p journal.Path) error {
 // onlyMessages reports whether p is a directory of messages, in which nothing
 // changes in place. One with directories in it is something else that has the
 // name of one, such as the home of a user.
-func (w *Watcher) onlyMessages(p journal.Path) (bool, error) {
+func (w *Watcher) onlyMessages(tx *catalog.Tx, p journal.Path) (bool, error) {
 	if !slices.Contains(w.cfg.Rules.MessageDirs(p.Dir().Join("any")), p) {
 		return false, nil
 	}
-	var below catalog.Totals
-	err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
-		below, err = tx.Below(p)
-		return err
-	})
+	below, err := tx.Below(p)
 	if errors.Is(err, catalog.ErrNotFound) {
 		return false, nil
 	}

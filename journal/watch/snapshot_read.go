@@ -23,7 +23,8 @@ func (w *Watcher) readSnapshot(s *snapshot) (ready bool, err error) {
 		if mailbox, err = w.isMailbox(tx, paths[0]); err != nil || !mailbox {
 			return err
 		}
-		d, err = w.openKnown(tx, s.dir)
+		k, err := w.openKnown(tx, s.dir)
+		d = k.Dir
 		return err
 	})
 	switch {

@@ -52,6 +52,7 @@ type Watcher struct {
 	walking   bool
 	within    bool // a walk goes on while another one waits for leave
 	free      int  // names that a walk may look at without asking for leave
+	together  together
 
 	watched   map[uint64]struct{} // hashes of the paths that are watched
 	full      bool                // no more watches are to be had
@@ -355,7 +356,7 @@ func (w *Watcher) serve() error {
 			w.dirty.name(p)
 		}
 	}
-	if w.dirty.waiting() > 0 {
+	if w.dirty.waiting() {
 		gone = w.postpone(gone)
 	}
 	return w.confirm(gone)

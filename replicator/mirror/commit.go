@@ -328,13 +328,11 @@ func (k *committer) commit() error {
 	if len(g.changes) == 0 && g.position.Sequence == 0 {
 		return nil
 	}
-	if err := k.provide(g.changes); err != nil {
+	files, err := k.provide(g.changes)
+	if err != nil {
 		return err
 	}
-	if err := k.applier.apply(g.changes); err != nil {
-		return err
-	}
-	if err := k.record(&g); err != nil {
+	if err := k.makeAndRecord(&g, files); err != nil {
 		return err
 	}
 	for _, c := range g.changes {
@@ -350,6 +348,37 @@ func (k *committer) commit() error {
 		}
 	}
 	return k.acknowledge()
+}
+
+// makeAndRecord makes the changes of a group, whose contents are staged, in the
+// store and then in the catalog, both durably. What the catalog is to be told of
+// new files is known before: that is put together while they are made durable,
+// and takes effect behind them all the same.
+func (k *committer) makeAndRecord(g *group, files []*change) error {
+	made := func() error {
+		if err := k.syncStaged(files); err != nil {
+			return err
+		}
+		return k.applier.apply(g.changes)
+	}
+	if k.isForeknown(g) {
+		return k.record(g, made)
+	}
+	if err := made(); err != nil {
+		return err
+	}
+	return k.record(g, func() error { return nil })
+}
+
+// isForeknown reports whether all changes of a group are journaled files whose
+// contents are here, so that making them finds out nothing more.
+func (k *committer) isForeknown(g *group) bool {
+	for _, c := range g.changes {
+		if c.Kind != journal.KindPut || c.sequence == 0 || c.settle || c.missing || k.m.isDerived(c.Path) {
+			return false
+		}
+	}
+	return true
 }
 
 // acknowledge tells the primary how far everything is durable: not beyond an

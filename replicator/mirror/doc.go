@@ -14,7 +14,8 @@
 //     by rename, so that nobody ever sees half a message, and so does a
 //     directory, so that none is ever another's than its owner's;
 //  4. the directories are made durable;
-//  5. the catalog takes the changes and the position, durably;
+//  5. the catalog takes the changes and the position, durably (of new files they
+//     are put together during the steps 2 to 4, and take effect here);
 //  6. the position is acknowledged.
 //
 // A crash between any two of them is repaired by doing the group again: only

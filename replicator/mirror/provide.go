@@ -54,18 +54,17 @@ func (s *shelf) move(from, to journal.Path) {
 }
 
 // provide sees to the contents of all changes: what did not travel is taken
-// from the store as it is before the group. Everything staged is complete,
-// has its attributes, and is durable when it returns.
-func (k *committer) provide(changes []*change) error {
+// from the store as it is before the group. Everything staged is complete and has
+// its attributes when it returns. It returns the changes whose files are staged.
+func (k *committer) provide(changes []*change) (files []*change, err error) {
 	s := &shelf{
 		latest: make(map[journal.Path]*staged), byID: make(map[journal.ContentID]*staged),
 		lacking: make(map[journal.Path]bool),
 	}
-	var files []*change
 	for _, c := range changes {
 		if c.Kind == journal.KindPut && !c.settle {
 			if err := k.provideFor(c, s); err != nil {
-				return err
+				return nil, err
 			}
 			if c.missing = c.file == nil; !c.missing {
 				files = append(files, c)
@@ -78,10 +77,10 @@ func (k *committer) provide(changes []*change) error {
 	}
 	for _, c := range files {
 		if err := k.applier.dress(c); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return k.syncStaged(files)
+	return files, nil
 }
 
 // provideFor sees to the content of one change.

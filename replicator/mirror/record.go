@@ -20,8 +20,8 @@ type recorder struct {
 }
 
 // record makes the group durable in the catalog, with the place that it leads
-// to.
-func (k *committer) record(g *group) error {
+// to. The last thing before that is behind: if it fails, the catalog is as it was.
+func (k *committer) record(g *group, behind func() error) error {
 	r := &recorder{k: k}
 	k.resync.answered(g.changes)
 	position, applied := k.position, max(k.applied, g.last)
@@ -29,6 +29,7 @@ func (k *committer) record(g *group) error {
 		position = g.position
 	}
 	var totals catalog.Totals
+	var failure error
 	err := k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
 		r.tx = t
 		for _, c := range g.changes {
@@ -43,8 +44,15 @@ func (k *committer) record(g *group) error {
 			}
 		}
 		totals = t.Totals()
-		return writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest()})
+		if err := writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest()}); err != nil {
+			return err
+		}
+		failure = behind()
+		return failure
 	})
+	if failure != nil {
+		return failure
+	}
 	if err != nil {
 		return inCatalog(err)
 	}

@@ -93,7 +93,7 @@ func (b *bench) applyTwice(entries []entry, crash func(changes int) int) {
 	begin := 0
 	for _, end := range groups(b.changes(entries, 1)) {
 		first := b.changes(entries[begin:end], journal.Sequence(begin+1))
-		if err := b.k.provide(first); err != nil {
+		if _, err := b.k.provide(first); err != nil {
 			b.t.Fatal(err)
 		}
 		for _, c := range first[:crash(len(first))] {

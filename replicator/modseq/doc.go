@@ -80,6 +80,20 @@
 // history begins with N. Dovecot (2.3.19) takes it for its own; whoever resumes
 // from before is told of every UID that is not there.
 //
+// # What an index never knew
+//
+// A message may have come, been shown to clients and been expunged after the
+// mirror's copy of the index was made. Dovecot tells a client that resumes what
+// its log says was expunged, and there this message is in no log: it came never,
+// and went never. So, when a folder is raised, a record is appended to its
+// dovecot.index.log which says that all UIDs were expunged that the uidlist has
+// given out and does not have, from the one on that dovecot.index would give out
+// next. To the index itself that is nothing: it does not have them. The UIDs that
+// are left out are among them, and with them what clients were shown and the
+// promotion has lost. It is written as Dovecot would: under its lock of the log
+// (fcntl, the default of lock_method), behind the last whole transaction, the
+// size of the record last, and durably.
+//
 // # The record
 //
 // Which users are done is kept in the file modseq of the state directory, so
@@ -109,5 +123,7 @@
 // LMTP, and mailserver for Postfix. A user who is in neither
 // Dovecot's list nor the catalog when the work is complete is not raised.
 //
-// There can be MaxUsers users with MaxFolders folders each.
+// There can be MaxUsers users with MaxFolders folders each. Of a folder with more
+// than 100,000 ranges of UIDs that its index never knew, clients are told the
+// first.
 package modseq

@@ -109,8 +109,9 @@ func (d doveadm) homes(ctx context.Context, users []string) []string {
 }
 
 // raise raises all folders of a user, INBOX first. before is called for each
-// folder, before Dovecot opens it; an error of its ends the work.
-func (d doveadm) raise(ctx context.Context, user string, modseq uint64, before func(folder string) error) error {
+// folder before Dovecot opens it, and after when it is raised; an error of
+// theirs ends the work.
+func (d doveadm) raise(ctx context.Context, user string, modseq uint64, before, after func(folder string) error) error {
 	folders, code, err := d.run(ctx, "mailbox", "list", "-u", user)
 	if code == exitNoUser {
 		return nil
@@ -128,7 +129,12 @@ func (d doveadm) raise(ctx context.Context, user string, modseq uint64, before f
 			return err
 		}
 		_, code, err := d.run(ctx, "mailbox", "update", "-u", user, "--min-highest-modseq", least, "--", folder)
-		if err != nil && code != exitNotFound {
+		if err == nil {
+			err = after(folder)
+		} else if code == exitNotFound {
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -49,13 +49,6 @@ type folders struct {
 	clock   Clock
 }
 
-// widen leaves a gap in one folder: where its uidlist is, Dovecot knows.
-func (f folders) widen(ctx context.Context, user, folder string, gap uint32) error {
-	return f.at(ctx, user, folder, "control", func(root *beneath.Root, dir journal.Path) error {
-		return widen(root, dir, gap, f.clock.Now())
-	})
-}
-
 // at does something in the directory where a folder's files of a kind are, as
 // doveadm calls it. It does nothing if that is not in the store: then it was
 // not replicated either.

@@ -1,7 +1,6 @@
 package modseq
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,44 +14,35 @@ import (
 // historyTemp is what the log of a mailbox is called before it is complete.
 const historyTemp = "dovecot.index.log.mailtwin.tmp"
 
-// beginHistory has the history of a folder without an index begin with the promotion.
-func (f folders) beginHistory(ctx context.Context, user, folder string, modseq uint64) error {
-	return f.at(ctx, user, folder, "index", func(root *beneath.Root, dir journal.Path) error {
-		return beginHistory(root, dir, modseq, f.clock.Now())
-	})
-}
-
 // beginHistory puts an empty log into a directory without an index. Dovecot goes on
 // with it and knows that it has not heard of what was before. It would make a
 // log of its own otherwise, which begins with the first change there ever was,
-// and take for granted that nothing was expunged which is not in it.
-func beginHistory(root *beneath.Root, dir journal.Path, modseq uint64, now time.Time) error {
+// and take for granted that nothing was expunged which is not in it. It reports
+// whether there is an index that was there before.
+func beginHistory(root *beneath.Root, dir journal.Path, modseq uint64, now time.Time) (had bool, err error) {
 	d, err := root.Dir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return err
+		return false, ifThere(err)
 	}
 	defer d.Close()
-	if err := d.Remove(historyTemp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err := ifThere(d.Remove(historyTemp)); err != nil {
+		return false, err
 	}
 	members := mailstore.Maildir{}.Members(dir)
 	for _, m := range members {
 		if _, err := d.Stat(m.Name()); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return err == nil, err
 		}
 	}
 	if err := writeLog(d, modseq, now); err != nil {
-		return errors.Join(fmt.Errorf("begin the index in %q: %w", string(dir), err), d.Remove(historyTemp))
+		return false, errors.Join(fmt.Errorf("begin the index in %q: %w", string(dir), err), d.Remove(historyTemp))
 	}
 	// If Dovecot was faster, it is Dovecot's.
 	err = d.Link(historyTemp, d, mailstore.IndexLog)
 	if errors.Is(err, fs.ErrExist) {
 		err = nil
 	}
-	return errors.Join(err, d.Remove(historyTemp), d.Sync())
+	return false, errors.Join(err, d.Remove(historyTemp), d.Sync())
 }
 
 // writeLog writes the log under its first name, durably, for whoever owns the

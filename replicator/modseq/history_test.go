@@ -14,7 +14,7 @@ import (
 
 // begun begins the history in a directory with some files, and returns what is
 // in it then.
-func begun(t *testing.T, dir string, files ...string) map[string]string {
+func begun(t *testing.T, dir string, again bool, files ...string) map[string]string {
 	t.Helper()
 	for _, name := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("as it was"), 0o600); err != nil {
@@ -26,8 +26,12 @@ func begun(t *testing.T, dir string, files ...string) map[string]string {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	if err := beginHistory(root, journal.Root, 77, time.Unix(1_800_000_000, 5)); err != nil {
+	had, err := beginHistory(root, journal.Root, 77, time.Unix(1_800_000_000, 5))
+	if err != nil {
 		t.Fatal(err)
+	}
+	if want := slices.ContainsFunc(files, func(name string) bool { return name != historyTemp && name != "dovecot.index.cache" }); had != want && !again {
+		t.Errorf("beside %q there was an index: %v", files, had)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -50,8 +54,8 @@ func TestAHistoryBeginsWhereThereIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := string(mailstore.EmptyIndexLog(time.Unix(1_800_000_000, 5), 77))
-	for range 2 { // what a crash has left does not matter, nor does a second time
-		got := begun(t, dir, historyTemp, "dovecot.index.cache")
+	for i := range 2 { // what a crash has left does not matter, nor does a second time
+		got := begun(t, dir, i > 0, historyTemp, "dovecot.index.cache")
 		if len(got) != 2 || got[mailstore.IndexLog] != log {
 			t.Fatalf("%q", got)
 		}
@@ -66,7 +70,7 @@ func TestAHistoryThatIsThereIsLeft(t *testing.T) {
 	for _, files := range [][]string{
 		{"dovecot.index"}, {"dovecot.index.log"}, {"dovecot.index.log.2"}, {"dovecot.index", "dovecot.index.log"},
 	} {
-		got := begun(t, t.TempDir(), files...)
+		got := begun(t, t.TempDir(), false, files...)
 		for _, name := range files {
 			if got[name] != "as it was" {
 				t.Errorf("%s is %q now", name, got[name])
@@ -85,7 +89,7 @@ func TestNoHistoryBeginsInAMailboxThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	if err := beginHistory(root, "ann/Maildir", 77, time.Now()); err != nil {
-		t.Error(err)
+	if had, err := beginHistory(root, "ann/Maildir", 77, time.Now()); err != nil || had {
+		t.Error(had, err)
 	}
 }

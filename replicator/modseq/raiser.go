@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
@@ -291,7 +292,7 @@ func (r *Raiser) one(ctx context.Context, next turns, mu *sync.Mutex, l *ledger)
 		}
 		return true
 	}
-	err := r.doveadm.raise(ctx, u.name, r.modseq, func(folder string) error { return r.prepare(ctx, u, folder) })
+	err := r.user(ctx, u)
 	if err == nil {
 		mu.Lock()
 		err = l.done(u.name)
@@ -310,26 +311,48 @@ func (r *Raiser) one(ctx context.Context, next turns, mu *sync.Mutex, l *ledger)
 	return true
 }
 
+// user raises the mailboxes of a user.
+func (r *Raiser) user(ctx context.Context, u *user) error {
+	f := folders{doveadm: r.doveadm, store: r.cfg.Store, clock: r.cfg.Clock}
+	var is behind // the folder whose turn it is
+	before := func(folder string) (err error) {
+		is, err = r.prepare(ctx, f, u, folder)
+		return err
+	}
+	return r.doveadm.raise(ctx, u.name, r.modseq, before, func(string) error { return f.vanish(is) })
+}
+
 // prepare does what is to be done to a folder before Dovecot opens it: once,
 // as far as it must not be done again.
-func (r *Raiser) prepare(ctx context.Context, u *user, folder string) error {
-	f := folders{doveadm: r.doveadm, store: r.cfg.Store, clock: r.cfg.Clock}
-	if err := f.beginHistory(ctx, u.name, folder, r.modseq); err != nil {
+func (r *Raiser) prepare(ctx context.Context, f folders, u *user, folder string) (b behind, err error) {
+	err = f.at(ctx, u.name, folder, "index", func(root *beneath.Root, dir journal.Path) error {
+		had, err := beginHistory(root, dir, r.modseq, r.cfg.Clock.Now())
+		if err != nil || !had {
+			return err
+		}
+		b.index = dir
+		b.next, err = nextUID(root, dir)
 		return err
+	})
+	if err != nil {
+		return b, err
 	}
-	if r.gap == 0 || u.widened[folder] {
+	return b, f.at(ctx, u.name, folder, "control", func(root *beneath.Root, dir journal.Path) error {
+		b.control = dir
+		if r.gap == 0 || u.widened[folder] {
+			return nil
+		}
+		if err := widen(root, dir, r.gap, r.cfg.Clock.Now()); err != nil {
+			return err
+		}
+		if u.widened == nil {
+			u.widened = make(map[string]bool)
+		}
+		if len(u.widened) < MaxFolders {
+			u.widened[folder] = true
+		}
 		return nil
-	}
-	if err := f.widen(ctx, u.name, folder, r.gap); err != nil {
-		return err
-	}
-	if u.widened == nil {
-		u.widened = make(map[string]bool)
-	}
-	if len(u.widened) < MaxFolders {
-		u.widened[folder] = true
-	}
-	return nil
+	})
 }
 
 // list finds the users and puts them into the queue in their order.

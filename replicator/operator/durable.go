@@ -42,7 +42,7 @@ func (s *Server) Durable(_ *pb.DurableRequest, stream pb.OperatorService_Durable
 			now.Observed, now.Settled = told.Observed, told.Settled // still true of that moment
 			soon = time.After(settleInterval)
 		}
-		if first || now != told {
+		if first || now.moved(told) {
 			told = now
 			if err := stream.Send(&pb.DurableResponse{
 				Durable: uint64(now.Durable), Mirrors: uint32(now.Mirrors), Observed: uint64(now.Observed), Settled: now.Settled,
@@ -58,6 +58,13 @@ func (s *Server) Durable(_ *pb.DurableRequest, stream pb.OperatorService_Durable
 		case <-soon:
 		}
 	}
+}
+
+// moved reports whether there is something to tell after what was told last. That
+// more was observed is told with what follows from it: each change is on its way
+// then, and who is told at that moment takes the processor from it.
+func (d Durability) moved(told Durability) bool {
+	return d.Durable != told.Durable || d.Mirrors != told.Mirrors || d.Settled && !told.Settled
 }
 
 // FollowDurable calls f with how far changes are durable, now and whenever it has

@@ -95,6 +95,10 @@ func TestDurableTellsWhatMoves(t *testing.T) {
 		if told == len(nodes) {
 			return errEnough
 		}
+		if told == len(nodes)-1 { // it is no news that more was observed
+			f.set(operator.Durability{Durable: 4, Mirrors: 1, Observed: 6, Settled: true})
+			server.Changed()
+		}
 		f.set(nodes[told])
 		told++
 		server.Changed()

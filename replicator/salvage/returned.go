@@ -40,7 +40,7 @@ func (s *salvager) cameBack(p journal.Path, base string, info beneath.Info) (boo
 	switch {
 	case err != nil || known:
 		return false, err
-	case s.left[lifeKey(mailboxOf(p), base)]:
+	case s.left[lifeKey(mailboxOf(p), base)], s.left[string(p)]:
 		return true, nil
 	case s.whole.IsZero() || s.whole.After(s.cfg.Now()):
 		return false, nil
@@ -49,12 +49,12 @@ func (s *salvager) cameBack(p journal.Path, base string, info beneath.Info) (boo
 	return info.Stamp.Change < before || copied && info.Facts.Attr.MTime < before, nil
 }
 
-// maxLeft bounds the names that left returns.
-const maxLeft = 256 << 10
+// maxLeft bounds what left returns.
+const maxLeft = 128 << 10
 
 // left reads all that a journal still holds, and returns the messages that are in
-// a mailbox no more, by the mailbox and the base: the youngest of them, if there are
-// very many.
+// a mailbox no more, by the mailbox and the base, and the names that they had before,
+// by their paths: the youngest of them, if there are very many.
 func (p *past) left(ctx context.Context, log *journal.Log) (map[string]bool, error) {
 	gone := make(map[string]bool)
 	r, err := log.Read(log.Start().Sequence)
@@ -90,12 +90,13 @@ func (p *past) leaves(gone map[string]bool, path journal.Path) {
 	if len(gone) >= maxLeft {
 		clear(gone) // what is older is told by its age
 	}
-	gone[lifeKey(mailboxOf(path), base)] = true
+	gone[lifeKey(mailboxOf(path), base)], gone[string(path)] = true, true
 }
 
 func (p *past) comes(gone map[string]bool, path journal.Path) {
 	if base, message := p.base(path); message {
 		delete(gone, lifeKey(mailboxOf(path), base))
+		delete(gone, string(path))
 	}
 }
 

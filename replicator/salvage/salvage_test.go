@@ -394,11 +394,13 @@ func TestAnOlderStore(t *testing.T) {
 			a.remove("u/cur/" + n + ":2,")
 		}
 		a.put("u/cur/again:2,", "again")
+		a.move("u/cur/flags:2,", "u/cur/flags:2,S")
 	})
 	w.a.write("u/cur/dead:2,S", "dead")
-	w.a.must(os.Rename(w.a.full("u/cur/again:2,"), w.a.full("u/cur/again:2,S")))
+	w.a.must(errors.Join(os.Rename(w.a.full("u/cur/again:2,"), w.a.full("u/cur/again:2,S")),
+		os.Rename(w.a.full("u/cur/flags:2,S"), w.a.full("u/cur/flags:2,"))))
 	w.salvage()
-	w.told("new doubt u/cur/dead:2,S", "flags set u/cur/again:2,S")
+	w.told("new doubt u/cur/dead:2,S", "flags set u/cur/again:2,S", "flags conflict u/cur/flags:2,")
 
 	// What came after all was seen is new, however old it is.
 	w = newWorld(t, shared)
