@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
