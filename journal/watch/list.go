@@ -163,8 +163,7 @@ func (l *listing) piece(names []beneath.Name) error {
 		return err
 	}
 	slices.SortFunc(names, func(a, b beneath.Name) int { return cmp.Compare(a.Inode, b.Inode) })
-	var different []journal.Path
-	var found []beneath.Name
+	var different, found []beneath.Name
 	err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
 		for _, n := range names {
 			p := l.path.Join(n.Name)
@@ -184,7 +183,7 @@ func (l *listing) piece(names []beneath.Name) error {
 			case err != nil:
 				return err
 			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || inPlace(class, n.Type):
-				different = append(different, p)
+				different = append(different, n)
 			}
 		}
 		return nil
@@ -197,14 +196,27 @@ func (l *listing) piece(names []beneath.Name) error {
 			return err
 		}
 	} else {
-		for _, n := range found {
-			different = append(different, l.path.Join(n.Name))
+		different = append(different, found...)
+	}
+	return l.differ(different)
+}
+
+// differ observes the names that were found to differ, now or together with those
+// of other directories.
+func (l *listing) differ(names []beneath.Name) error {
+	if l.messages {
+		if err := l.glance(names); err != nil {
+			return err
 		}
 	}
-	if l.collect(different) {
+	paths := make([]journal.Path, len(names))
+	for i, n := range names {
+		paths[i] = l.path.Join(n.Name)
+	}
+	if l.collect(paths) {
 		return nil
 	}
-	return l.batches(different)
+	return l.batches(paths)
 }
 
 // inPlace reports whether a file may change without its name changing.

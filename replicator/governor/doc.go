@@ -25,7 +25,8 @@
 //   - searching: nothing is known of the array. It begins slowly, with one read
 //     at a time, and the rate doubles with each eight operations that were
 //     answered as quickly as ever, which takes a fast disk to its full speed
-//     within a quarter of a second. The first sign of strain ends it.
+//     within half a second. What is read ahead is made up for only as far as that
+//     is a step of the search. The first sign of strain ends it.
 //   - measuring: the array is at its limit. While it is, what it completes is
 //     what it can do: its capacity, of which the operations between the ends
 //     of two reads that had to wait are an exact measure. That takes two tenths

@@ -222,3 +222,25 @@ func TestAWrongCapacityIsCorrected(t *testing.T) {
 		}
 	}
 }
+
+// TestAScanOfAFastDiskIsNotSlowed: what a file system reads ahead of the inodes
+// of directories does not hold up the search for the limits.
+func TestAScanOfAFastDiskIsNotSlowed(t *testing.T) {
+	var took [2]time.Duration
+	for i, profile := range []Profile{Evacuate, Gentle} {
+		w := newWorld(5)
+		around := gently()
+		around.settings.Profile = profile
+		b := newBulk(w, flash(w), around)
+		b.wants, b.dirs, b.ahead = false, 3000, 31
+		b.run()
+		for b.dirs > 0 {
+			w.run(time.Millisecond)
+		}
+		took[i] = w.now
+	}
+	t.Logf("3,000 directories: %v without, %v with a governor", took[0], took[1])
+	if took[1]-took[0] > 500*time.Millisecond {
+		t.Errorf("%v more with a governor", took[1]-took[0])
+	}
+}

@@ -248,6 +248,8 @@ const mostAtOnce = 64
 // was given: the inodes and directories on the way to a content, and the
 // kernel's read-ahead of inodes, which nobody can foretell. Each block of them
 // is an operation, and what comes next waits until they have been made up for.
+// A search makes up for no more than for one of its steps: it goes by how long the
+// next read takes, and waits for that of an array which is not done yet.
 func (p *pacer) settle(now time.Duration, asked int64) {
 	beyond := float64(asked-p.asked-p.given) / blockSize
 	p.asked, p.given = asked, 0
@@ -256,6 +258,9 @@ func (p *pacer) settle(now time.Duration, asked int64) {
 	}
 	beyond = min(beyond, mostAtOnce)
 	p.spend(beyond)
+	if p.law.phase == searching {
+		beyond = min(beyond, searchOps)
+	}
 	p.gate.charge(now, beyond, p.limits)
 }
 

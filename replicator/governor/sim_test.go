@@ -223,6 +223,7 @@ type bulk struct {
 	asked   int64
 	files   int
 	dirs    int // that are left to scan
+	ahead   int // blocks that are read ahead of some of them, at the least
 	wants   bool
 }
 
@@ -279,7 +280,7 @@ func (b *bulk) scan() {
 	b.dirs--
 	ahead := 0
 	if b.w.rng.IntN(15) == 0 {
-		ahead = 8 + b.w.rng.IntN(12)
+		ahead = max(b.ahead, 8+b.w.rng.IntN(12))
 	}
 	b.leave(0, 1+b.w.rng.IntN(2), ahead, b.scan)
 }
