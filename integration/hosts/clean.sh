@@ -20,8 +20,11 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
 	kill -9 $pids 2>/dev/null
 	sleep 0.05
 done
-for ns in $(namespaces); do
-	ip netns delete "$ns"
+# One may be busy for a moment while others are made and removed.
+for try in 1 2 3 4 5 6 7 8 9 10; do
+	for ns in $(namespaces); do ip netns delete "$ns"; done
+	[ -z "$(namespaces)" ] && break
+	sleep 0.1
 done
 while read -r _ mount _; do
 	case $mount in
