@@ -223,7 +223,7 @@ type bulk struct {
 	asked   int64
 	files   int
 	dirs    int // that are left to scan
-	ahead   int // blocks that are read ahead of some of them, at the least
+	ahead   int // blocks that are read ahead of each of them; 0: of some of them some
 	wants   bool
 }
 
@@ -279,7 +279,7 @@ func (b *bulk) scan() {
 	}
 	b.dirs--
 	ahead := 0
-	if b.w.rng.IntN(15) == 0 {
+	if b.w.rng.IntN(15) == 0 || b.ahead > 0 {
 		ahead = max(b.ahead, 8+b.w.rng.IntN(12))
 	}
 	b.leave(0, 1+b.w.rng.IntN(2), ahead, b.scan)

@@ -165,7 +165,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		}
 		// Jitter keeps many mirrors from dialling at the same moment.
 		wait := backoff/2 + rand.N(backoff)
-		backoff = min(backoff*2, maxBackoff)
+		backoff = min(backoff*3/2, maxBackoff)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
