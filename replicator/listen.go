@@ -26,13 +26,18 @@ const (
 	connectionWindow = 8 << 20
 )
 
+// writeBuffer is how much is handed to a connection at once, at most.
+const writeBuffer = 128 << 10
+
 // serve answers the other nodes, and those that want to join, whatever the
 // role. Mirrors find the door open while the node is primary.
 func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	server := grpc.NewServer(
 		grpc.Creds(n.id.ServerCredentials(n.refused())),
+		grpc.ForceServerCodecV2(wire.NewCodec()),
 		grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow),
+		grpc.WriteBufferSize(writeBuffer), grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.SilenceLimit, Timeout: wire.SilenceLimit}),
 	)

@@ -152,7 +152,8 @@ func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 func (n *node) dialPrimary(address string, failed func(net.Addr, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(n.id.ClientCredentials(failed)),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.NewCodec()),
+			grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: wire.SilenceLimit, PermitWithoutStream: true}),
 		grpc.WithContextDialer(dialTCP),

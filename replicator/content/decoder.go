@@ -64,7 +64,7 @@ func (d *Decoder) writeChunk(p Piece, w io.Writer) error {
 			offset: d.size,
 			size:   int32(len(data)),
 			check:  maphash.Bytes(d.window.seed, data),
-			cached: d.window.cache.put(data),
+			cached: d.window.fresh.put(data),
 		})
 	}
 	return d.write(data, w)

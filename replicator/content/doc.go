@@ -47,7 +47,7 @@
 // # Memory
 //
 // A primary holds for each stream a Chunker's buffer (512 KiB), the Sent
-// window (about 70 bytes a chunk: 4.4 MiB at DefaultWindow) and the
+// window (about 40 bytes a chunk: 2.5 MiB at DefaultWindow) and the
 // compressors' tables (see Compressor); a mirror the Received window (48 bytes
 // a chunk: 3 MiB, and its Sources) with its cache (8 MiB by default) and
 // 256 KiB for each stream, and about 10 KiB for each transfer under way. Nothing

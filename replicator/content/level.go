@@ -7,6 +7,7 @@ const (
 	interval        = 250 * time.Millisecond // what is decided on
 	quietRate       = 8 << 20                // bytes a second; more is not little to do
 	fastRate        = 96 << 20               // bytes a second; who takes that unhindered does not need it compressed
+	lineRate        = 125_000_000            // bytes a second that a gigabit line carries
 	quietReset      = 10 * time.Second       // of little to do: begin anew
 	stepAfter       = 2                      // intervals that ask for it; before a trial doubled each time it was wrong,
 	stepAfterAtMost = 64                     // up to this
@@ -17,15 +18,17 @@ const (
 // interval it weighs the time that the sender was blocked against the time
 // spent compressing:
 //
-//   - hardly blocked (handing a message over takes some time by itself), and compressing for more than two fifths, or content flows
+//   - hardly blocked (handing a message over takes some time by itself), and compressing for more than a quarter, or content flows
 //     as fast as a gigabit line carries it: one level down. The network takes
 //     all there is, so compressing buys nothing, and reading, hashing and the
 //     mail server want the processor too.
 //   - blocked for more than a quarter, several intervals on end: one level up,
 //     on trial. If the content (counted before compression) does not flow at
-//     least 3 % faster then, back again. And if compressing costs more than a
-//     fifth, the next trial goes one level down: the mirror may want the
-//     processor more than the network wants the bytes.
+//     least 3 % faster then, back again. But if compressing costs more than a
+//     fifth, the first trial goes one level down, and so does the one after a
+//     step up that was wrong: the mirror may want the processor more than the
+//     network wants the bytes. And what takes more than a gigabit line carries
+//     as it is, is not made to wait by the network.
 //   - a step that was wrong, or is one down without a trial, doubles the
 //     patience before the next trial: it does not flap.
 //   - little to do for ten seconds: the default level, as at the beginning,
@@ -70,7 +73,7 @@ type trial struct {
 }
 
 func newLevelControl(now time.Time) *levelControl {
-	return &levelControl{level: LevelDefault, start: now, patience: stepAfter}
+	return &levelControl{level: LevelDefault, start: now, patience: stepAfter, tryDown: true}
 }
 
 // add counts a chunk of so many bytes.
@@ -95,9 +98,11 @@ func (l *levelControl) decide(now time.Time) Level {
 		l.rest(elapsed)
 	case l.trial.left > 0:
 		l.judge(s)
+	case l.level == LevelOff && s.rate() > lineRate:
+		l.steady()
 	case s.blocked*4 > elapsed:
 		l.wait(s)
-	case s.blocked*8 < elapsed && (s.compressing*5 > elapsed*2 || s.rate() > fastRate):
+	case s.blocked*8 < elapsed && (s.compressing*4 > elapsed || s.rate() > fastRate):
 		l.lower()
 	default:
 		l.steady()
@@ -117,7 +122,7 @@ func (l *levelControl) rest(elapsed time.Duration) {
 	l.quiet = quiet
 	l.trial = trial{}
 	if quiet >= quietReset {
-		l.level, l.patience, l.tryDown = LevelDefault, stepAfter, false
+		l.level, l.patience, l.tryDown = LevelDefault, stepAfter, true
 	}
 }
 

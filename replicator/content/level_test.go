@@ -126,6 +126,18 @@ func TestLevelMakesRoomForTheMirror(t *testing.T) {
 	}
 }
 
+// A first sync over a fast network to a mirror that wants the processor is not
+// over before that is found out, and is not held up by trials from then on.
+func TestLevelMakesRoomSoon(t *testing.T) {
+	m := newMachine()
+	m.network, m.contention = 400e6, 2
+	trace := m.run(20 * time.Second)
+	t.Log(trace)
+	if off := strings.Count(trace[3:], "0"); off < len(trace)-3 {
+		t.Errorf("%d of the last %d s without compression", off, len(trace)-3)
+	}
+}
+
 // At speeds where two levels are about as good it does not flap.
 func TestLevelDoesNotFlap(t *testing.T) {
 	for network := 1e6; network < 4e9; network *= 1.7 {

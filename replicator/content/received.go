@@ -20,6 +20,11 @@ type Source interface {
 // DefaultCache is the size in bytes of a Received window's cache.
 const DefaultCache = 8 << 20
 
+// freshCache is how much of the cache is for chunks that nothing has referred to
+// yet: enough for those that the transfers under way have not written out. Most
+// are never referred to, and must not push out those that are again and again.
+const freshCache = 1 << 20
+
 // Received is the mirror's window: it knows where the newest chunks of a
 // stream can be found again. It takes 48 bytes a chunk and its cache. It is
 // not safe for concurrent use, nor are the Decoders of one window with each
@@ -28,7 +33,8 @@ type Received struct {
 	seed    maphash.Seed
 	ring    []location // by number modulo its length
 	next    uint64
-	cache   cache
+	fresh   cache // chunks as they come
+	kept    cache // chunks that were referred to
 	zstd    *zstd.Decoder
 	packed  *StreamDecompressor // made when it is first needed
 	scratch []byte
@@ -39,8 +45,9 @@ type location struct {
 	source Source // nil: nowhere
 	offset int64
 	size   int32
+	kept   bool   // cached is in the cache of chunks that were referred to
 	check  uint64 // of the bytes; it finds accidents, the content's id everything else
-	cached uint64 // place in the cache
+	cached uint64 // place in a cache
 }
 
 // NewReceived returns the window of a new stream, of window chunks: the number
@@ -56,10 +63,12 @@ func NewReceived(window, cacheBytes int) *Received {
 	if err != nil {
 		panic(err) // only for options that contradict each other
 	}
+	fresh := min(cacheBytes, freshCache)
 	return &Received{
 		seed:    maphash.MakeSeed(),
 		ring:    make([]location, max(window, 0)),
-		cache:   newCache(cacheBytes),
+		fresh:   newCache(fresh),
+		kept:    newCache(cacheBytes - fresh),
 		zstd:    dec,
 		scratch: make([]byte, 0, MaxChunk),
 	}
@@ -151,7 +160,7 @@ func (r *Received) check(run Run) error {
 func (r *Received) find(n uint64) ([]byte, *location, error) {
 	l := &r.ring[n%uint64(len(r.ring))]
 	if l.size > 0 {
-		if data := r.cache.get(l.cached, int(l.size)); data != nil {
+		if data := r.cached(l); data != nil {
 			return data, l, nil
 		}
 	}
@@ -168,8 +177,28 @@ func (r *Received) find(n uint64) ([]byte, *location, error) {
 	if maphash.Bytes(r.seed, data) != l.check {
 		return nil, nil, fmt.Errorf("%w: number %d: other bytes are there", ErrChunkLost, n)
 	}
-	l.cached = r.cache.put(data)
+	r.keep(l, data)
 	return data, l, nil
+}
+
+// cached returns the bytes of a chunk that is referred to; nil if they are in
+// no cache.
+func (r *Received) cached(l *location) []byte {
+	if l.kept {
+		return r.kept.get(l.cached, int(l.size))
+	}
+	data := r.fresh.get(l.cached, int(l.size))
+	if data != nil {
+		r.keep(l, data)
+	}
+	return data
+}
+
+// keep puts a chunk that is referred to where it lasts.
+func (r *Received) keep(l *location, data []byte) {
+	if place := r.kept.put(data); place != 0 {
+		l.cached, l.kept = place, true
+	}
 }
 
 // cache keeps the bytes of recent chunks in a ring. A place is the count of

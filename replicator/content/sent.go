@@ -6,24 +6,23 @@ import "hash/maphash"
 // of new content.
 const DefaultWindow = 1 << 16
 
-// chunkID names a chunk within one window: two hashes with random seeds, so
-// that nobody who writes mail can know which chunks collide. Nothing rests on
-// that none do: the content's id would show it, and the mirror would ask anew.
-type chunkID [2]uint64
+// chunkID names a chunk within one window: a hash with a random seed, so that
+// nobody who writes mail can know which chunks collide. Two of a whole window do
+// so once in some thousand million streams, and nothing rests on that they do not:
+// the content's id shows it, and the stream begins anew with another seed.
+type chunkID uint64
 
 // chunkHasher makes chunkIDs.
-type chunkHasher [2]maphash.Seed
+type chunkHasher maphash.Seed
 
-func newChunkHasher() chunkHasher {
-	return chunkHasher{maphash.MakeSeed(), maphash.MakeSeed()}
-}
+func newChunkHasher() chunkHasher { return chunkHasher(maphash.MakeSeed()) }
 
 func (c chunkHasher) id(data []byte) chunkID {
-	return chunkID{maphash.Bytes(c[0], data), maphash.Bytes(c[1], data)}
+	return chunkID(maphash.Bytes(maphash.Seed(c), data))
 }
 
 // Sent is the primary's window: it knows the newest chunks sent on a stream.
-// It takes about 70 bytes a chunk. It is not safe for concurrent use.
+// It takes about 40 bytes a chunk. It is not safe for concurrent use.
 type Sent struct {
 	hasher chunkHasher
 	ring   []chunkID // by number modulo its length

@@ -157,6 +157,33 @@ func TestCacheServes(t *testing.T) {
 	}
 }
 
+// A chunk that is referred to again and again is not pushed out by all those
+// that nothing refers to.
+func TestCacheKeepsWhatIsReferredTo(t *testing.T) {
+	r := NewReceived(1000, DefaultCache)
+	e := NewEncoder(NewSent(1000), NewFixedCompressor(LevelOff))
+	carry := func(data []byte) error {
+		d := NewDecoder(r, nil)
+		_, err := e.Encode(bytes.NewReader(data), false, func(p Piece) error { return d.Write(p, io.Discard) })
+		return err
+	}
+	hot := random(1, 600<<10)
+	if err := carry(hot); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(10) {
+		if err := carry(hot); err != nil {
+			t.Fatalf("after %d MiB of others: %v", seed, err)
+		}
+		if err := carry(random(seed+2, 900<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := carry(random(2, 900<<10)); !errors.Is(err, ErrChunkLost) {
+		t.Errorf("what nothing referred to: got %v, want ErrChunkLost", err)
+	}
+}
+
 func TestDecoderRefuses(t *testing.T) {
 	enc, _ := zstd.NewWriter(nil)
 	frame := func(n int) []byte { return enc.EncodeAll(make([]byte, n), nil) }
@@ -259,7 +286,7 @@ func TestMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	s := NewSent(DefaultWindow)
 	for i := range uint64(4 * DefaultWindow) {
-		s.add(chunkID{mix(i), i})
+		s.add(chunkID(mix(i)))
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)

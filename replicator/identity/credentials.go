@@ -52,22 +52,24 @@ type transport struct {
 // ClientHandshake implements credentials.TransportCredentials. The authority
 // is not looked at: all nodes have the same name in their certificates.
 func (t *transport) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn := tls.Client(raw, t.config)
+	below := &gathered{Conn: raw}
+	conn := tls.Client(below, t.config)
 	info, err := t.handshake(ctx, conn)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &untilRead{Conn: conn, report: t.report}, info, nil
+	return &untilRead{Conn: &secured{conn, below}, report: t.report}, info, nil
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (t *transport) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn := tls.Server(raw, t.config)
+	below := &gathered{Conn: raw}
+	conn := tls.Server(below, t.config)
 	info, err := t.handshake(context.Background(), conn)
 	if err != nil {
 		return nil, nil, err
 	}
-	return conn, info, nil
+	return &secured{conn, below}, info, nil
 }
 
 func (t *transport) handshake(ctx context.Context, conn *tls.Conn) (credentials.AuthInfo, error) {
