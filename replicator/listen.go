@@ -37,7 +37,7 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 		grpc.ForceServerCodecV2(wire.NewCodec()),
 		grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow),
-		grpc.WriteBufferSize(writeBuffer), grpc.SharedWriteBuffer(true),
+		grpc.WriteBufferSize(writeBuffer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: wire.SilenceLimit, Timeout: wire.SilenceLimit}),
 	)
