@@ -74,8 +74,15 @@ func Replay(ctx context.Context, cat *catalog.Catalog, log *journal.Log) error {
 	if err != nil {
 		return err
 	}
-	if at.Sequence > 0 {
+	switch start := log.Start(); {
+	case at.Sequence > 0:
 		if err := log.Contains(at); err != nil {
+			return fmt.Errorf("bring the catalog up to the journal: %w", err)
+		}
+	case start.Sequence == 0 && at != start:
+		// Nothing is journaled of what the first scan finds: without this a catalog
+		// would never be said to be where a journal without entries is.
+		if err := cat.Update(func(tx *catalog.Tx) error { tx.SetPosition(start); return nil }); err != nil {
 			return fmt.Errorf("bring the catalog up to the journal: %w", err)
 		}
 	}

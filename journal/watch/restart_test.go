@@ -30,6 +30,12 @@ func TestBaseline(t *testing.T) {
 	if s := f.watcher.Status(); s.FilesOpened != 0 || !s.Complete {
 		t.Errorf("status %+v", s)
 	}
+	f.must(f.catalog.View(func(tx *catalog.Tx) error {
+		if at := tx.Position(); at != f.log.Head() {
+			t.Errorf("the catalog is at %v, the journal, which has no entry, at %v", at, f.log.Head())
+		}
+		return nil
+	}))
 	items := f.items()
 	if it := items["u1/cur/1.h:2,S"]; it.Facts.Content.Known() || it.Link == 0 || it.Link != items["u2/cur/1.h:2,S"].Link {
 		t.Errorf("item %+v", it)
