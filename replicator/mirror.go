@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -301,8 +302,10 @@ func (p *mirrorPart) describe(d *status.Document) {
 		out.LagSeconds = max(out.LagSeconds, age.Seconds())
 	}
 	out.State, out.Detail = judgePrimary(s, w, age)
-	if s.Aside != "" && (out.State == status.InSync || out.State == status.Behind) && p.n.keeps(s.Aside) {
-		out.State, out.Detail = status.Attention, asideWords(out.Name, s.Aside)
+	if out.State == status.InSync || out.State == status.Behind {
+		if kept := slices.IndexFunc(s.Aside, p.n.keeps); kept >= 0 {
+			out.State, out.Detail = status.Attention, asideWords(out.Name, s.Aside[kept])
+		}
 	}
 	if p.paused() {
 		out.State, out.Detail = status.Attention, "this mirror has stopped to follow: it is being promoted"

@@ -110,15 +110,15 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		_ = log.Close()
 		return nil, fmt.Errorf("what is copied first: %w", err)
 	}
+	p.reign = salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start())
 	p.server = primary.New(primary.Config{
-		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log,
+		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log, Began: p.reign.Start.Sequence,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
 		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(), Unseen: p.unseen, Evacuating: p.pace.evacuating,
 		Proving: p.pace.proving,
 	})
-	p.reign = salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start())
 	return p, nil
 }
 

@@ -100,3 +100,42 @@ func TestMirrorThatHasMore(t *testing.T) {
 		t.Errorf("it is %s", mx3.n.state().Role)
 	}
 }
+
+// TestMirrorThatHasLess: a mirror was away while mail was removed, and the other
+// one was promoted. What it still has was removed for good, so it is removed here,
+// and nobody is asked to bring it back.
+func TestMirrorThatHasLess(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2", "mx3")
+	mx1, mx2, mx3 := c.nodes["mx1"], c.nodes["mx2"], c.nodes["mx3"]
+	const box = "u/Maildir/"
+	for i := range 10 {
+		mx1.write(fmt.Sprintf(box+"cur/both%d.M1P1.host:2,S", i), fmt.Sprintf("Subject: both %d\n\nbody\n", i))
+	}
+	mx1.journaled()
+	mx1.inSync()
+	mx2.until("acquainted", func(d status.Document) bool { return len(d.Peers) == 2 })
+	mx3.stop()
+	mx1.remove(box + "cur/both0.M1P1.host:2,S")
+	mx1.journaled()
+	mx1.until("acknowledged by mx2", func(d status.Document) bool {
+		for _, m := range d.Mirrors {
+			if m.Name == "mx2" && m.AckedSequence == d.Journal.Sequence && d.Journal.Sequence > 10 {
+				return true
+			}
+		}
+		return false
+	})
+	mx1.stop() // for good
+	mx2.until("without its primary", func(d status.Document) bool { return !d.Primary.Connected })
+	mx2.promote()
+	mx2.remove(box + "cur/both1.M1P1.host:2,S")
+	mx3.start()
+	mx2.until("proven", func(d status.Document) bool {
+		return len(d.Mirrors) > 0 && d.Mirrors[0].Name == "mx3" && d.Mirrors[0].Proven && d.Mirrors[0].LagEntries == 0
+	})
+	mx2.equal(mx3)
+	mx3.until("in sync", func(d status.Document) bool { return d.State == status.InSync })
+	if mx3.has("..mailtwin/history") {
+		t.Error("mail that was removed was put aside")
+	}
+}

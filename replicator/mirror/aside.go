@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,9 +13,13 @@ import (
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 const metaSplit = "mirror.split"
+
+// maxEarlier is how many epochs are remembered of which something was put aside.
+const maxEarlier = 64
 
 // maxAside is how many different things may be put aside under one name.
 const maxAside = 1000
@@ -30,6 +35,19 @@ type split struct {
 	Open bool `json:"open"`
 	// Aside says that something was put aside.
 	Aside bool `json:"aside"`
+	// Earlier are other epochs of which something was put aside.
+	Earlier []journal.Epoch `json:"earlier,omitempty"`
+}
+
+// mayHaveMore reports whether this mirror may have what the primary of a later
+// epoch never had. One that has less, or was away, has what the primary removed
+// since, and that is not to come back. Of an epoch further back nobody knows
+// here where it ended.
+func mayHaveMore(pos journal.Position, was progressMeta, w wire.WelcomeMessage) bool {
+	if was.Epoch == 0 || w.Epoch <= was.Epoch {
+		return false
+	}
+	return w.Epoch > was.Epoch+1 || max(pos.Sequence, was.Applied) > w.Began
 }
 
 func readSplit(t *catalog.Tx) (split, error) {
@@ -62,30 +80,43 @@ func openSplit(t *catalog.Tx, was journal.Epoch) error {
 	if err != nil || s.Open {
 		return err
 	}
-	return writeSplit(t, split{Epoch: was, Open: true})
+	now := split{Epoch: was, Open: true, Earlier: s.Earlier}
+	if s.Aside && !slices.Contains(now.Earlier, s.Epoch) {
+		now.Earlier = append(now.Earlier, s.Epoch)
+		now.Earlier = now.Earlier[max(0, len(now.Earlier)-maxEarlier):]
+	}
+	return writeSplit(t, now)
 }
 
-// closeSplit notes that the comparison is finished, and tells what it has put
-// aside.
-func (r *resync) closeSplit(t *catalog.Tx) error {
+// closeSplit notes that both stores are equal, and tells what was put aside for
+// that.
+func (r *resync) closeSplit() error {
 	a := r.k.applier
 	if !a.split.Open {
 		return nil
 	}
-	a.split.Open = false
+	closed := a.split
+	closed.Open = false
+	if err := inCatalog(r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeSplit(t, closed) })); err != nil {
+		return err
+	}
+	a.split = closed
 	if a.split.Aside {
 		r.k.m.cfg.Log.Warn("this mirror had what its new primary does not have: it was put aside, and nobody else may have it",
 			"directory", mailstore.History(a.split.Epoch))
 	}
 	r.k.m.tellSplit(a.split)
-	return writeSplit(t, a.split)
+	return nil
 }
 
 // tellSplit tells in the status where something was put aside.
 func (m *Mirror) tellSplit(s split) {
-	aside := journal.Path("")
-	if s.Aside {
-		aside = mailstore.History(s.Epoch)
+	var aside []journal.Path
+	for _, epoch := range s.Earlier {
+		aside = append(aside, mailstore.History(epoch))
+	}
+	if place := mailstore.History(s.Epoch); s.Aside && !slices.Contains(aside, place) {
+		aside = append(aside, place)
 	}
 	m.update(func(st *Status) { st.Aside = aside })
 }
@@ -104,8 +135,11 @@ func (a *applier) noteAside() error {
 }
 
 // putAside moves p, with all beneath it, to where no mail server looks. There it
-// has the path that it had in the store.
+// has the path that it had in the store. What can be made anew is removed.
 func (a *applier) putAside(p journal.Path) error {
+	if a.m.isDerived(p) {
+		return a.remove(p, true)
+	}
 	from, err := a.dir(p.Dir())
 	if err == nil {
 		_, err = from.Stat(p.Name())

@@ -177,7 +177,7 @@ func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w
 		if err := writeProgress(t, now); err != nil {
 			return err
 		}
-		if w.Resync != "" && was.Epoch > 0 && w.Epoch > was.Epoch {
+		if w.Resync != "" && mayHaveMore(pos, was, w) {
 			if err := openSplit(t, was.Epoch); err != nil {
 				return err
 			}

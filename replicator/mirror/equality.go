@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"errors"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -22,7 +21,7 @@ func (r *resync) finish() error {
 	r.running = false
 	r.ended = r.k.m.cfg.Now()
 	if err := inCatalog(r.k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
-		return errors.Join(writeWhole(t, true), r.closeSplit(t))
+		return writeWhole(t, true)
 	})); err != nil {
 		return err
 	}
@@ -60,6 +59,9 @@ func (r *resync) checkMark() error {
 	}
 	now := r.k.m.cfg.Now()
 	if ours == catalog.Digest(mark.Digest) {
+		if err := r.closeSplit(); err != nil {
+			return err
+		}
 		r.failures = 0
 		r.k.m.update(func(s *Status) {
 			// The digest says which contents there ought to be.

@@ -94,8 +94,8 @@ type Status struct {
 	Proven    bool // the digest that the primary named last was ours
 	ProvenAt  journal.Sequence
 	// Aside is where in the store that was put which this mirror had and its
-	// primary did not, when it began to follow a new one; "" if nothing was.
-	Aside      journal.Path
+	// primary did not, when it began to follow a new one.
+	Aside      []journal.Path
 	OwnersLost bool // owners cannot be set for want of privilege
 	Beat       wire.Heartbeat
 	Received   uint64 // bytes of batches in this connection

@@ -46,6 +46,7 @@ type Config struct {
 	Root    *beneath.Root
 	Catalog *catalog.Catalog
 	Journal *journal.Log
+	Began   journal.Sequence // where Epoch began
 	Log     hclog.Logger
 	Now     func() time.Time
 	// Store tells the state of the store now.

@@ -54,6 +54,9 @@ type WelcomeMessage struct {
 	Epoch    journal.Epoch
 	Position journal.Position
 	Resync   string // why the mirror has to compare; "" if it need not
+	// Began is the place at which Epoch began: a mirror of the epoch before that
+	// went beyond it has what the primary never had.
+	Began journal.Sequence
 }
 
 // Welcome converts w for the wire.
@@ -66,6 +69,7 @@ func Welcome(w WelcomeMessage) *pb.ReplicateResponse {
 		Resync:          w.Resync != "",
 		ResyncReason:    Words(w.Resync),
 		MaxMessageBytes: MaxMessage,
+		Began:           uint64(w.Began),
 	}}}
 }
 
@@ -82,7 +86,10 @@ func ParseWelcome(w *pb.Welcome) (WelcomeMessage, error) {
 	if err != nil {
 		return WelcomeMessage{}, err
 	}
-	out := WelcomeMessage{Version: w.GetVersion(), Name: w.GetName(), Epoch: journal.Epoch(w.GetEpoch()), Position: pos}
+	out := WelcomeMessage{
+		Version: w.GetVersion(), Name: w.GetName(), Epoch: journal.Epoch(w.GetEpoch()), Position: pos,
+		Began: journal.Sequence(w.GetBegan()),
+	}
 	if w.GetResync() {
 		out.Resync = Words(w.GetResyncReason())
 		if out.Resync == "" {

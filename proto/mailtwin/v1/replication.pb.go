@@ -862,8 +862,11 @@ type Welcome struct {
 	ResyncReason string `protobuf:"bytes,6,opt,name=resync_reason,json=resyncReason,proto3" json:"resync_reason,omitempty"`
 	// The largest message that the primary takes.
 	MaxMessageBytes uint32 `protobuf:"varint,7,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The sequence at which the primary's epoch began: a mirror of the epoch before
+	// that went beyond it has what the primary never had.
+	Began         uint64 `protobuf:"varint,8,opt,name=began,proto3" json:"began,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -941,6 +944,13 @@ func (x *Welcome) GetResyncReason() string {
 func (x *Welcome) GetMaxMessageBytes() uint32 {
 	if x != nil {
 		return x.MaxMessageBytes
+	}
+	return 0
+}
+
+func (x *Welcome) GetBegan() uint64 {
+	if x != nil {
+		return x.Began
 	}
 	return 0
 }
@@ -2914,7 +2924,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\bPosition\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\fR\x06digest\"\xe9\x01\n" +
+	"\x06digest\x18\x03 \x01(\fR\x06digest\"\xff\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -2922,7 +2932,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\bposition\x18\x04 \x01(\v2\x15.mailtwin.v1.PositionR\bposition\x12\x16\n" +
 	"\x06resync\x18\x05 \x01(\bR\x06resync\x12#\n" +
 	"\rresync_reason\x18\x06 \x01(\tR\fresyncReason\x12*\n" +
-	"\x11max_message_bytes\x18\a \x01(\rR\x0fmaxMessageBytes\"8\n" +
+	"\x11max_message_bytes\x18\a \x01(\rR\x0fmaxMessageBytes\x12\x14\n" +
+	"\x05began\x18\b \x01(\x04R\x05began\"8\n" +
 	"\x06Credit\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\x04R\aentries\"-\n" +
