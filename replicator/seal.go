@@ -293,7 +293,8 @@ func (p *primaryPart) trouble(ctx context.Context) string {
 }
 
 // cannotWriteState says why the state cannot be written down; "" if it could be when
-// that was tried last. It tries again what failed, and waits only a moment.
+// that was tried last. It tries again what failed, and waits only a moment. What it
+// tries may hang for as long as the array does: no decision waits for that.
 func (n *node) cannotWriteState(ctx context.Context) string {
 	n.mu.Lock()
 	last := n.stateTrouble
@@ -301,12 +302,12 @@ func (n *node) cannotWriteState(ctx context.Context) string {
 	if last == "" {
 		return ""
 	}
-	if n.deciding.TryLock() { // else somebody tries it
+	if n.trying.TryLock() { // else somebody tries it
 		ctx, cancel := context.WithTimeout(ctx, askPatience)
 		defer cancel()
 		err := await(ctx, func() error {
-			defer n.deciding.Unlock()
-			err := identity.SaveState(n.cfg.StateDir, n.state())
+			defer n.trying.Unlock()
+			err := identity.TryState(n.cfg.StateDir, n.state())
 			n.noteStateTrouble(err)
 			return err
 		})
