@@ -286,7 +286,7 @@ func (p *primaryPart) trouble(ctx context.Context) string {
 	if s.Suspended != "" {
 		return s.Suspended
 	}
-	if words := p.n.trial.trouble(ctx, p.root, s.UnreadableCount > 0); words != "" {
+	if words := p.n.trial.trouble(ctx, p.root, s.UnreadableCount, p.n.opt.Clock.Now()); words != "" {
 		return words
 	}
 	return p.n.cannotWriteState(ctx)
