@@ -232,7 +232,8 @@ func (p *primaryPart) lookOnce(ctx context.Context, say func(string)) error {
 }
 
 // end seals the journal and stops the observer, and makes that durable. After an
-// error the node goes on with a journal that is opened anew.
+// error the node goes on with a journal that is opened anew; but if it cannot be
+// sealed, because it is closed, the part is ending already.
 func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 	if _, err := p.journal.Seal(); err != nil {
 		return err
