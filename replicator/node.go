@@ -89,6 +89,7 @@ type node struct {
 	deciding  sync.Mutex // held over a change of the state file
 	unsaved   bool       // that the node is fenced could not be written down. Guarded by deciding
 	rejoining sync.Mutex // held while the node rejoins
+	trying    sync.Mutex // held while it is tried whether the state can be written down
 
 	mu        sync.Mutex
 	st        identity.State

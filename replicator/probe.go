@@ -24,6 +24,11 @@ const probePatience = 10 * time.Second
 // far below what peers wait for an answer.
 const askPatience = time.Second
 
+// suspectInterval is how long a store that is only suspected, and could be written and
+// read, is not tried again, unless there is more that is suspicious: a probe is more
+// work for an array that is not well, and each peer asks every few seconds.
+const suspectInterval = 30 * time.Second
+
 // probeName is the file that is written, in the staging directory.
 const probeName = "probe"
 
@@ -35,6 +40,9 @@ type trial struct {
 	mu      sync.Mutex
 	running *attempt // hangs for as long as the array does; there is never a second one
 	broken  string   // why the store could not be written and read when that was tried last; "": it could
+
+	suspected  time.Time // when the store was tried last because it was suspected
+	suspicious int       // how much was suspicious when that was asked last
 }
 
 // attempt is one that goes on, or has ended.
@@ -116,11 +124,11 @@ func (t *trial) noteHung(a *attempt) {
 }
 
 // trouble says why the store cannot be written and read; "" if it could when it
-// was tried last. One that could not be, or that is suspected for another reason, is
-// tried again, but not waited for as long as it may take: whoever asks has others
-// to ask.
-func (t *trial) trouble(ctx context.Context, root *beneath.Root, suspected bool) string {
-	if broken := t.last(); broken == "" && !suspected {
+// was tried last. One that could not be is tried again, as is, now and then, one of
+// which so many files are suspicious; but it is not waited for as long as it may take:
+// whoever asks has others to ask.
+func (t *trial) trouble(ctx context.Context, root *beneath.Root, suspicious int, now time.Time) string {
+	if broken := t.last(); broken == "" && !t.suspects(suspicious, now) {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
@@ -134,6 +142,20 @@ func (t *trial) trouble(ctx context.Context, root *beneath.Root, suspected bool)
 		return "it cannot be written and read: " + broken
 	}
 	return ""
+}
+
+// suspects reports whether to try a store of which so many files are suspicious, and
+// could be written and read before.
+func (t *trial) suspects(suspicious int, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	more := suspicious > t.suspicious
+	t.suspicious = suspicious
+	if suspicious == 0 || !more && now.Sub(t.suspected).Abs() < suspectInterval {
+		return false
+	}
+	t.suspected = now
+	return true
 }
 
 // last returns what came of the last attempt that has ended, or takes too long.

@@ -165,12 +165,18 @@ func succeeded(s identity.State, by identity.Claim, exact bool) identity.State {
 // nothing more from here on.
 func (n *node) learn(c pairing.Crown, from string) (identity.State, error) {
 	n.meet(identity.Peer{Name: c.Claim.Name, Address: c.Address})
+	beaten := func(s identity.State) bool {
+		return s.Role == identity.Primary && c.Claim.Name != s.Name && c.Claim.Beats(s.Leads())
+	}
+	if beaten(n.state()) {
+		n.loseAuthority() // at once: a decision that writes to an array that hangs holds up the next
+	}
 	was, is, err := n.decide(func(s identity.State) (identity.State, error) {
 		if c.Claim.Name == s.Name {
 			return s, nil // of an epoch that this node has forgotten: it cannot follow itself
 		}
-		if s.Role == identity.Primary && c.Claim.Beats(s.Leads()) {
-			n.loseAuthority()
+		if beaten(s) {
+			n.loseAuthority() // it may have begun just now
 		}
 		return succeeded(s, c.Claim, n.endsAt(c.Start)), nil
 	})

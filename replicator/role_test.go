@@ -246,6 +246,35 @@ func TestFencedThoughItCannotBeWrittenDown(t *testing.T) {
 	})
 }
 
+// TestNobodyWaitsForADecisionThatHangs: while one is written to an array that hangs,
+// a primary that hears of another one journals nothing more, and whoever asks how it
+// is gets an answer.
+func TestNobodyWaitsForADecisionThatHangs(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	part := mx1.n.current().(*primaryPart)
+	mx1.n.deciding.Lock()
+	mx1.n.noteStateTrouble(errors.New("an error"))
+	if why := mx1.n.cannotWriteState(t.Context()); why != "" {
+		t.Errorf("the state can be written down, but %s", why)
+	}
+	learned := make(chan error, 1)
+	go func() {
+		_, err := mx1.n.learn(pairing.Crown{Claim: identity.Claim{Epoch: 2, Name: "mx2"}, Address: mx2.n.listen}, "mx2")
+		learned <- err
+	}()
+	mx1.until("stopped", func(status.Document) bool {
+		_, err := part.journal.Append(late)
+		return errors.Is(err, journal.ErrSealed)
+	})
+	if role := mx1.n.state().Role; role != identity.Primary {
+		t.Errorf("it is %s before that is decided", role)
+	}
+	mx1.n.deciding.Unlock()
+	c.must(<-learned)
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == "fenced" })
+}
+
 // TestSealThatFails: a primary that could not be sealed lets a fenced node in
 // again.
 func TestSealThatFails(t *testing.T) {

@@ -232,7 +232,8 @@ func (p *primaryPart) lookOnce(ctx context.Context, say func(string)) error {
 }
 
 // end seals the journal and stops the observer, and makes that durable. After an
-// error the node goes on with a journal that is opened anew.
+// error the node goes on with a journal that is opened anew; but if it cannot be
+// sealed, because it is closed, the part is ending already.
 func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 	if _, err := p.journal.Seal(); err != nil {
 		return err
@@ -286,14 +287,15 @@ func (p *primaryPart) trouble(ctx context.Context) string {
 	if s.Suspended != "" {
 		return s.Suspended
 	}
-	if words := p.n.trial.trouble(ctx, p.root, s.UnreadableCount > 0); words != "" {
+	if words := p.n.trial.trouble(ctx, p.root, s.UnreadableCount, p.n.opt.Clock.Now()); words != "" {
 		return words
 	}
 	return p.n.cannotWriteState(ctx)
 }
 
 // cannotWriteState says why the state cannot be written down; "" if it could be when
-// that was tried last. It tries again what failed, and waits only a moment.
+// that was tried last. It tries again what failed, and waits only a moment. What it
+// tries may hang for as long as the array does: no decision waits for that.
 func (n *node) cannotWriteState(ctx context.Context) string {
 	n.mu.Lock()
 	last := n.stateTrouble
@@ -301,12 +303,12 @@ func (n *node) cannotWriteState(ctx context.Context) string {
 	if last == "" {
 		return ""
 	}
-	if n.deciding.TryLock() { // else somebody tries it
+	if n.trying.TryLock() { // else somebody tries it
 		ctx, cancel := context.WithTimeout(ctx, askPatience)
 		defer cancel()
 		err := await(ctx, func() error {
-			defer n.deciding.Unlock()
-			err := identity.SaveState(n.cfg.StateDir, n.state())
+			defer n.trying.Unlock()
+			err := identity.TryState(n.cfg.StateDir, n.state())
 			n.noteStateTrouble(err)
 			return err
 		})

@@ -117,10 +117,11 @@ func TestFirstSyncLeavesThePageCacheAlone(t *testing.T) {
 	if d.Store.Unread > 0 {
 		t.Errorf("%d files were not read", d.Store.Unread)
 	}
-	lost, left := 0, 0
+	lost, left, cold := 0, 0, -warm
 	for _, path := range paths {
 		after, err := inMemory(path)
 		must(err)
+		cold += len(after)
 		for i := range after {
 			switch {
 			case before[path][i] && !after[i]:
@@ -130,8 +131,11 @@ func TestFirstSyncLeavesThePageCacheAlone(t *testing.T) {
 			}
 		}
 	}
-	if lost > 0 || left > 0 {
-		t.Errorf("of %d pages that were in memory %d are not any more, and %d were left there", warm, lost, left)
+	// A machine that is short of memory takes pages from anybody, and a page that
+	// another processor holds at that moment is not given back.
+	few := func(of int) int { return 1 + of/100 }
+	if lost > few(warm) || left > few(cold) {
+		t.Errorf("of %d pages that were in memory %d are not any more, and of %d others %d were left there", warm, lost, cold, left)
 	}
 	p.equal()
 }

@@ -31,9 +31,9 @@ type Left struct {
 // any goroutine, also while the observer waits for a store that does not answer,
 // and after Run has ended.
 func (w *Watcher) Left() Left {
+	s := w.Status() // before the names: what is noticed meanwhile is after Quiet
 	names, dirs := w.dirty.left()
 	waiting, unlisted := w.agenda.left()
-	s := w.Status()
 	l := Left{
 		Names:       slices.DeleteFunc(append(names, waiting...), w.matterless),
 		Directories: slices.Concat(dirs, unlisted, s.Doubtful),

@@ -117,11 +117,14 @@ func (w *Watcher) observed(p journal.Path, info beneath.Info) error {
 		if p == journal.Root {
 			return tx.Observed(p, info.DirMTime)
 		}
+		if !it.Stamp.SameInode(info.Stamp) {
+			return errEnough // another one has got its name since it was listed
+		}
 		it.Observed, it.Stamp = info.DirMTime, info.Stamp
 		return tx.Put(p, it)
 	})
 	if errors.Is(err, errEnough) || errors.Is(err, catalog.ErrNotFound) {
-		return nil // nothing new, or removed meanwhile
+		return nil // nothing new, or replaced or removed meanwhile
 	}
 	return err
 }

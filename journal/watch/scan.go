@@ -230,7 +230,7 @@ func (w *Watcher) onlyMessages(tx *catalog.Tx, p journal.Path) (bool, error) {
 // scan walks the whole store. After the first one, the baseline is complete.
 func (w *Watcher) scan(reason string, n uint64) error {
 	w.beginScan(reason)
-	began := w.cfg.Clock.Now()
+	began, forgotten := w.cfg.Clock.Now(), w.forgotten
 	w.uncovered, w.retryFull, w.free = 0, true, 0
 	if err := w.walk(journal.Root); err != nil {
 		return err
@@ -239,7 +239,7 @@ func (w *Watcher) scan(reason string, n uint64) error {
 	if err := w.scanned(); err != nil {
 		return err
 	}
-	w.status.scan = n
+	w.status.scan, w.found = n, forgotten
 	if began.After(w.status.Quiet) {
 		w.status.Quiet = began
 	}

@@ -73,6 +73,7 @@ type Watcher struct {
 	unsynced         int
 	deferred         uint64    // names that were put back
 	forgotten        uint64    // names for which the agenda had no room
+	found            uint64    // those before the last complete scan, which has found them
 	whole            time.Time // when everything in the store was in the catalog; zero: not known
 	listed, opened   uint64
 	status           Status // what is published
@@ -344,7 +345,7 @@ func (w *Watcher) serve() error {
 	}
 	if w.status.Mode == ModeEvents && w.status.Complete && w.dirty.calm() {
 		w.status.Quiet = w.cfg.Clock.Now()
-		if w.agenda.onlyGone() {
+		if w.agenda.onlyGone() && w.forgotten == w.found && !w.broken.tooMany() {
 			w.whole = w.status.Quiet
 		}
 	}

@@ -7,9 +7,10 @@ import "hash/maphash"
 const DefaultWindow = 1 << 16
 
 // chunkID names a chunk within one window: a hash with a random seed, so that
-// nobody who writes mail can know which chunks collide. Two of a whole window do
-// so once in some thousand million streams, and nothing rests on that they do not:
-// the content's id shows it, and the stream begins anew with another seed.
+// nobody who writes mail can know which chunks collide. Two of one full window of
+// chunks do so once in 2^33 times, and with each further window that a stream sends
+// once in 2^32. Nothing rests on that they do not: the content's id shows it, and the
+// stream begins anew with another seed.
 type chunkID uint64
 
 // chunkHasher makes chunkIDs.

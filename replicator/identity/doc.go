@@ -27,6 +27,7 @@
 // In the node's state directory, which belongs to the daemon's user alone:
 //
 //	node                  role, epoch, leader, promise, pair and name: see State
+//	node.trial            there for a moment only: see TryState
 //	peers                 the other nodes and where they are: see Peers
 //	identity/             mode 0700
 //	    ca.pem            the authority's certificate

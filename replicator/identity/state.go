@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,6 +51,7 @@ func (s State) Leads() Claim { return Claim{s.Epoch, s.Leader} }
 
 const (
 	stateFile    = "node"
+	stateTrial   = "node.trial" // of TryState, which removes it
 	stateKind    = "node"
 	stateVersion = 2
 )
@@ -90,11 +92,29 @@ func withRemedy(err error) error {
 // SaveState returns nil, and after an error the old state still holds. Calls
 // must not overlap.
 func SaveState(stateDir string, s State) error {
+	return saveState(filepath.Join(stateDir, stateFile), s)
+}
+
+// TryState does what SaveState does with another file, and removes it: it tells
+// whether the state could be written, and may run while SaveState does. Calls of
+// it must not overlap.
+func TryState(stateDir string, s State) error {
+	path := filepath.Join(stateDir, stateTrial)
+	if err := saveState(path, s); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("saving the node's state: %w", err)
+	}
+	return nil
+}
+
+func saveState(path string, s State) error {
 	if err := s.check(); err != nil {
 		return fmt.Errorf("saving the node's state: %w", err)
 	}
 	data := seal(stateKind, stateVersion, s.String())
-	if err := atomicfile.Write(filepath.Join(stateDir, stateFile), data, 0o600); err != nil {
+	if err := atomicfile.Write(path, data, 0o600); err != nil {
 		return fmt.Errorf("saving the node's state: %w", err)
 	}
 	return nil
