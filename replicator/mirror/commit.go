@@ -20,15 +20,11 @@ const (
 
 // Contents of a comparison are in no hurry: a group of them waits for more
 // until it is worth a sync, or nothing came for a while. Journal entries go
-// before it, and it waits on behind them; but not for ever where they come
-// steadily. A content that an entry owes does not wait for more.
+// before it, and it waits on behind them.
 const (
 	bulkChanges = 512
 	bulkBytes   = 16 << 20
 	bulkDelay   = 50 * time.Millisecond
-	// asideLimit is how long after a group was set aside for entries for the first
-	// time it is committed right behind them.
-	asideLimit = 200 * time.Millisecond
 )
 
 // defaultRetry is how long the mirror waits before it asks again for contents
@@ -64,8 +60,6 @@ type group struct {
 	bytes    int64                   // of contents, on disk and in memory
 	memory   int64                   // bytes of entries, which the primary is granted again
 	live     bool                    // entries of the journal were taken into it, though maybe none was new
-	owed     bool                    // one of the contents is owed by an entry
-	since    time.Time               // it was set aside for the first time; zero: never
 	last     journal.Sequence
 	position journal.Position // the last place whose digest is known; Sequence 0: none
 }
@@ -74,7 +68,7 @@ func (g *group) full() bool { return len(g.changes) >= groupChanges || g.bytes >
 
 // patient reports whether the group may wait for more, up to so many bytes.
 func (g *group) patient(bulk int64) bool {
-	return len(g.changes) > 0 && !g.live && !g.owed && len(g.changes) < bulkChanges && g.bytes < bulk
+	return len(g.changes) > 0 && !g.live && len(g.changes) < bulkChanges && g.bytes < bulk
 }
 
 // committer makes steps take effect, in their order.
@@ -244,23 +238,14 @@ func (k *committer) makeRoom(s step) error {
 
 // setAside makes way for entries. Nothing else is aside then: as long as something
 // is, the group is live, and it is settled before anything but entries joins it.
-func (k *committer) setAside() {
-	k.aside, k.group = k.group, group{}
-	if k.aside.since.IsZero() {
-		k.aside.since = k.m.cfg.Now()
-	}
-}
+func (k *committer) setAside() { k.aside, k.group = k.group, group{} }
 
-// settle commits the group, and goes on with what was set aside for it; or commits
-// that too, if it should not wait any more.
+// settle commits the group, and goes on with what was set aside for it.
 func (k *committer) settle() error {
 	if err := k.commit(); err != nil {
 		return err
 	}
 	k.group, k.aside = k.aside, group{}
-	if g := &k.group; g.owed || !g.since.IsZero() && k.m.cfg.Now().Sub(g.since) >= asideLimit {
-		return k.commit()
-	}
 	return nil
 }
 
@@ -362,9 +347,6 @@ func (k *committer) add(c *change) error {
 		k.group.trail.add(c)
 	}
 	k.group.changes = append(k.group.changes, c)
-	if w := c.answers; w != nil && (w.owed || k.debts.has(c.Path)) {
-		k.group.owed = true
-	}
 	if c.file != nil {
 		k.group.bytes += c.file.size
 	}

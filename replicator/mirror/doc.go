@@ -39,8 +39,7 @@
 // lane of their own and are committed before the contents and listings that the
 // primary has sent ahead of them, unless those may have to do with the same
 // names (see lanes.next); and of a comparison only as much is committed at one
-// time, and asked for, as the disk takes in a short while (see rhythm). Nor does
-// a comparison wait for ever behind mail that comes steadily (see asideLimit).
+// time, and asked for, as the disk takes in a short while (see rhythm).
 //
 // A store that is not here is compared in the order of its value, which the
 // primary knows (see survey): what came lately to all mailboxes, then the

@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"path"
 	"testing"
 	"time"
 
@@ -65,77 +64,6 @@ func (a *asideTest) makes(dir string) entry {
 	f := file{dir: true}
 	a.want[dir] = f
 	return does(journal.KindMakeDir, dir, f)
-}
-
-// TestSteadyMailDoesNotStarveContents: what was set aside for entries is committed
-// behind them in the end, though the next ones come before its patience ends.
-func TestSteadyMailDoesNotStarveContents(t *testing.T) {
-	a := newAsideTest(t)
-	a.answered(want{path: "cur/old"})
-	const every = 20 * time.Millisecond
-	began := a.now
-	for i := 0; a.k.pending() > 0; i++ {
-		if i > 100 {
-			t.Fatal("the contents are never committed")
-		}
-		a.journaled(a.makes(path.Join("live", string(rune('a'+i)))))
-		if i == 3 {
-			a.answered(want{path: "cur/later"}) // it does not make the wait longer
-			a.journaled(a.makes("live"))
-		}
-		if len(a.k.aside.changes) == 0 {
-			t.Fatal("an entry does not go before the contents")
-		}
-		a.now = a.now.Add(every)
-		a.settle()
-		if n := a.k.pending(); n > 0 && !a.k.group.patient(bulkBytes) {
-			t.Fatal("the contents do not wait for more")
-		}
-	}
-	if took := a.now.Sub(began); took != asideLimit {
-		t.Errorf("the contents waited %v", took)
-	}
-	a.holds(a.want)
-	// What comes then begins anew.
-	a.answered(want{path: "cur/next"})
-	a.journaled(a.makes("live/next"))
-	a.settle()
-	if a.k.pending() != 1 {
-		t.Error("the next content does not wait")
-	}
-}
-
-// TestOwedContentsDoNotWait: a content that an entry owes is committed right behind
-// the entries that it was set aside for, and acknowledged; and for more of its
-// kind it does not wait at all.
-func TestOwedContentsDoNotWait(t *testing.T) {
-	for name, w := range map[string]want{
-		"asked for by the entry": {path: "cur/owed", owed: true},
-		"asked for once more":    {path: "cur/owed"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a := newAsideTest(t)
-			a.journaled(without("cur/owed", text("content of cur/owed"), wire.OK))
-			a.settle()
-			if a.k.acked != 0 || a.k.debts.oldest() != 1 {
-				t.Fatalf("acknowledged up to %d, owed since %d", a.k.acked, a.k.debts.oldest())
-			}
-			a.answered(want{path: "cur/bulk"})
-			a.answered(w)
-			if a.k.group.patient(bulkBytes) {
-				t.Error("it waits for more")
-			}
-			a.journaled(a.makes("live"))
-			if len(a.k.aside.changes) == 0 {
-				t.Fatal("the entry does not go before it")
-			}
-			a.settle()
-			if a.k.pending() > 0 || a.k.acked != 2 {
-				t.Errorf("%d are pending, acknowledged up to %d", a.k.pending(), a.k.acked)
-			}
-			a.holds(a.want)
-		})
-	}
 }
 
 // TestNothingAsideIsLost: entries that come a second time, and add nothing, set
