@@ -19,8 +19,8 @@ const (
 )
 
 // Contents of a comparison are in no hurry: a group of them waits for more
-// until it is worth a sync, or nothing came for a while. Journal entries go
-// before it, and it waits on behind them.
+// until it is worth a sync, or nothing came for a while. A journal entry ends
+// the wait.
 const (
 	bulkChanges = 512
 	bulkBytes   = 16 << 20
@@ -59,7 +59,7 @@ type group struct {
 	links    map[uint64]journal.Path // of the contents in it that have several names
 	bytes    int64                   // of contents, on disk and in memory
 	memory   int64                   // bytes of entries, which the primary is granted again
-	live     bool                    // entries of the journal were taken into it, though maybe none was new
+	entries  int64                   // of the journal
 	last     journal.Sequence
 	position journal.Position // the last place whose digest is known; Sequence 0: none
 }
@@ -68,7 +68,7 @@ func (g *group) full() bool { return len(g.changes) >= groupChanges || g.bytes >
 
 // patient reports whether the group may wait for more, up to so many bytes.
 func (g *group) patient(bulk int64) bool {
-	return len(g.changes) > 0 && !g.live && len(g.changes) < bulkChanges && g.bytes < bulk
+	return len(g.changes) > 0 && g.entries == 0 && len(g.changes) < bulkChanges && g.bytes < bulk
 }
 
 // committer makes steps take effect, in their order.
@@ -200,9 +200,13 @@ func (k *committer) takeAll(ctx context.Context) error {
 	for {
 		s, more := k.another(ctx)
 		if !more {
-			if err := k.settle(); err != nil || len(k.group.changes) == 0 {
+			if err := k.commit(); err != nil {
 				return err
 			}
+			if len(k.aside.changes) == 0 {
+				return nil
+			}
+			k.takeBack()
 			continue
 		}
 		if err := k.makeRoom(s); err != nil {
@@ -221,33 +225,24 @@ func (k *committer) takeAll(ctx context.Context) error {
 // of a comparison, which take long to be made durable together, unless they may
 // have to do with each other: they are committed before those.
 func (k *committer) makeRoom(s step) error {
-	live := k.group.live
+	live := k.group.entries > 0
 	switch {
 	case live && (s.entries == nil || k.aside.concerns(s.entries.Entries)), k.rhythm.full(&k.group):
-		if err := k.settle(); err != nil {
+		if err := k.commit(); err != nil {
 			return err
 		}
 		if live {
+			k.takeBack()
 			return k.makeRoom(s)
 		}
 	case !live && s.entries != nil && len(k.group.changes) > 0 && !k.group.concerns(s.entries.Entries):
-		k.setAside()
+		k.aside, k.group = k.group, group{}
 	}
 	return nil
 }
 
-// setAside makes way for entries. Nothing else is aside then: as long as something
-// is, the group is live, and it is settled before anything but entries joins it.
-func (k *committer) setAside() { k.aside, k.group = k.group, group{} }
-
-// settle commits the group, and goes on with what was set aside for it.
-func (k *committer) settle() error {
-	if err := k.commit(); err != nil {
-		return err
-	}
-	k.group, k.aside = k.aside, group{}
-	return nil
-}
+// takeBack goes on with what was set aside.
+func (k *committer) takeBack() { k.group, k.aside = k.aside, group{} }
 
 // pending returns how many changes wait to be committed.
 func (k *committer) pending() int { return len(k.group.changes) + len(k.aside.changes) }
@@ -281,7 +276,7 @@ func (k *committer) take(s step) error {
 		k.resync.mark = nil // it says nothing of what the primary has read since; another one follows
 		return k.resync.takeAnswer(s.answer)
 	case s.listing != nil:
-		if k.group.live {
+		if k.group.entries > 0 {
 			if err := k.commit(); err != nil {
 				return err
 			}
@@ -321,11 +316,12 @@ func (k *committer) takeEntries(s step) error {
 		if err := k.add(ch); err != nil {
 			return err
 		}
-		k.group.live, k.group.last = true, ch.sequence
+		k.group.entries++
+		k.group.last = ch.sequence
 		k.resync.overtake(ch)
 	}
 	k.received = e.Last.Sequence
-	k.group.live, k.group.position = true, e.Last
+	k.group.position = e.Last
 	k.group.memory += s.cost
 	return nil
 }

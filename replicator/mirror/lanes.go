@@ -136,7 +136,7 @@ type rhythm struct {
 
 // full reports whether the group should be committed.
 func (r *rhythm) full(g *group) bool {
-	return g.full() || !g.live && (g.bytes >= r.bulk || len(g.changes) >= bulkChanges)
+	return g.full() || g.entries == 0 && (g.bytes >= r.bulk || len(g.changes) >= bulkChanges)
 }
 
 // inFlight is how many bytes may be asked for at one time: what is staged is
@@ -146,7 +146,7 @@ func (r *rhythm) inFlight() int64 { return max(2*r.bulk, 2*leastBulk) }
 // took learns from a group of contents.
 func (r *rhythm) took(g *group, d time.Duration) {
 	switch {
-	case g.live:
+	case g.entries > 0:
 	case d > longGroup:
 		// As much as it takes in a short while, if that is less than half.
 		fits := int64(float64(g.bytes) * shortGroup.Seconds() / d.Seconds())

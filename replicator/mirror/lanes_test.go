@@ -168,7 +168,7 @@ func TestEntriesDoNotJoinContents(t *testing.T) {
 	} {
 		waiting := &change{}
 		waiting.Kind, waiting.Path = journal.KindPut, "v/cur/1"
-		k := &committer{m: &Mirror{cfg: Config{Now: time.Now}}, rhythm: rhythm{bulk: bulkBytes}}
+		k := &committer{rhythm: rhythm{bulk: bulkBytes}}
 		k.group = group{changes: []*change{waiting, moved}}
 		if err := k.makeRoom(step{entries: &wire.Entries{Entries: []wire.Entry{c.entry}}}); err != nil {
 			t.Fatal(err)
@@ -177,8 +177,8 @@ func TestEntriesDoNotJoinContents(t *testing.T) {
 			t.Errorf("%s: set aside: %v, %d are pending", name, got, k.pending())
 		}
 		if c.aside {
-			if err := k.settle(); err != nil || len(k.group.changes) != 2 || len(k.aside.changes) != 0 {
-				t.Errorf("%s: what was aside is not taken back: %v", name, err)
+			if k.takeBack(); len(k.group.changes) != 2 || len(k.aside.changes) != 0 {
+				t.Errorf("%s: what was aside is not taken back", name)
 			}
 		}
 	}
@@ -194,7 +194,7 @@ func TestRhythm(t *testing.T) {
 	if r.bulk != leastBulk {
 		t.Errorf("on a slow disk a group has %d bytes", r.bulk)
 	}
-	r.took(&group{bytes: 10, live: true}, time.Hour) // nothing of a comparison
+	r.took(&group{bytes: 10, entries: 1}, time.Hour) // nothing of a comparison
 	r.took(&group{bytes: 10}, time.Millisecond)      // too little to tell
 	if r.bulk != leastBulk {
 		t.Errorf("it learnt from what tells nothing: %d bytes", r.bulk)
@@ -205,7 +205,7 @@ func TestRhythm(t *testing.T) {
 	if r.bulk != bulkBytes || r.inFlight() < r.bulk {
 		t.Errorf("on a fast disk a group has %d bytes, %d may be in flight", r.bulk, r.inFlight())
 	}
-	if !r.full(&group{bytes: bulkBytes}) || r.full(&group{bytes: bulkBytes, live: true}) {
+	if !r.full(&group{bytes: bulkBytes}) || r.full(&group{bytes: bulkBytes, entries: 1}) {
 		t.Error("a group of contents is full at its size, one with entries is not")
 	}
 }
