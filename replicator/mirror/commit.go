@@ -79,7 +79,6 @@ type committer struct {
 	resync   *resync
 	debts    debts
 	group    group
-	aside    group            // contents of a comparison, while entries are committed before them
 	epoch    journal.Epoch    // of the primary
 	position journal.Position // durable, and the primary can tell if it is its own
 	applied  journal.Sequence // durable; may be within a batch, beyond position
@@ -96,7 +95,7 @@ type committer struct {
 func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 	k := &committer{
 		c: c, m: c.m, applier: newApplier(c.m, c.stage),
-		rhythm: rhythm{bulk: firstBulk}, epoch: w.Epoch, position: w.Position, applied: w.Position.Sequence, received: w.Position.Sequence,
+		rhythm: rhythm{bulk: bulkBytes}, epoch: w.Epoch, position: w.Position, applied: w.Position.Sequence, received: w.Position.Sequence,
 	}
 	var p progressMeta
 	err := c.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
@@ -200,17 +199,12 @@ func (k *committer) takeAll(ctx context.Context) error {
 	for {
 		s, more := k.another(ctx)
 		if !more {
+			return k.commit()
+		}
+		if k.group.entries > 0 && s.entries == nil || k.rhythm.full(&k.group) {
 			if err := k.commit(); err != nil {
 				return err
 			}
-			if len(k.aside.changes) == 0 {
-				return nil
-			}
-			k.takeBack()
-			continue
-		}
-		if err := k.makeRoom(s); err != nil {
-			return err
 		}
 		if err := k.take(s); err != nil {
 			return err
@@ -220,32 +214,6 @@ func (k *committer) takeAll(ctx context.Context) error {
 		}
 	}
 }
-
-// makeRoom sees to it that a step may join the group. Entries do not join contents
-// of a comparison, which take long to be made durable together, unless they may
-// have to do with each other: they are committed before those.
-func (k *committer) makeRoom(s step) error {
-	live := k.group.entries > 0
-	switch {
-	case live && (s.entries == nil || k.aside.concerns(s.entries.Entries)), k.rhythm.full(&k.group):
-		if err := k.commit(); err != nil {
-			return err
-		}
-		if live {
-			k.takeBack()
-			return k.makeRoom(s)
-		}
-	case !live && s.entries != nil && len(k.group.changes) > 0 && !k.group.concerns(s.entries.Entries):
-		k.aside, k.group = k.group, group{}
-	}
-	return nil
-}
-
-// takeBack goes on with what was set aside.
-func (k *committer) takeBack() { k.group, k.aside = k.aside, group{} }
-
-// pending returns how many changes wait to be committed.
-func (k *committer) pending() int { return len(k.group.changes) + len(k.aside.changes) }
 
 // another returns a further step for the group, if one has come up, or comes
 // soon and the group can wait.

@@ -61,40 +61,15 @@ func (k *committer) next() (step, bool) {
 func (r *resync) concerns(entries []wire.Entry) bool {
 	for i := range entries {
 		e := &entries[i]
-		if lacksContent(e) || r.concernsPath(e, e.Path) || e.From != "" && r.concernsPath(e, e.From) {
+		// Its content has not come with it: it may be that of an answer.
+		if e.Kind == journal.KindPut && e.Held == nil && e.Transfer == 0 && e.Outcome == wire.OK && e.Facts.Size > 0 {
+			return true
+		}
+		if r.concernsPath(e, e.Path) || e.From != "" && r.concernsPath(e, e.From) {
 			return true
 		}
 	}
 	return false
-}
-
-// lacksContent reports whether the content of an entry has not come with it: it
-// may be that of an answer.
-func lacksContent(e *wire.Entry) bool {
-	return e.Kind == journal.KindPut && e.Held == nil && e.Transfer == 0 && e.Outcome == wire.OK && e.Facts.Size > 0
-}
-
-// concerns reports whether changes of the group may have to do with what entries
-// change.
-func (g *group) concerns(entries []wire.Entry) bool {
-	for i := range entries {
-		e := &entries[i]
-		if len(g.changes) > 0 && lacksContent(e) {
-			return true
-		}
-		for _, c := range g.changes {
-			if related(c.Path, e.Path) || related(c.Path, e.From) || related(c.From, e.Path) || related(c.From, e.From) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// related reports whether one of two paths, if both are set, is the other one or
-// above it.
-func related(p, q journal.Path) bool {
-	return p != "" && q != "" && (p.Within(q) || q.Within(p))
 }
 
 func (r *resync) concernsPath(e *wire.Entry, p journal.Path) bool {
@@ -123,10 +98,8 @@ func (r *resync) concernsPath(e *wire.Entry, p journal.Path) bool {
 const (
 	longGroup  = 80 * time.Millisecond
 	shortGroup = 40 * time.Millisecond
-	// leastBulk is how small a group may get, in bytes, and firstBulk how large it
-	// may be as long as nothing is known of the disk.
+	// leastBulk is how small a group may get, in bytes.
 	leastBulk = 2 << 20
-	firstBulk = 4 << 20
 )
 
 // rhythm finds out how much of a comparison the disk takes in a short while.
@@ -148,9 +121,7 @@ func (r *rhythm) took(g *group, d time.Duration) {
 	switch {
 	case g.entries > 0:
 	case d > longGroup:
-		// As much as it takes in a short while, if that is less than half.
-		fits := int64(float64(g.bytes) * shortGroup.Seconds() / d.Seconds())
-		r.bulk = max(min(min(r.bulk, g.bytes)/2, fits), leastBulk)
+		r.bulk = max(min(r.bulk, g.bytes)/2, leastBulk)
 	case d < shortGroup && g.bytes >= r.bulk/2:
 		r.bulk = min(r.bulk+r.bulk/4, bulkBytes)
 	}

@@ -146,44 +146,6 @@ func TestLiveMailIsAppliedFirst(t *testing.T) {
 	f.holds(store)
 }
 
-// TestEntriesDoNotJoinContents: contents of a comparison that wait for more are set
-// aside when entries come, unless those may have to do with the same names.
-func TestEntriesDoNotJoinContents(t *testing.T) {
-	put := arriving(journal.KindPut, "u/new/1", "")
-	lacks := put
-	lacks.Transfer = 0
-	moved := &change{}
-	moved.Kind, moved.From, moved.Path = journal.KindMove, "w/new/2", "w/cur/2:2,S"
-	for name, c := range map[string]struct {
-		entry wire.Entry
-		aside bool
-	}{
-		"a delivery":                             {put, true},
-		"the same file":                          {arriving(journal.KindRemove, "v/cur/1", ""), false},
-		"a file that is renamed":                 {arriving(journal.KindMove, "v/cur/1:2,S", "v/cur/1"), false},
-		"a file that takes the former name":      {arriving(journal.KindPut, "w/new/2", ""), false},
-		"a directory above":                      {arriving(journal.KindMoveDir, "x", "v"), false},
-		"something beneath":                      {arriving(journal.KindPut, "v/cur/1/x", ""), false},
-		"a content that may be one of an answer": {lacks, false},
-	} {
-		waiting := &change{}
-		waiting.Kind, waiting.Path = journal.KindPut, "v/cur/1"
-		k := &committer{rhythm: rhythm{bulk: bulkBytes}}
-		k.group = group{changes: []*change{waiting, moved}}
-		if err := k.makeRoom(step{entries: &wire.Entries{Entries: []wire.Entry{c.entry}}}); err != nil {
-			t.Fatal(err)
-		}
-		if got := len(k.aside.changes) == 2 && len(k.group.changes) == 0; got != c.aside || k.pending() != 2 {
-			t.Errorf("%s: set aside: %v, %d are pending", name, got, k.pending())
-		}
-		if c.aside {
-			if k.takeBack(); len(k.group.changes) != 2 || len(k.aside.changes) != 0 {
-				t.Errorf("%s: what was aside is not taken back", name)
-			}
-		}
-	}
-}
-
 // TestRhythm: groups become as small as the disk needs them, and large again.
 func TestRhythm(t *testing.T) {
 	r := rhythm{bulk: bulkBytes}

@@ -261,7 +261,7 @@ func (r *resync) pump() error {
 // idle reports whether no content is on its way or waits to be committed, but
 // for proofs, which go on whenever nothing else does.
 func (r *resync) idle() bool {
-	return len(r.queue)+len(r.held)+len(r.inFlight)+r.k.pending() == r.proofs.pending
+	return len(r.queue)+len(r.held)+len(r.inFlight)+len(r.k.group.changes) == r.proofs.pending
 }
 
 // goRound asks for some more of the missing files, and ends the round after
@@ -298,7 +298,7 @@ func (r *resync) goRound() error {
 		}
 		o.listed = o.after == ""
 	}
-	if o.listed && o.pending == 0 && r.k.pending() == 0 {
+	if o.listed && o.pending == 0 && len(r.k.group.changes) == 0 {
 		again := o.again
 		*o = round{}
 		r.k.debts.asked()
