@@ -8,6 +8,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
@@ -320,10 +321,6 @@ func (n *node) cannotWriteState(ctx context.Context) string {
 	return "its state cannot be written down, so that it can agree to nothing: " + last
 }
 
-// hintDelay is how long, at most, a change of the store is taken to be on its way
-// to the observer.
-const hintDelay = time.Second
-
 // doubts tell what may be in the store and not in the journal, as far as the
 // observer has noticed it.
 func (p *primaryPart) doubts() *mailboxes.Doubts {
@@ -339,7 +336,7 @@ func (p *primaryPart) doubts() *mailboxes.Doubts {
 	d := &mailboxes.Doubts{All: left.All || left.Quiet.IsZero()}
 	d.Mailboxes, d.More = tally.Most(mailboxes.MaxDoubts)
 	if !left.Quiet.IsZero() {
-		d.After = left.Quiet.Add(-hintDelay)
+		d.After = left.Quiet.Add(-watch.HintDelay)
 	}
 	return d
 }

@@ -12,6 +12,10 @@ import (
 	"github.com/mailtwin/mailtwin/journal/catalog"
 )
 
+// HintDelay is how long, at most, a change of the store is taken to be on its way
+// to the observer.
+const HintDelay = time.Second
+
 // Left is what a Watcher has noticed, or cannot look at, and has not journaled:
 // whoever follows the journal knows nothing of it.
 type Left struct {

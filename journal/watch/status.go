@@ -77,7 +77,7 @@ type Status struct {
 	JournalError   string
 	LastScanEnded  time.Time
 	// Quiet is when everything that had been noticed was looked at; zero: never.
-	// A hint may have been on its way then, for the moment that it takes.
+	// A hint may have been on its way then, for HintDelay.
 	Quiet     time.Time
 	scan      uint64 // the number of the last scan that ended
 	undecided int    // of Waiting, those that can be waited for

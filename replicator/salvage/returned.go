@@ -3,15 +3,12 @@ package salvage
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 )
-
-// hintDelay is how long a change is taken to be on its way to an observer.
-const hintDelay = time.Second
 
 // cameBack reports whether a name that the catalog does not have was in the store
 // before and gone from it: the journal says so, or it was there when the catalog had
@@ -45,7 +42,7 @@ func (s *salvager) cameBack(p journal.Path, base string, info beneath.Info) (boo
 	case s.whole.IsZero() || s.whole.After(s.cfg.Now()):
 		return false, nil
 	}
-	before := s.whole.Add(-hintDelay).UnixNano()
+	before := s.whole.Add(-watch.HintDelay).UnixNano()
 	return info.Stamp.Change < before || copied && info.Facts.Attr.MTime < before, nil
 }
 
