@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -37,6 +36,7 @@ type Site struct {
 	Ledger   *ledger.Ledger
 
 	opt       Options
+	record    record
 	traffic   *traffic
 	copies    copies
 	downloads downloads
@@ -113,17 +113,15 @@ func (s *Site) Join(ctx context.Context, m, p *Machine) error {
 	if err := s.waitUntilListens(ctx, p); err != nil {
 		return err
 	}
-	out, err := p.Node.Run(ctx, "invite", "--json")
+	t, err := s.Type(ctx, p, "invite")
 	if err != nil {
-		return err
+		return fmt.Errorf("mailtwin invite: %w: %s", err, t.Seen)
 	}
-	var invitation struct{ Token string }
-	if err := json.Unmarshal(out, &invitation); err != nil || invitation.Token == "" {
-		return fmt.Errorf("invite told no token but %q: %w", out, err)
-	}
-	if _, err := m.Node.Run(ctx, "join", p.Node.Listen, "--token", invitation.Token, "--store", m.Node.Store,
+	_, token, _ := strings.Cut(t.Seen, "--token ")
+	token, _, _ = strings.Cut(token, " ")
+	if t, err := s.Type(ctx, m, "join", p.Node.Listen, "--token", token, "--store", m.Node.Store,
 		"--name", m.Name, "--listen", m.Node.Listen, "--state", m.Node.State); err != nil {
-		return err
+		return fmt.Errorf("mailtwin join: %w: %s", err, t.Seen)
 	}
 	return s.bootFirst(ctx, m)
 }
@@ -182,8 +180,12 @@ func waitUntilEqual(ctx context.Context, primary, mirror string) error {
 	var result compare.Result
 	var failed error
 	err := WaitFor(ctx, "stores that are said to be in sync are equal", func() bool {
-		result, failed = compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
-		return failed == nil && result.Equal()
+		now, err := compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
+		if err != nil && ctx.Err() != nil {
+			return false // what was found before tells more
+		}
+		result, failed = now, err
+		return err == nil && now.Equal()
 	})
 	if err != nil {
 		return fmt.Errorf("%w; %v %w", err, result, failed)
