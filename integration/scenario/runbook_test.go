@@ -11,7 +11,7 @@ import (
 )
 
 // update has the blocks of the runbook written as the stories have just shown them,
-// as in: MAILTWIN_ROUNDS=1 go test ./integration/scenario -run TestScenarios -update
+// with go test ./integration/scenario -run TestScenarios -update, say.
 var update = flag.Bool("update", false, "write what was seen in the stories into the runbook")
 
 const runbookPath = "../../docs/runbook.md"
