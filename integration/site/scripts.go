@@ -30,6 +30,7 @@ const (
 PROMOTE="mailserver address"
 DEMOTE="mailserver address"
 MAIL_BY=process
+MAIL_WAIT=5
 DOVECOT_CONF={{.Dovecot}}
 POSTFIX_CONF=
 ADDRESS={{.Service}}/24
