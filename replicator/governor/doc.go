@@ -66,7 +66,9 @@
 //
 // The operator's caps (bytes and reads a second, reads at one time) are never
 // exceeded over a second. Beneath the floor of the profile nothing goes, so
-// that the work ends at some time: only a pause stops it. A degraded array
-// lowers the rate to the floor or pauses, a failing one pauses or lets the rest
+// that the work ends at some time: only a pause stops it. Names are looked at even
+// then, at the floor, because after a restart new mail is seen only where somebody
+// has looked. A degraded array lowers the rate to the floor or pauses, a failing
+// one pauses or lets the rest
 // be fetched as fast as can be, as the operator has set.
 package governor

@@ -57,6 +57,17 @@ func (blindSensors) Counters() Counters { return Counters{Ops: -1} }
 func (blindSensors) Stalls() Stalls     { return Stalls{Mail: -1, All: -1} }
 func (blindSensors) Asked() int64       { return 0 }
 
+// coldSensors see that each look has asked a device.
+type coldSensors struct {
+	blindSensors
+	asked int64
+}
+
+func (s *coldSensors) Asked() int64 {
+	s.asked++
+	return s.asked
+}
+
 func newGovernor(change func(*Settings)) (*Governor, *handClock) {
 	clock := &handClock{now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.Local)}
 	s := Settings{Profile: Gentle, OnDegraded: AtFloor, OnFailing: Pause}
@@ -196,6 +207,34 @@ func TestAPauseEndsAndSoDoesWaiting(t *testing.T) {
 	}
 	if s := g.Status(); s.LiveBytes != 4096 || s.BulkBytes != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestAPauseLetsNamesBeLookedAt: after a restart new mail is seen only where
+// somebody has looked, so a pause holds that back no further than to the floor.
+func TestAPauseLetsNamesBeLookedAt(t *testing.T) {
+	for _, pause := range []func(*Settings){
+		func(s *Settings) { s.Paused = true },
+		func(s *Settings) { s.Paused, s.Profile = true, Evacuate },
+	} {
+		g, clock := newGovernor(pause)
+		g.cfg.Sensors = &coldSensors{}
+		begun, looked := clock.Now(), 0
+		for clock.Now().Sub(begun) < 10*time.Second {
+			done, wait := g.Look(namesPerUnit)
+			if wait > 0 {
+				clock.pass(wait)
+				continue
+			}
+			looked++
+			done()
+		}
+		if want := int(10 * g.Status().Profile.manner().floor); looked < want-1 || looked > want+2 {
+			t.Errorf("%d looks in 10 s, want the floor, %d", looked, want)
+		}
+		if s := g.Status(); !s.Paused || s.Reason != "paused by the operator" {
+			t.Errorf("%+v", s)
+		}
 	}
 }
 

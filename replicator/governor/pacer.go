@@ -109,7 +109,7 @@ func (a circumstances) profile() (Profile, string) {
 	return a.settings.Profile, ""
 }
 
-// stopped says why nothing but live mail may be read; "" if it may.
+// stopped says why no content but of live mail may be read; "" if it may.
 func (a circumstances) stopped() string {
 	switch {
 	case a.settings.Paused:
@@ -141,8 +141,12 @@ func (p *pacer) limit(now time.Duration) {
 	if c.manner.unbound {
 		l.ops, l.inFlight = 0, c.manner.inFlight
 	}
-	if floor := p.around.floored(); floor != "" {
-		l.ops, l.inFlight, p.why = c.manner.floor, 1, floor
+	floored := p.around.floored()
+	if floored != "" {
+		p.why = floored
+	}
+	if floored != "" || p.around.stopped() != "" {
+		l.ops, l.inFlight = c.manner.floor, 1
 	} else if d := c.duty(); d > 0 && d < l.ops {
 		l.ops = max(d, c.manner.floor)
 	}
@@ -165,7 +169,7 @@ const never = time.Duration(1<<63 - 1)
 // ask gives leave for n units of that many bytes, and returns 0, or how long
 // to wait before asking again.
 func (p *pacer) ask(now time.Duration, n float64, bytes int64) time.Duration {
-	if p.around.stopped() != "" {
+	if bytes > 0 && p.around.stopped() != "" {
 		return never
 	}
 	if len(p.out) >= p.limits.inFlight {
