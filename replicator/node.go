@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -25,6 +24,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // storeRetry is how often a store that is not there is looked for.
@@ -177,7 +177,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 // run serves commands and the other nodes, and plays the part of the node's
 // role, which begins when the store is there.
 func (n *node) run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", n.cfg.Node.Listen)
+	listener, err := wire.Listen(ctx, n.cfg.Node.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for the other nodes: %w", err)
 	}
