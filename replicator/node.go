@@ -54,6 +54,9 @@ type Options struct {
 	// Promoting is told of each event of this node's promotion as it happens,
 	// before anybody else is. nil: nothing is to be told.
 	Promoting func(failover.Event)
+	// Yielding is told of what this node does when another is promoted, in the same
+	// way; see failover.YieldSteps. It may be called concurrently.
+	Yielding func(failover.Event)
 }
 
 // part is what a node does in its role.
