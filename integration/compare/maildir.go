@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -26,7 +27,7 @@ func NotReplicated(path string, dir bool) bool {
 		return false
 	}
 	switch {
-	case strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".svbin"):
+	case strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".svbin"), comingLock.MatchString(name):
 		return true
 	case strings.HasPrefix(name, "dovecot.index"), strings.HasPrefix(name, "fts"):
 		return true
@@ -35,6 +36,10 @@ func NotReplicated(path string, dir bool) bool {
 	}
 	return false
 }
+
+// comingLock is a lock that does not have its name yet. A server whose disk fails at
+// that moment leaves it behind.
+var comingLock = regexp.MustCompile(`.\.lock[0-9a-f]{16}$`)
 
 // Duplicates returns, in words, the messages that are in a mailbox of the
 // store more than once: the same base name under other flags, or in new/ and

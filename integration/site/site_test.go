@@ -103,7 +103,7 @@ func TestDoctoredMail(t *testing.T) {
 	must(t, os.Remove(twin))
 	// A message is expunged, and comes back.
 	path, data = fileOf(t, m.Node.Store, entries[4].Token)
-	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), user)
+	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), user, longPatience)
 	must(t, err)
 	_, err = i.Select("INBOX")
 	must(t, err)
