@@ -140,7 +140,7 @@ func TestNobodyIsServedAfterTheStop(t *testing.T) {
 	must(t, err)
 	m := s.Machines["mx1"]
 	must(t, m.StartMail(t.Context()))
-	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), User(0))
+	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), User(0), longPatience)
 	must(t, err)
 	busy := make(chan struct{})
 	go func() {

@@ -130,6 +130,31 @@ func TestCircumstances(t *testing.T) {
 	}
 }
 
+// TestReadAheadIsCharged: as many operations as the devices make of it, and all
+// of its blocks if they are not seen.
+func TestReadAheadIsCharged(t *testing.T) {
+	for _, c := range []struct {
+		before, after float64 // what the devices have counted
+		want          float64 // operations beyond the one that leave was given for
+	}{
+		{100, 102, 1},
+		{100, 101, 1},
+		{100, 120, 19},
+		{100, 150, 32},
+		{-1, -1, 32},
+	} {
+		p := newPacer(gently())
+		p.base.counters.Ops = c.before
+		if wait := p.ask(0, 1, blockSize); wait != 0 {
+			t.Fatalf("the first one waits %v", wait)
+		}
+		p.done(time.Millisecond, 0, true, 33*blockSize, func() Counters { return Counters{Ops: c.after} })
+		if got := p.totals.ops - 1; got != c.want {
+			t.Errorf("32 blocks beside one, the devices count %.0f: %.0f are charged, want %.0f", c.after-c.before, got, c.want)
+		}
+	}
+}
+
 // TestTheCapsHold: never more passes than is set, however much is asked for.
 func TestTheCapsHold(t *testing.T) {
 	for _, settings := range []Settings{
@@ -145,7 +170,7 @@ func TestTheCapsHold(t *testing.T) {
 			if p.ask(now, 1, 4096) == 0 {
 				passed++
 				now += 100 * time.Microsecond
-				p.done(now, started, true, 0)
+				p.done(now, started, true, 0, func() Counters { return Counters{Ops: -1} })
 			} else {
 				now += 500 * time.Microsecond
 			}

@@ -44,9 +44,7 @@ func (s *Sensors) Counters() governor.Counters {
 		if !ok {
 			return none
 		}
-		// Reads that were merged were asked for too: so the layers count that
-		// never merge (md, dm), and a throttle.
-		out.Ops += float64(d.reads + d.writes + d.merged)
+		out.Ops += float64(d.reads + d.writes)
 	}
 	for _, name := range s.set.Members {
 		if d, ok := all[name]; ok {
@@ -99,7 +97,6 @@ func CheckCgroup(dir string) error {
 // diskstat is what is used of one line of diskstats.
 type diskstat struct {
 	reads, writes uint64        // completed
-	merged        uint64        // reads that were made one with others before
 	waited        time.Duration // by reads
 }
 
@@ -125,7 +122,7 @@ func parseDiskstats(text []byte) map[string]diskstat {
 		if err != nil {
 			continue
 		}
-		all[f[2]] = diskstat{reads: n[0], writes: n[4], merged: n[1], waited: time.Duration(n[3]) * time.Millisecond}
+		all[f[2]] = diskstat{reads: n[0], writes: n[4], waited: time.Duration(n[3]) * time.Millisecond}
 	}
 	return all
 }

@@ -105,7 +105,7 @@ func TestADiskIsFoundThroughWhatIsOnIt(t *testing.T) {
 		"   8       0 sda 100 1 800 250 7 0 56 9 0 100 259",
 		"   8       0 sda 100 1 800 250 7 0 56 9 0 100 259 0 0 0 0 0 0",
 		"   8      16 sdb 50 0 400 1000 3 0 24 9 0 100 1009 0 0 0 0 0 0",
-		" 253       1 dm-1 140 0 1200 1300 11 0 88 9 0 100 1309 0 0 0 0 0 0", "",
+		" 253       1 dm-1 140 60 1200 1300 11 0 88 9 0 100 1309 0 0 0 0 0 0", "",
 	}, "\n"))
 	m.file(m.roots.proc("pressure", "io"), "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n")
 	sensors := NewSensors(s, "")
