@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
@@ -27,7 +26,7 @@ func NotReplicated(path string, dir bool) bool {
 		return false
 	}
 	switch {
-	case strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".svbin"), comingLock.MatchString(name):
+	case strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".svbin"), comingLock(name):
 		return true
 	case strings.HasPrefix(name, "dovecot.index"), strings.HasPrefix(name, "fts"):
 		return true
@@ -37,9 +36,12 @@ func NotReplicated(path string, dir bool) bool {
 	return false
 }
 
-// comingLock is a lock that does not have its name yet. A server whose disk fails at
-// that moment leaves it behind.
-var comingLock = regexp.MustCompile(`.\.lock[0-9a-f]{16}$`)
+// comingLock reports whether a file is a lock that does not have its name yet. A
+// server whose disk fails at that moment leaves it behind.
+func comingLock(name string) bool {
+	lock, random, _ := strings.Cut(name, ".lock")
+	return lock != "" && len(random) == 16 && strings.Trim(random, "0123456789abcdef") == ""
+}
 
 // Duplicates returns, in words, the messages that are in a mailbox of the
 // store more than once: the same base name under other flags, or in new/ and
