@@ -87,6 +87,11 @@ func (p *pacing) change(c operator.PaceChange) error {
 	p.Change(func(s *governor.Settings) {
 		if c.Profile != nil {
 			s.Profile = governor.Profile(*c.Profile)
+			// Who says evacuate while the array is failing means just that; in the
+			// settings it may have been meant for an array that is well.
+			if s.OnFailing = p.n.cfg.Pace.OnFailing; s.Profile == governor.Evacuate {
+				s.OnFailing = governor.Rescue
+			}
 		}
 		if c.BytesPerSecond != nil {
 			s.BytesPerSecond = int64(min(*c.BytesPerSecond, most))

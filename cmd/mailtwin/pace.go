@@ -22,7 +22,9 @@ func (p *program) paceCommand() *cobra.Command {
 		Short: "Tell or change how much the array is asked for beside live mail",
 		Long: "Tells how much the initial sync, scans and verification may ask of the array now, and\n" +
 			"why; with an argument or an option it is changed at once. The change holds until the\n" +
-			"daemon ends; what holds from then on are the settings in [pace].",
+			"daemon ends; what holds from then on are the settings in [pace].\n\n" +
+			"evacuate is as fast as can be, for an array that is failing too: what cannot be read\n" +
+			"is skipped, tried once more at the end, and listed in `mailtwin status`.",
 		ValidArgs: []string{"gentle", "normal", "evacuate", "pause", "resume"},
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 	}
