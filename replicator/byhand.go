@@ -68,6 +68,11 @@ func (b byHand) over(s governor.Settings) (governor.Settings, error) {
 		if !slices.Contains(governor.Profiles(), s.Profile) {
 			return s, fmt.Errorf("there is no profile %q; choose one of %v", s.Profile, governor.Profiles())
 		}
+		// Who says evacuate while the array is failing means just that; in the
+		// settings it may have been meant for an array that is well.
+		if s.Profile == governor.Evacuate {
+			s.OnFailing = governor.Rescue
+		}
 	}
 	if b.BytesPerSecond != nil {
 		s.BytesPerSecond = int64(min(*b.BytesPerSecond, most))

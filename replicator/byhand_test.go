@@ -18,7 +18,7 @@ const goldenByHand = "mailtwin-pace 1\nprofile evacuate\nbytes 41943040\nreads -
 
 func TestByHandIsKeptUntilItIsReset(t *testing.T) {
 	dir := t.TempDir()
-	settings := governor.Settings{Profile: governor.Gentle, ReadsPerSecond: 200}
+	settings := governor.Settings{Profile: governor.Gentle, ReadsPerSecond: 200, OnFailing: governor.Pause}
 	b, err := loadByHand(dir)
 	if err != nil || b != (byHand{}) {
 		t.Fatalf("without a file: %+v, %v", b, err)
@@ -36,6 +36,7 @@ func TestByHandIsKeptUntilItIsReset(t *testing.T) {
 	}
 	want := settings
 	want.Profile, want.BytesPerSecond, want.Paused = governor.Evacuate, 40<<20, true
+	want.OnFailing = governor.Rescue
 	if got, err := b.over(settings); err != nil || got != want {
 		t.Errorf("after a restart: %+v, %v", got, err)
 	}

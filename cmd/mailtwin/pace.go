@@ -23,7 +23,9 @@ func (p *program) paceCommand() *cobra.Command {
 		Long: "Tells how much the initial sync, scans and verification may ask of the array now, and\n" +
 			"why; with an argument or an option it is changed at once. The change holds, also after a\n" +
 			"restart of the daemon, until it is changed again, or until reset goes back to the settings\n" +
-			"in [pace].",
+			"in [pace].\n\n" +
+			"evacuate is as fast as can be, for an array that is failing too: what cannot be read\n" +
+			"is skipped, tried once more at the end, and listed in `mailtwin status`.",
 		ValidArgs: []string{"gentle", "normal", "evacuate", "pause", "resume", "reset"},
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 	}

@@ -115,7 +115,7 @@ func (a circumstances) stopped() string {
 	case a.settings.Paused:
 		return "paused by the operator"
 	case a.health.State == Failing && a.settings.OnFailing == Pause:
-		return "paused: the array is failing: " + a.health.Words
+		return "paused: the array is failing: " + a.health.Words + "; `mailtwin pace evacuate` fetches what is left"
 	case a.health.State == Degraded && a.settings.OnDegraded == Pause:
 		return "paused: the array is degraded: " + a.health.Words
 	}
