@@ -30,21 +30,16 @@ func NewSensors(set Set, cgroup string) *Sensors { return &Sensors{set: set, cgr
 // Counters implements governor.Sensors.
 func (s *Sensors) Counters() governor.Counters {
 	none := governor.Counters{Ops: -1}
-	if len(s.set.Top) == 0 {
-		return none
-	}
 	text, err := os.ReadFile(s.set.roots.proc("diskstats"))
 	if err != nil {
 		return none
 	}
 	all := parseDiskstats(text)
-	var out governor.Counters
-	for _, name := range s.set.Top {
-		d, ok := all[name]
-		if !ok {
-			return none
+	out := none
+	for _, name := range s.set.Queues {
+		if d, ok := all[name]; ok { // else it has been lost, and the others have not
+			out.Ops = max(0, out.Ops) + float64(d.reads+d.writes)
 		}
-		out.Ops += float64(d.reads + d.writes)
 	}
 	for _, name := range s.set.Members {
 		if d, ok := all[name]; ok {
