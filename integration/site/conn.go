@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mailtwin/mailtwin/integration/ledger"
 )
 
 // How long somebody waits for a connection, and then for the next bytes.
@@ -95,8 +97,17 @@ func (s *Site) server(c *conn) *Machine {
 	return nil
 }
 
-// abandoned reports whether what is acknowledged on a connection is loose.
-func (s *Site) abandoned(c *conn) bool {
+// told calls f with whether what was said on a connection is loose. Meanwhile that
+// does not change: else something that was said at the moment of a failover would be
+// written down as firm behind it.
+func (s *Site) told(c *conn, f func(loose bool)) {
+	s.answers.Lock()
+	defer s.answers.Unlock()
 	m := s.server(c)
-	return m != nil && m.Abandoned()
+	f(m != nil && m.Abandoned())
+}
+
+// done writes down that what was asked was acknowledged on a connection.
+func (s *Site) done(c *conn, asked ledger.Asked) {
+	s.told(c, func(loose bool) { asked.Loosely(loose).Done() })
 }

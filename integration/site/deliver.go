@@ -57,7 +57,7 @@ func (s *Site) attempt(ctx context.Context, address, user string, body []byte) e
 		}
 		return errors.Join(err, l.Hangup())
 	}
-	asked.Loosely(s.abandoned(c)).Done()
+	s.done(c, asked)
 	_ = l.Close() // it has said what it had to say
 	return nil
 }

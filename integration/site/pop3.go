@@ -57,7 +57,9 @@ func (s *Site) downloadOf(ctx context.Context, user string) (wrong []string, err
 			return wrong, err
 		}
 		has[uidl] = true
-		wrong = append(wrong, s.Ledger.Downloaded(user, uidl, ledger.Token(token), s.abandoned(c))...)
+		s.told(c, func(loose bool) {
+			wrong = append(wrong, s.Ledger.Downloaded(user, uidl, ledger.Token(token), loose)...)
+		})
 	}
 	return wrong, p.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mailtwin/mailtwin/integration/compare"
@@ -35,6 +36,8 @@ type Site struct {
 	Machines map[string]*Machine
 	Client   *hosts.Host
 	Ledger   *ledger.Ledger
+
+	answers sync.Mutex // held while it is decided what an answer is worth, and written down
 
 	opt       Options
 	traffic   *traffic
@@ -221,6 +224,8 @@ func (s *Site) Replicated(ctx context.Context, primary, mirror *Machine) error {
 // replicated, nor is what it has acknowledged since the last time that all
 // was. It is to be called before another host is promoted.
 func (s *Site) Unplanned(old *Machine) {
+	s.answers.Lock()
+	defer s.answers.Unlock()
 	old.setAbandoned(true)
 	s.Ledger.Unplanned()
 }
