@@ -63,6 +63,7 @@ func (s settings) measure(ctx context.Context) (err error) {
 	}{
 		{"a", b.latency},
 		{"d", b.firstSync},
+		{"k", b.governing},
 		{"bc", b.changesOfAPair},
 		{"f", b.oneBody},
 		{"e", b.memory},

@@ -182,8 +182,11 @@ func waitUntilEqual(ctx context.Context, primary, mirror string) error {
 	var result compare.Result
 	var failed error
 	err := WaitFor(ctx, "stores that are said to be in sync are equal", func() bool {
-		result, failed = compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
-		return failed == nil && result.Equal()
+		r, err := compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
+		if ctx.Err() == nil { // else what was found before says more
+			result, failed = r, err
+		}
+		return err == nil && r.Equal()
 	})
 	if err != nil {
 		return fmt.Errorf("%w; %v %w", err, result, failed)

@@ -159,7 +159,7 @@ func (r *reader) hangUp() {
 // step does one thing of a user's day.
 func (r *reader) step(ctx context.Context) (err error) {
 	if r.imap == nil {
-		if r.imap, r.conn, err = r.site.session(ctx, service(dovecot.IMAPPort), r.user); err != nil {
+		if r.imap, r.conn, err = r.site.session(ctx, service(dovecot.IMAPPort), r.user, patience); err != nil {
 			return err
 		}
 	}
