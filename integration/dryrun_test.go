@@ -95,9 +95,6 @@ func TestADryRunTellsWhatIsWrong(t *testing.T) {
 	})
 	must(t, p.Primary.Kill())
 	mustCheck(t, checksOf(t, p.Mirror, 0), map[string]string{"peers": "warning: primary does not answer", "clock of primary": "unknown: "})
-	if now := state(t, mirror); !strings.Contains(before, now) {
-		t.Errorf("the mirror's store is now\n%s", now)
-	}
 }
 
 // TestADryRunTellsThatTheFirstSyncIsNotFinished asks in the midst of it.
