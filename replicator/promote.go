@@ -37,8 +37,19 @@ func newPromoter(n *node) *failover.Promoter {
 	return failover.New(failover.Config{
 		Name: n.id.Name(), Own: ownState{n}, Peers: n.links,
 		Follower: following{n}, Journals: ownJournal{n}, Stage: stage{n}, Hooks: operatorHooks{n}, Machine: machine{n},
-		Clock: n.opt.Clock, Limits: failover.DefaultLimits(), Watch: n.opt.Promoting,
+		Clock: n.opt.Clock, Limits: failover.DefaultLimits(), Watch: n.promoting,
 	})
+}
+
+// promoting is told of each event of a promotion. The log has what it is and what it
+// may lose.
+func (n *node) promoting(e failover.Event) {
+	if e.Step == failover.StepPlan && e.Phase == failover.Note {
+		n.opt.Log.Warn("a promotion of this node", "what", e.Text)
+	}
+	if n.opt.Promoting != nil {
+		n.opt.Promoting(e)
+	}
 }
 
 // ownState is the node's state file, and what its catalog remembers of a

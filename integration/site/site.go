@@ -2,7 +2,6 @@ package site
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -40,6 +39,7 @@ type Site struct {
 	answers sync.Mutex // held while it is decided what an answer is worth, and written down
 
 	opt       Options
+	record    record
 	traffic   *traffic
 	copies    copies
 	downloads downloads
@@ -116,17 +116,15 @@ func (s *Site) Join(ctx context.Context, m, p *Machine) error {
 	if err := s.waitUntilListens(ctx, p); err != nil {
 		return err
 	}
-	out, err := p.Node.Run(ctx, "invite", "--json")
+	t, err := s.Type(ctx, p, "invite")
 	if err != nil {
-		return err
+		return fmt.Errorf("mailtwin invite: %w: %s", err, t.Seen)
 	}
-	var invitation struct{ Token string }
-	if err := json.Unmarshal(out, &invitation); err != nil || invitation.Token == "" {
-		return fmt.Errorf("invite told no token but %q: %w", out, err)
-	}
-	if _, err := m.Node.Run(ctx, "join", p.Node.Listen, "--token", invitation.Token, "--store", m.Node.Store,
+	_, token, _ := strings.Cut(t.Seen, "--token ")
+	token, _, _ = strings.Cut(token, " ")
+	if t, err := s.Type(ctx, m, "join", p.Node.Listen, "--token", token, "--store", m.Node.Store,
 		"--name", m.Name, "--listen", m.Node.Listen, "--state", m.Node.State); err != nil {
-		return err
+		return fmt.Errorf("mailtwin join: %w: %s", err, t.Seen)
 	}
 	return s.bootFirst(ctx, m)
 }
