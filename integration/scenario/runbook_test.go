@@ -10,8 +10,7 @@ import (
 	"github.com/mailtwin/mailtwin/integration/site"
 )
 
-// update has the blocks of the runbook written as the stories have just shown them,
-// as in: MAILTWIN_ROUNDS=1 go test ./integration/scenario -run TestScenarios -update
+// update has the blocks of the runbook written as the stories have just shown them.
 var update = flag.Bool("update", false, "write what was seen in the stories into the runbook")
 
 const runbookPath = "../../docs/runbook.md"
