@@ -13,7 +13,6 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/replicator/identity"
-	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -67,25 +66,6 @@ func (p *fencedPart) run(ctx context.Context) error {
 // demoteAgain is how often a fenced node sees to it that no mail server runs: one
 // may have been started at boot, or by a person, after the hook ran last.
 const demoteAgain = time.Minute
-
-// awaitDemote returns when the hook demote has run: what a mail server that is being
-// stopped still takes would be on neither node after a rejoin.
-func (p *fencedPart) awaitDemote(ctx context.Context, tell operator.RejoinTeller) error {
-	select {
-	case <-p.demoted:
-		return nil
-	default:
-	}
-	if err := tell.Step("waiting until the hook demote is done"); err != nil {
-		return err
-	}
-	select {
-	case <-p.demoted:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the hook demote is running: %w", context.Cause(ctx))
-	}
-}
 
 // runHook runs demote, when the node begins to be fenced and each minute from
 // then on: it is made for being run again. What is begun goes on to its end when the
