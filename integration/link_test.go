@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -92,5 +93,39 @@ func TestDeadPeer(t *testing.T) {
 		return err == nil && s.State == "unknown"
 	})
 	must(t, p.Primary.Start())
+	p.MustBeEqual(t, time.Minute)
+}
+
+// TestSlowLink makes a first sync over a slow link: new mail does not wait for
+// what the kernel and the primary have taken for it before.
+func TestSlowLink(t *testing.T) {
+	const most = 1 << 20 // bytes of other mail that may come before it
+	primary, mirror := stores(t)
+	if _, err := tree.Generate(t.Context(), primary, tree.Spec{Messages: 600, Users: 1, MeanSize: 120_000}); err != nil {
+		t.Fatal(err)
+	}
+	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
+	p.Link.Throttle(1 << 20)
+	p.Link.Break() // and the next connection is slow from the beginning
+	arrived := func() int64 { _, n := p.Link.Bytes(); return n }
+	for i := range 3 {
+		before := arrived()
+		eventually(t, time.Minute, "the first sync goes on", func() bool { return arrived() > before+2<<20 })
+		before = arrived()
+		name := filepath.Join("ann", "new", fmt.Sprintf("180000000%d.M1P1.mx", i))
+		must(t, os.MkdirAll(filepath.Join(primary, "ann", "new"), 0o700))
+		must(t, os.WriteFile(filepath.Join(primary, name), []byte("Subject: new\n\nmail\n"), 0o600))
+		eventually(t, time.Minute, "the new mail is on the mirror", func() bool {
+			_, err := os.Stat(filepath.Join(mirror, name))
+			return err == nil
+		})
+		if n := arrived() - before; n > most {
+			t.Errorf("%d bytes came before new mail, want %d at most", n, most)
+		}
+	}
+	if s, err := p.Primary.Status(t.Context()); err != nil || s.InSync() {
+		t.Fatalf("the first sync ended before the mail came (%v): the test shows nothing", err)
+	}
+	p.Link.Mend()
 	p.MustBeEqual(t, time.Minute)
 }

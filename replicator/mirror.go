@@ -109,7 +109,7 @@ func (p *mirrorPart) dial(context.Context) (*grpc.ClientConn, error) {
 	p.mu.Unlock()
 	return p.n.dialPrimary(address, func(_ net.Addr, err error) { p.failed(err) },
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			conn, err := dialTCP(ctx, address)
+			conn, err := wire.Dial(ctx, address)
 			if err != nil {
 				return nil, err
 			}
@@ -144,10 +144,6 @@ func (p *mirrorPart) lastArrival() time.Time {
 	return p.arrived
 }
 
-func dialTCP(ctx context.Context, address string) (net.Conn, error) {
-	return (&net.Dialer{Timeout: wire.SilenceLimit}).DialContext(ctx, "tcp", address)
-}
-
 // dialPrimary makes a connection to the primary, which is established by its
 // first use. failed is told why a handshake failed; nil: nobody is.
 func (n *node) dialPrimary(address string, failed func(net.Addr, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
@@ -157,7 +153,7 @@ func (n *node) dialPrimary(address string, failed func(net.Addr, error), more ..
 			grpc.MaxCallRecvMsgSize(wire.MaxMessage), grpc.MaxCallSendMsgSize(wire.MaxMessage)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: wire.SilenceLimit, PermitWithoutStream: true}),
-		grpc.WithContextDialer(dialTCP),
+		grpc.WithContextDialer(wire.Dial),
 	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("dial the primary at %s: %w", address, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"sync"
 	"time"
@@ -25,6 +24,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // storeRetry is how often a store that is not there is looked for.
@@ -54,6 +54,9 @@ type Options struct {
 	// Promoting is told of each event of this node's promotion as it happens,
 	// before anybody else is. nil: nothing is to be told.
 	Promoting func(failover.Event)
+	// Yielding is told of what this node does when another is promoted, in the same
+	// way; see failover.YieldSteps. It may be called concurrently.
+	Yielding func(failover.Event)
 }
 
 // part is what a node does in its role.
@@ -174,7 +177,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 // run serves commands and the other nodes, and plays the part of the node's
 // role, which begins when the store is there.
 func (n *node) run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", n.cfg.Node.Listen)
+	listener, err := wire.Listen(ctx, n.cfg.Node.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for the other nodes: %w", err)
 	}
@@ -301,6 +304,8 @@ func (n *node) current() part {
 
 // Status implements operator.Node.
 func (n *node) Status() status.Document {
+	// Before the role: the answer that makes it known changes the role first.
+	unconfirmed := n.vigil.unconfirmed()
 	n.mu.Lock()
 	st, p, lastError, waiting := n.st, n.part, n.lastError, n.waiting
 	n.mu.Unlock()
@@ -328,8 +333,8 @@ func (n *node) Status() status.Document {
 		d.Loss.Words = "unknown: the store is not there"
 	}
 	n.vigil.describe(&d)
-	if why := n.vigil.unconfirmed(); why != "" && st.Role == identity.Primary {
-		d.Role, d.Unasked = status.Unconfirmed, why
+	if unconfirmed != "" && st.Role == identity.Primary {
+		d.Role, d.Unasked = status.Unconfirmed, unconfirmed
 	}
 	describeRole(&d, st)
 	n.describeUnfinished(&d, st)

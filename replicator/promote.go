@@ -37,8 +37,19 @@ func newPromoter(n *node) *failover.Promoter {
 	return failover.New(failover.Config{
 		Name: n.id.Name(), Own: ownState{n}, Peers: n.links,
 		Follower: following{n}, Journals: ownJournal{n}, Stage: stage{n}, Hooks: operatorHooks{n}, Machine: machine{n},
-		Clock: n.opt.Clock, Limits: failover.DefaultLimits(), Watch: n.opt.Promoting,
+		Clock: n.opt.Clock, Limits: failover.DefaultLimits(), Watch: n.promoting,
 	})
+}
+
+// promoting is told of each event of a promotion. The log has what it is and what it
+// may lose.
+func (n *node) promoting(e failover.Event) {
+	if e.Step == failover.StepPlan && e.Phase == failover.Note {
+		n.opt.Log.Warn("a promotion of this node", "what", e.Text)
+	}
+	if n.opt.Promoting != nil {
+		n.opt.Promoting(e)
+	}
 }
 
 // ownState is the node's state file, and what its catalog remembers of a
@@ -92,7 +103,10 @@ const (
 )
 
 // Unfinished implements failover.Own.
-func (o ownState) Unfinished() (journal.Epoch, error) { return o.n.epochOf(metaUnfinished) }
+func (o ownState) Unfinished() (journal.Epoch, bool, error) {
+	e, err := o.n.epochOf(metaUnfinished)
+	return e, o.n.proven(e), err
+}
 
 // proven reports whether this node became the primary of an epoch with all that
 // the former one had. Where that is not known, it did not.
@@ -149,7 +163,7 @@ func (n *node) describeUnfinished(d *status.Document, st identity.State) {
 	if st.Role != identity.Primary || n.promoter.Busy() {
 		return
 	}
-	if e, err := (ownState{n}).Unfinished(); err == nil && e == st.Epoch {
+	if e, err := n.epochOf(metaUnfinished); err == nil && e == st.Epoch {
 		d.Fenced = "the promotion of this node is not finished: run `mailtwin failover` here again"
 	}
 }

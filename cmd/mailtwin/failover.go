@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ const (
 // promotion is what the command failover was asked for.
 type promotion struct {
 	dryRun, force, yes, json bool
-	reason                   string
+	reason, report           string
 }
 
 func (p *program) failoverCommand() *cobra.Command {
@@ -58,6 +59,7 @@ func (p *program) failoverCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.force, "force", false, "go on in spite of what only a person can judge, such as a fence hook that failed")
 	c.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&f.json, "json", false, "print for programs")
+	c.Flags().StringVar(&f.report, "report", "", "write what it came to, and what may be lost, into this `file` too, as --json prints it")
 	c.Flags().StringVar(&f.reason, "reason", "the operator's command", "why, for the hooks and their logs")
 	return c
 }
@@ -90,7 +92,19 @@ func (p *program) dryRun(ctx context.Context, client *operator.Client, f *promot
 
 // failover shows the plan, asks, and has it carried out. A plan that changed
 // meanwhile is shown and asked for again.
-func (p *program) failover(ctx context.Context, client *operator.Client, f *promotion) error {
+func (p *program) failover(ctx context.Context, client *operator.Client, f *promotion) (err error) {
+	var report *os.File
+	if f.report != "" {
+		// Before anything is done: afterwards it would be too late to find out.
+		if report, err = os.OpenFile(f.report, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+			return fmt.Errorf("nothing was done: the report cannot be written: %w", err)
+		}
+		defer func() {
+			if closed := report.Close(); err == nil {
+				err = closed
+			}
+		}()
+	}
 	for range maxPlans {
 		plan, err := p.plan(ctx, client)
 		if err != nil {
@@ -108,6 +122,11 @@ func (p *program) failover(ctx context.Context, client *operator.Client, f *prom
 		if errors.Is(err, failover.ErrStale) {
 			p.note("%v", err)
 			continue
+		}
+		if report != nil && raw != nil {
+			if _, err := report.Write(append(raw, '\n')); err != nil {
+				p.note("the report is not in %q: %v", f.report, err)
+			}
 		}
 		return p.promoted(result, raw, err, f)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -111,7 +112,11 @@ func TestFailover(t *testing.T) {
 			s.serve(node{id, status.InSync}, state)
 			s.in = strings.NewReader(test.answer)
 			s.interactive = test.answer != ""
-			out := s.run(test.code, append([]string{"failover"}, test.args...)...)
+			report := filepath.Join(s.dir, "report")
+			out := s.run(test.code, append([]string{"failover", "--report", report}, test.args...)...)
+			if told, _ := os.ReadFile(report); (test.runs > 0 && test.code != exitFailed) != bytes.Contains(told, []byte(`"epoch":2,`)) {
+				t.Errorf("the report: %s", told)
+			}
 			for _, want := range test.out {
 				if !strings.Contains(out, want) {
 					t.Errorf("stdout lacks %q:\n%s", want, out)

@@ -79,7 +79,8 @@ func (p *Proxy) Break() {
 func (p *Proxy) Stall() { p.set(func() { p.stalled = true }) }
 
 // Throttle passes on that many bytes a second in each direction of each
-// connection, until Mend.
+// connection, until Mend. Connections that are made meanwhile hold little that
+// has not been passed on, as a link does.
 func (p *Proxy) Throttle(bytesPerSecond int64) { p.set(func() { p.rate = bytesPerSecond }) }
 
 // Corrupt changes one byte in n, at random, until Mend.
@@ -150,6 +151,9 @@ func (p *Proxy) register(c net.Conn) bool {
 	defer p.mu.Unlock()
 	if p.cut || p.closed {
 		return false
+	}
+	if tcp, ok := c.(*net.TCPConn); ok && p.rate > 0 {
+		_ = tcp.SetReadBuffer(bufferSize) // else the kernel's, which is large
 	}
 	p.conns[c] = struct{}{}
 	return true

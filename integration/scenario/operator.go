@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"sync"
 
@@ -24,7 +25,7 @@ func willCrash(ctx context.Context, r *run, args []string) error {
 
 // failover runs the command, and says what it says.
 func (r *run) failover(ctx context.Context, m *site.Machine, args ...string) error {
-	report, err := m.Failover(ctx, args...)
+	report, err := r.Failover(ctx, m, args...)
 	if err == nil {
 		r.loss = report.Loss
 		r.opt.Say("%s on %s in %.2f s: %v %q", report.Kind, m.Name, report.Seconds, report.Steps, report.Loss.Words)
@@ -112,7 +113,7 @@ func failOverTwice(ctx context.Context, r *run, args []string) error {
 	var errs [2]error
 	var all sync.WaitGroup
 	for i, m := range both {
-		all.Go(func() { reports[i], errs[i] = m.Failover(ctx) })
+		all.Go(func() { reports[i], errs[i] = r.Failover(ctx, m) })
 	}
 	all.Wait()
 	for i, m := range both {
@@ -150,10 +151,10 @@ func byHand(ctx context.Context, r *run, args []string) error {
 
 func rejoins(ctx context.Context, r *run, args []string) error {
 	m := r.Machines[args[0]]
-	out, err := m.Node.Run(ctx, "rejoin", "--yes")
-	r.opt.Say("rejoin on %s says:\n%s", m.Name, out)
+	t, err := r.Type(ctx, m, "rejoin")
+	r.opt.Say("rejoin on %s says:\n%s", m.Name, t.Seen)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %s", err, t.Seen)
 	}
 	if err := r.untilRole(ctx, m, "mirror"); err != nil {
 		return err
@@ -161,7 +162,30 @@ func rejoins(ctx context.Context, r *run, args []string) error {
 	r.Returned(m)
 	// What it did not have either, such as mail that was expunged before anybody
 	// had replicated it, never comes: so says the runbook.
-	out, err = r.primary.Node.Run(ctx, "accept", "missing", "--yes")
-	r.opt.Say("accept on %s says: %s", r.primary.Name, out)
+	t, err = r.Type(ctx, r.primary, "accept", "missing", "--yes")
+	r.opt.Say("accept on %s says: %s", r.primary.Name, t.Seen)
 	return err
+}
+
+// types types a command, whatever comes of it: the runbook tells.
+func types(ctx context.Context, r *run, args []string) error {
+	t, err := r.Type(ctx, r.Machines[args[0]], strings.Fields(args[1])...)
+	r.opt.Say("%s# %s\n%s", t.Host, t.Command, t.Seen)
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil
+	}
+	return err
+}
+
+// saysOf waits until the status of a host has some words.
+func saysOf(ctx context.Context, r *run, args []string) error {
+	var last []byte
+	err := site.WaitFor(ctx, fmt.Sprintf("the status of %s says %q", args[0], args[1]), func() bool {
+		last, _ = r.Machines[args[0]].Node.Run(ctx, "status") // its exit code is no error
+		return strings.Contains(string(last), args[1])
+	})
+	if err != nil {
+		return fmt.Errorf("%w; it says\n%s", err, last)
+	}
+	return nil
 }

@@ -24,6 +24,8 @@ type Options struct {
 	Hooks bool
 	// Say is told each sentence as it is run, and what came of it.
 	Say func(format string, args ...any)
+	// Shown is told what operators typed and saw, once the story has ended well.
+	Shown func(typed []site.Typed)
 }
 
 // run is a story that is being run.
@@ -56,6 +58,9 @@ func (s Script) Run(ctx context.Context, opt Options) (err error) {
 		opt.Say("%6.2f s  %s", time.Since(began).Seconds(), st.text)
 	}
 	opt.Say("%s", r.Ledger.Counts())
+	if opt.Shown != nil {
+		opt.Shown(r.Typed())
+	}
 	return nil
 }
 

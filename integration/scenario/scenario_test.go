@@ -17,6 +17,7 @@ import (
 	"github.com/mailtwin/mailtwin/integration/dovecot"
 	"github.com/mailtwin/mailtwin/integration/hosts"
 	"github.com/mailtwin/mailtwin/integration/pair"
+	"github.com/mailtwin/mailtwin/integration/site"
 )
 
 // The environment says how often each story is run, with which seed at first,
@@ -81,6 +82,7 @@ func TestScenarios(t *testing.T) {
 		must(t, err)
 	}
 	able := commands(t, binary)
+	book := openRunbook(t)
 	rounds, first := number(t, roundsVariable, 1), number(t, seedVariable, rand.Uint64()%1_000_000)
 	for name, scripts := range read(t, cmp.Or(os.Getenv(dirVariable), "testdata")) {
 		for round := range rounds {
@@ -92,7 +94,11 @@ func TestScenarios(t *testing.T) {
 			t.Run(strings.Join(slices.DeleteFunc([]string{name, script.Variant, fmt.Sprint(seed)}, func(s string) bool { return s == "" }), "/"), func(t *testing.T) {
 				// Two at once: most of the time they wait.
 				t.Parallel()
-				play(t, script, Options{Binary: binary, Seed: seed, Hooks: slices.Contains(able, "failover")})
+				opt := Options{Binary: binary, Seed: seed, Hooks: slices.Contains(able, "failover")}
+				if opt.Hooks {
+					opt.Shown = func(typed []site.Typed) { book.hold(t, name, typed) }
+				}
+				play(t, script, opt)
 			})
 		}
 	}

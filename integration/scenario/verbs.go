@@ -64,7 +64,10 @@ func verbs() []verb {
 		{sentence: "the operator fails over to HOST by force", needs: failover, run: failOverByForce},
 		{sentence: "the operator fails over to HOST, which crashes", needs: failover, run: failOverCrashes},
 		{sentence: "the operator fails over to HOST and is refused: TEXT", needs: failover, run: failOverRefused},
+		{sentence: "the operator takes the mail back on HOST", needs: failover, run: switchOver},
 		{sentence: "two operators fail over to HOST and HOST at once", needs: failover, run: failOverTwice},
+		{sentence: "the operator on HOST types mailtwin TEXT", run: types},
+		{sentence: "the operator waits until the status of HOST says TEXT", run: saysOf},
 		{sentence: "the operator starts the mail server on HOST by hand", run: byHand},
 		{sentence: "the operator lets HOST rejoin", needs: rejoin, run: rejoins},
 

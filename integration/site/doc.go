@@ -5,8 +5,9 @@
 // # What is on a mail host
 //
 // The store is on a disk of its own, the array; the state of mailtwin is on
-// another one. Dovecot and the service address are started and ended by two
-// small programs, as they would be on a real host, and the hooks run these.
+// another one. Dovecot and the service address are started and ended by the example
+// hooks (replicator/hook/examples); only the program that asks the power switch is
+// of the tests' own.
 // After a promotion clients wait at their login until their mailboxes are ready,
 // and mail waits until all are.
 // Dovecot syncs whatever it acknowledges, so what is lost after a power cut was

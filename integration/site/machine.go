@@ -28,7 +28,6 @@ type Machine struct {
 	Array   *hosts.Disk // has the store
 	System  *hosts.Disk // has the node's state
 
-	hooks     map[string]string
 	power     string // the file with the state of its socket
 	base      string // Dovecot's base directory
 	mu        sync.Mutex
@@ -58,17 +57,13 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 	}
 	if m.Dovecot, err = dovecot.Prepare(run, dovecot.Options{
 		Store: store, Everywhere: true, Wrap: h.Wrap(), Name: name,
-		MailOptions: "mail_fsync = always\n" + s.waiting(h.Dir),
+		MailOptions: "mail_fsync = always\n" + s.waiting(m),
 	}); err != nil {
 		return nil, err
 	}
 	m.base = filepath.Join(run, "base")
 	m.Node = pair.NewNode(s.opt.Binary, h.Dir, name, store, net.JoinHostPort(h.Address, port))
-	m.hooks, err = writePrograms(h.Dir, paths{
-		Dovecot: m.Dovecot.Config(), Base: m.base, Service: hosts.ServiceAddress, Power: s.powerDir(),
-		Mailtwin: s.opt.Binary, Settings: m.Node.Config(),
-	})
-	if err != nil {
+	if err := writeHooks(s.paths(m)); err != nil {
 		return nil, err
 	}
 	m.Node.State = filepath.Join(m.System.Path, "state")
@@ -85,7 +80,7 @@ func (m *Machine) enter() {
 
 // waiting returns the settings of a Dovecot that lets clients wait until their
 // mailboxes are ready, and mail until all are.
-func (s *Site) waiting(dir string) string {
+func (s *Site) waiting(m *Machine) string {
 	if !s.opt.Hooks {
 		return ""
 	}
@@ -106,7 +101,7 @@ service lmtp {
   executable = %s
   vsz_limit = 4G
 }
-`, filepath.Join(dir, "postlogin"), filepath.Join(dir, "lmtp"))
+`, filepath.Join(m.hooks(), "postlogin"), filepath.Join(m.hooks(), "lmtp"))
 }
 
 // AddHooks writes into the node's settings what a promotion runs: the hooks,
@@ -116,9 +111,9 @@ func (m *Machine) AddHooks() error {
 	if err != nil {
 		return err
 	}
-	settings := string(data)
+	settings, all := string(data), filepath.Join(m.hooks(), "all")
 	for table, lines := range map[string]string{
-		"hooks": fmt.Sprintf("fence = %q\npromote = %q\ndemote = %q\n", m.hooks["fence"], m.hooks["promote"], m.hooks["demote"]),
+		"hooks": fmt.Sprintf("fence = %q\npromote = %q\ndemote = %q\n", all, all, all),
 		"imap":  fmt.Sprintf("doveadm = %q\nusers = \"%%d/%%n/Maildir\"\n", "doveadm -c "+m.Dovecot.Config()),
 	} {
 		// The table may be there, with nothing but comments in it.
@@ -131,12 +126,12 @@ func (m *Machine) AddHooks() error {
 
 // StartMail starts the mail server and gives this host the service address.
 func (m *Machine) StartMail(ctx context.Context) error {
-	return m.Run(ctx, filepath.Join(m.Dir, "mail-start"))
+	return m.Run(ctx, "env", m.hook("promote", "after")...)
 }
 
 // StopMail ends both.
 func (m *Machine) StopMail(ctx context.Context) error {
-	return m.Run(ctx, filepath.Join(m.Dir, "mail-stop"))
+	return m.Run(ctx, "env", m.hook("demote", "after")...)
 }
 
 // PowerCut cuts the power of the host.
@@ -213,11 +208,22 @@ func (m *Machine) Boot(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if status.Role != "primary" && status.Role != "unconfirmed" {
+	if !leads(status) {
 		return nil
 	}
-	return m.StartMail(ctx)
+	if err := m.StartMail(ctx); err != nil {
+		return err
+	}
+	// The hook that stops it may have run a moment before it was there.
+	status, err := m.Node.Status(ctx)
+	if err != nil || leads(status) {
+		return err
+	}
+	return m.StopMail(ctx)
 }
+
+// leads reports whether a node takes itself for the primary.
+func leads(s pair.Status) bool { return s.Role == "primary" || s.Role == "unconfirmed" }
 
 // Abandoned reports whether what the host acknowledges is replicated no more,
 // because another one was promoted.

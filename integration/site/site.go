@@ -2,12 +2,12 @@ package site
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mailtwin/mailtwin/integration/compare"
@@ -36,7 +36,10 @@ type Site struct {
 	Client   *hosts.Host
 	Ledger   *ledger.Ledger
 
+	answers sync.Mutex // held while it is decided what an answer is worth, and written down
+
 	opt       Options
+	record    record
 	traffic   *traffic
 	copies    copies
 	downloads downloads
@@ -113,17 +116,15 @@ func (s *Site) Join(ctx context.Context, m, p *Machine) error {
 	if err := s.waitUntilListens(ctx, p); err != nil {
 		return err
 	}
-	out, err := p.Node.Run(ctx, "invite", "--json")
+	t, err := s.Type(ctx, p, "invite")
 	if err != nil {
-		return err
+		return fmt.Errorf("mailtwin invite: %w: %s", err, t.Seen)
 	}
-	var invitation struct{ Token string }
-	if err := json.Unmarshal(out, &invitation); err != nil || invitation.Token == "" {
-		return fmt.Errorf("invite told no token but %q: %w", out, err)
-	}
-	if _, err := m.Node.Run(ctx, "join", p.Node.Listen, "--token", invitation.Token, "--store", m.Node.Store,
+	_, token, _ := strings.Cut(t.Seen, "--token ")
+	token, _, _ = strings.Cut(token, " ")
+	if t, err := s.Type(ctx, m, "join", p.Node.Listen, "--token", token, "--store", m.Node.Store,
 		"--name", m.Name, "--listen", m.Node.Listen, "--state", m.Node.State); err != nil {
-		return err
+		return fmt.Errorf("mailtwin join: %w: %s", err, t.Seen)
 	}
 	return s.bootFirst(ctx, m)
 }
@@ -182,8 +183,11 @@ func waitUntilEqual(ctx context.Context, primary, mirror string) error {
 	var result compare.Result
 	var failed error
 	err := WaitFor(ctx, "stores that are said to be in sync are equal", func() bool {
-		result, failed = compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
-		return failed == nil && result.Equal()
+		r, err := compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
+		if ctx.Err() == nil { // else what was found before says more
+			result, failed = r, err
+		}
+		return err == nil && r.Equal()
 	})
 	if err != nil {
 		return fmt.Errorf("%w; %v %w", err, result, failed)
@@ -218,6 +222,8 @@ func (s *Site) Replicated(ctx context.Context, primary, mirror *Machine) error {
 // replicated, nor is what it has acknowledged since the last time that all
 // was. It is to be called before another host is promoted.
 func (s *Site) Unplanned(old *Machine) {
+	s.answers.Lock()
+	defer s.answers.Unlock()
 	old.setAbandoned(true)
 	s.Ledger.Unplanned()
 }

@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,7 +104,7 @@ func TestDoctoredMail(t *testing.T) {
 	must(t, os.Remove(twin))
 	// A message is expunged, and comes back.
 	path, data = fileOf(t, m.Node.Store, entries[4].Token)
-	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), user)
+	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), user, longPatience)
 	must(t, err)
 	_, err = i.Select("INBOX")
 	must(t, err)
@@ -127,6 +128,39 @@ func TestDoctoredMail(t *testing.T) {
 	if len(found) != 0 {
 		t.Errorf("%q", found)
 	}
+}
+
+// TestNobodyIsServedAfterTheStop stops a mail server that has a client who is busy:
+// Dovecot itself would let him go on for half a minute.
+func TestNobodyIsServedAfterTheStop(t *testing.T) {
+	hosts.Need(t)
+	dovecot.Need(t)
+	s, err := New(t.Context(), Options{Names: []string{"mx1"}})
+	t.Cleanup(func() { must(t, s.Close()) })
+	must(t, err)
+	m := s.Machines["mx1"]
+	must(t, m.StartMail(t.Context()))
+	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), User(0), longPatience)
+	must(t, err)
+	busy := make(chan struct{})
+	go func() {
+		defer close(busy)
+		for {
+			if _, err := i.Select("INBOX"); err != nil {
+				return
+			}
+		}
+	}()
+	must(t, m.StopMail(t.Context()))
+	pids, err := m.Processes(t.Context())
+	must(t, err)
+	for _, pid := range pids {
+		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && string(name) != "arping\n" {
+			t.Errorf("process %d is left, %s", pid, name)
+		}
+	}
+	<-busy
+	_ = i.Hangup() // nobody answers any more
 }
 
 // TestLocksOfAServerThatIsGone removes what a power cut leaves of a Dovecot

@@ -186,6 +186,7 @@ func (w *Watcher) ended(ctx context.Context, err error) error {
 	asked := ctx.Err() != nil && errors.Is(err, ctx.Err())
 	if asked {
 		err = nil
+		w.keepWhole()
 	} else {
 		w.status.Detail = err.Error()
 		err = fmt.Errorf("observe the store %q: %w", w.root, err)

@@ -56,7 +56,8 @@ type Config struct {
 	Machine  Machine
 	Clock    Clock
 	Limits   Limits
-	// Watch is told of each event before who asked for the promotion is.
+	// Watch is told of each event before who asked for the promotion is; and, as
+	// notes of the first step, in words what it may lose.
 	Watch func(Event)
 }
 

@@ -35,6 +35,12 @@ func (r *run) confirm(ctx context.Context) error {
 	}
 	r.result = Result{Kind: plan.Kind, Epoch: plan.Epoch, Primary: plan.Primary, Position: plan.Position, Loss: plan.Loss}
 	r.notef("%s to epoch %d", plan.Kind, plan.Epoch)
+	if r.cfg.Watch != nil {
+		// Who asked has seen it; a log remembers it when his terminal is gone.
+		for _, words := range plan.Loss.Words {
+			r.cfg.Watch(Event{Step: StepPlan, Phase: Note, Text: words})
+		}
+	}
 	return nil
 }
 

@@ -85,7 +85,8 @@ func New(cfg Config) *Governor {
 		settings: cfg.Settings, inHours: cfg.Settings.Hours.Contains(cfg.Clock.Now()),
 		health: Health{State: Unknown},
 	})
-	g.pacer.asked = cfg.Sensors.Asked()
+	g.pacer.base = g.sense()
+	g.pacer.asked = g.pacer.base.asked
 	return g
 }
 
@@ -147,8 +148,14 @@ func (g *Governor) waited(from, wait time.Duration) {
 	g.pacer.lateness(g.now() - from - wait)
 }
 
+// sense reads all sensors.
+func (g *Governor) sense() readings {
+	s := g.cfg.Sensors
+	return readings{counters: s.Counters(), stalls: s.Stalls(), asked: s.Asked()}
+}
+
 func (g *Governor) look() {
-	r := readings{counters: g.cfg.Sensors.Counters(), stalls: g.cfg.Sensors.Stalls(), asked: g.cfg.Sensors.Asked()}
+	r := g.sense()
 	inHours := g.cfg.Clock.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -245,7 +252,7 @@ func (g *Governor) done(started time.Duration, fromDevice bool, asked func() int
 	if len(g.pacer.out) <= 1 { // else nobody looks at it
 		count = asked()
 	}
-	due := g.pacer.done(g.now(), started, fromDevice, count)
+	due := g.pacer.done(g.now(), started, fromDevice, count, g.cfg.Sensors.Counters)
 	if full {
 		g.wakeLocked()
 	}

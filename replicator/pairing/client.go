@@ -52,9 +52,7 @@ func Dial(address string, creds func(identity.Report) credentials.TransportCrede
 			MinConnectTimeout: identity.HandshakeTimeout,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: wire.SilenceLimit, Timeout: wire.SilenceLimit}),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: wire.SilenceLimit}).DialContext(ctx, "tcp", address)
-		}),
+		grpc.WithContextDialer(wire.Dial),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("dial the node at %s: %w", address, err)

@@ -392,7 +392,7 @@ func (s *sender) closeFetch(a *answer, end wire.ContentEnd) error {
 	}
 	s.endTransfer(a.fetch.Transfer, end)
 	s.marked.outdated = true
-	if s.batch.full() {
+	if s.batch.full(s.stride) {
 		return s.flush()
 	}
 	return nil

@@ -153,7 +153,7 @@ func (s *sender) transfer(number uint64, src *source,
 	encode func(emit func(content.Piece) error) (content.Result, error)) (journal.ContentID, wire.Outcome, error) {
 	res, err := encode(func(p content.Piece) error {
 		s.addPiece(number, p)
-		if s.batch.full() {
+		if s.batch.full(s.stride) {
 			return s.flush()
 		}
 		return nil

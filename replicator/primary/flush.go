@@ -9,7 +9,7 @@ import (
 )
 
 // batch is what will be sent next: contents, and behind them entries. A batch
-// is sent when it has MaxBatchBytes, and the largest entry that one can hold
+// is sent when it has a stride, MaxBatchBytes at most, and the largest entry that one can hold
 // goes over that by less than MaxHeld, MaxXattrSize and three paths; so neither
 // MaxEntriesSize nor MaxMessage is ever reached.
 type batch struct {
@@ -21,8 +21,8 @@ type batch struct {
 }
 
 // full reports whether the batch should be sent now.
-func (b *batch) full() bool {
-	return b.bytes >= wire.MaxBatchBytes || len(b.entries) >= wire.MaxBatchEntries || len(b.contents) >= wire.MaxBatchContents
+func (b *batch) full(s stride) bool {
+	return b.bytes >= int(s) || len(b.entries) >= wire.MaxBatchEntries || len(b.contents) >= wire.MaxBatchContents
 }
 
 // The bytes of an entry, or of other facts, beside what is of variable length.
@@ -74,16 +74,18 @@ func (s *sender) flush() error {
 		}
 		out.EntriesSize = uint32(len(plain))
 	}
-	lent := s.batch.lent
+	lent, size := s.batch.lent, s.batch.bytes
 	s.batch = batch{}
 	bytes, entries := wire.Cost(out, count)
 	if err := s.spend(bytes, entries); err != nil {
 		return err
 	}
 	s.session.countBatch(bytes, s.last.Sequence)
+	start := s.server.cfg.Now()
 	if err := s.send(&pb.ReplicateResponse{Message: &pb.ReplicateResponse_Batch{Batch: out}}); err != nil {
 		return err
 	}
+	s.stride.took(size, s.server.cfg.Now().Sub(start))
 	for _, data := range lent {
 		s.server.buffers.takeBack(data)
 	}

@@ -158,7 +158,7 @@ func TestBatchesAreBounded(t *testing.T) {
 		}
 		b.entries = append(b.entries, wire.Entry{Entry: e, Outcome: wire.OK, Transfer: wire.PrimaryTransfer | 1<<62})
 		b.bytes += entrySize(&e)
-		if !b.full() {
+		if !b.full(wire.MaxBatchBytes) {
 			continue
 		}
 		plain, err := wire.MarshalEntries(wire.Entries{First: 1 << 62, Entries: b.entries})

@@ -38,6 +38,7 @@ type sender struct {
 	level   *content.Compressor
 	entries *content.StreamCompressor
 	batch   batch
+	stride  stride
 	marked  marked
 
 	ahead      map[aheadKey]uint64 // contents that were sent before their entries, and their transfers
@@ -76,7 +77,7 @@ func (s *session) sendAll(ctx context.Context) error {
 		snd := &sender{
 			session: s, server: s.server, ctx: ctx,
 			records: records, answers: answers, tick: time.NewTicker(wire.HeartbeatInterval),
-			last: s.start, level: level, entries: entries, ahead: make(map[aheadKey]uint64),
+			last: s.start, level: level, entries: entries, ahead: make(map[aheadKey]uint64), stride: newStride(),
 			live: content.NewEncoder(window, level), bulk: content.NewEncoder(window, level), saved: saved,
 		}
 		defer snd.tick.Stop()
@@ -222,7 +223,7 @@ func (s *sender) addRecord() error {
 	s.batch.entries = append(s.batch.entries, e)
 	s.batch.bytes += entrySize(&e.Entry)
 	s.last = rec.Position
-	if s.batch.full() {
+	if s.batch.full(s.stride) {
 		return s.flush()
 	}
 	return nil

@@ -26,3 +26,11 @@
 // What a hook is told, and what is expected of it, is in the package hook. The
 // daemon has to run as root for those that start services or set addresses.
 package examples
+
+import "embed"
+
+// Scripts has the examples as they are in this directory, for programs that put
+// them where a test needs them.
+//
+//go:embed all mailserver address dns ipmi postlogin lmtp hooks.conf 90-mailtwin.conf
+var Scripts embed.FS
