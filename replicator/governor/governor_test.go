@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -56,6 +57,7 @@ type blindSensors struct{}
 func (blindSensors) Counters() Counters { return Counters{Ops: -1} }
 func (blindSensors) Stalls() Stalls     { return Stalls{Mail: -1, All: -1} }
 func (blindSensors) Asked() int64       { return 0 }
+func (blindSensors) AskedHere() int64   { return 0 }
 
 // coldSensors see that each look has asked a device.
 type coldSensors struct {
@@ -212,6 +214,29 @@ func TestNoMoreAreOutThanMayBe(t *testing.T) {
 		d()
 	}
 	done[1](false)
+}
+
+// busySensors see that somebody else in the process asks the devices all the time.
+type busySensors struct {
+	blindSensors
+	asked atomic.Int64
+}
+
+func (s *busySensors) Asked() int64 { return s.asked.Add(blockSize) }
+
+// TestALookFromMemoryIsNoMeasure, whatever others in the process ask of the
+// devices meanwhile: it would teach that the array is faster than it is.
+func TestALookFromMemoryIsNoMeasure(t *testing.T) {
+	g, _ := newGovernor(nil)
+	g.cfg.Sensors = &busySensors{}
+	done, wait := g.Look(1)
+	if wait > 0 {
+		t.Fatalf("to wait %v", wait)
+	}
+	done()
+	if n := g.pacer.window.reads; n != 0 {
+		t.Errorf("%d reads were measured", n)
+	}
 }
 
 func TestAPauseEndsAndSoDoesWaiting(t *testing.T) {

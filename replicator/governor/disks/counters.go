@@ -67,9 +67,14 @@ func (s *Sensors) Stalls() governor.Stalls {
 const sector = 512
 
 // Asked implements governor.Sensors.
-func (s *Sensors) Asked() int64 {
+func (s *Sensors) Asked() int64 { return askedBy(unix.RUSAGE_SELF) }
+
+// AskedHere implements governor.Sensors.
+func (s *Sensors) AskedHere() int64 { return askedBy(unix.RUSAGE_THREAD) }
+
+func askedBy(whom int) int64 {
 	var usage unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
+	if unix.Getrusage(whom, &usage) != nil {
 		return 0
 	}
 	return usage.Inblock * sector
