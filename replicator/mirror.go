@@ -316,7 +316,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	loss := status.Loss{
 		Known:   out.State != status.Unknown && s.Beat.State == "watching" && age <= freshWord,
 		Entries: out.LagEntries, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
-		Assumed: s.Totals.Guessed,
+		Assumed: s.Totals.Guessed, Unreadable: d.Store.Unreadable,
 	}
 	if !s.Whole {
 		loss.Files += s.Beat.Files - min(s.Beat.Files, d.Store.Files)

@@ -169,7 +169,7 @@ func lossOf(d *status.Document) status.Loss {
 		Known: best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching) &&
 			d.Store.Watch.Mode == string(watch.ModeEvents),
 		Entries: best.LagEntries, Bytes: best.LagBytes, Seconds: best.LagSeconds, Files: best.Missing,
-		Assumed: best.Assumed,
+		Assumed: best.Assumed, Unreadable: d.Store.Unreadable,
 	}
 	if best.State == status.Syncing {
 		if d.Store.Files > best.Files {

@@ -18,7 +18,7 @@ func masks() []struct{ pattern, as string } {
 		{`\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?`, "DATE"},
 		{`\b\d+(\.\d+)? [KMGT]?i?B\b`, "SIZE"},
 		{`\b(\d+(\.\d+)?(ms|µs|h|m|s))+\b`, "TIME"},
-		{`@[0-9a-f]{8}\b`, "DIGEST"},
+		{`@[0-9a-f]{8}\b`, "@DIGEST"},
 		{`\b\d+(\.\d+)*\b`, "N"},
 		{` +`, " "},
 	}
@@ -34,12 +34,12 @@ func shape(line string) string {
 
 // aligner finds which line of a document is which of those that were seen.
 type aligner struct {
-	want, seen     []string
-	pattern        []*regexp.Regexp // of the shape of each line of want; nil for a cut
-	shapes         []string         // of seen
-	wantBy, seenBy []bool           // the line is there by chance
-	failed         map[[2]int]bool
-	lines          []string // what the document should have, the last one first
+	want, seen []string
+	pattern    []*regexp.Regexp // of the shape of each line of want; nil for a cut
+	shapes     []string         // of seen
+	wantBy     []bool           // a line of want is there by chance
+	failed     map[[2]int]bool
+	lines      []string // what the document should have, the last one first
 }
 
 // align reports whether lines of a document show what was seen, and returns them with
@@ -53,7 +53,7 @@ func align(want, seen, chance []string) ([]string, bool) {
 		a.pattern, a.wantBy = append(a.pattern, patternOf(line)), append(a.wantBy, has(line))
 	}
 	for _, line := range seen {
-		a.shapes, a.seenBy = append(a.shapes, shape(line)), append(a.seenBy, has(line))
+		a.shapes = append(a.shapes, shape(line))
 	}
 	if !a.from(0, 0) {
 		return nil, false
@@ -82,7 +82,10 @@ func (a *aligner) from(i, j int) bool {
 	if a.failed[at] {
 		return false
 	}
-	ok := i < len(a.want) && a.take(i, j) || j < len(a.seen) && a.seenBy[j] && a.from(i, j+1) && a.keep(a.seen[j])
+	// A line that is not in the document belongs to what was cut out before it, if
+	// that was so.
+	cutBefore := i > 0 && a.pattern[i-1] == nil
+	ok := i < len(a.want) && a.take(i, j) || !cutBefore && j < len(a.seen) && a.from(i, j+1) && a.keep(a.seen[j])
 	if !ok {
 		a.failed[at] = true
 	}

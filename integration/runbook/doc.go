@@ -18,5 +18,6 @@
 // The shape of each line: times, sizes, numbers, names of messages and of the pair
 // may be others, and lines of one shape after another count as one. A line [...]
 // stands for any lines, and [...] in a line for any text. A line that has one of the
-// words "by chance" may be there or not.
+// words "by chance" may not have been seen, and more lines may have been: chance
+// brings them, and an update puts them into the document.
 package runbook

@@ -34,8 +34,8 @@ func TestBlocks(t *testing.T) {
 		{name: "as it is", status: status, failover: failover},
 		{name: "other state", status: strings.Replace(status, "UNKNOWN", "LOST", 1), failover: failover, wrong: []string{"mailtwin status: the document has\nstate"}},
 		{name: "no exit code", status: strings.Replace(status, "[exit code 3]\n", "", 1), failover: failover, wrong: []string{"mailtwin status"}},
-		{name: "by chance", status: status, failover: "Of the changes, 3 are not.\nThe end of:\n" + failover, wrong: []string{"The end of"}},
-		{name: "by chance alone", status: status, failover: "Of the changes, 3 are not.\n" + failover},
+		{name: "by chance", status: status, failover: "Of the changes, 3 are not.\nA note.\n" + failover},
+		{name: "a line less", status: status, failover: strings.Replace(failover, "after 3s\n", "", 1), wrong: []string{"mailtwin failover: the document has"}},
 		{name: "never typed", status: status, wrong: []string{"line 10 of the document, mx2# mailtwin failover: it was not typed"}},
 	} {
 		d, err := Parse(document)

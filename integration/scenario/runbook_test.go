@@ -10,7 +10,8 @@ import (
 	"github.com/mailtwin/mailtwin/integration/site"
 )
 
-// update has the blocks of the runbook written as the stories have just shown them.
+// update has the blocks of the runbook written as the stories have just shown them,
+// with go test ./integration/scenario -run TestScenarios -update, say.
 var update = flag.Bool("update", false, "write what was seen in the stories into the runbook")
 
 const runbookPath = "../../docs/runbook.md"

@@ -259,7 +259,10 @@ type Loss struct {
 	Files   uint64  `json:"files"`   // that never reached the mirror, and stood in no change
 	Assumed uint64  `json:"assumed"` // messages that are taken to be equal by name and size, not proven
 	Seconds float64 `json:"seconds"`
-	Words   string  `json:"words"`
+	// Unreadable counts what the primary cannot read: it may never have come, so
+	// that not all is known.
+	Unreadable int    `json:"unreadable"`
+	Words      string `json:"words"`
 }
 
 // Problem is an error that a person may want to know of.

@@ -81,10 +81,13 @@ func rank(s State) int {
 
 // Lost puts a loss into words.
 func Lost(l Loss) Loss {
+	l.Known = l.Known && l.Unreadable == 0
 	nothing := l.Entries == 0 && l.Files == 0 && l.Bytes == 0
 	switch {
 	case l.Known && nothing:
 		l.Words = "nothing"
+	case !l.Known && nothing && l.Unreadable > 0:
+		l.Words = fmt.Sprintf("unknown: nothing that is known of, but the primary cannot read %d files", l.Unreadable)
 	case !l.Known && nothing && l.Seconds > 0:
 		l.Words = fmt.Sprintf("unknown: nothing that is known of, but what the other side says is %s old", Age(l.Seconds))
 	case !l.Known && nothing:
