@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,7 @@ type paceOf struct {
 	Allowed float64
 	Reason  string
 	Paused  bool
+	ByHand  []string `json:"by_hand"`
 }
 
 func pace(t *testing.T, n *pair.Node, args ...string) (p paceOf) {
@@ -125,6 +127,17 @@ func TestAPauseHoldsBulkAndNothingElse(t *testing.T) {
 	deliverTo(t, primary, "example.org/held", 20, 2_000)
 	eventually(t, 20*time.Second, "live mail reaches the mirror", func() bool {
 		entries, err := os.ReadDir(filepath.Join(mirror, "example.org/held/Maildir/new"))
+		return err == nil && len(entries) == 20
+	})
+	must(t, p.Primary.Kill())
+	must(t, p.Primary.Start())
+	must(t, p.Primary.WaitUntilAnswers(t.Context()))
+	if got := pace(t, p.Primary); !got.Paused || !slices.Contains(got.ByHand, "paused") {
+		t.Errorf("after a restart the pace is %+v", got)
+	}
+	deliverTo(t, primary, "example.org/restarted", 20, 2_000)
+	eventually(t, time.Minute, "live mail reaches the mirror after a restart", func() bool {
+		entries, err := os.ReadDir(filepath.Join(mirror, "example.org/restarted/Maildir/new"))
 		return err == nil && len(entries) == 20
 	})
 	_, err = p.Primary.Run(t.Context(), "release")

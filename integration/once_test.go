@@ -227,6 +227,12 @@ func TestAnInterruptedSyncGoesOn(t *testing.T) {
 			})
 			return errors.Join(primary.Kill(), mirror.Kill())
 		}, dying},
+		// After a boot a node believes of no control file that it is on the disk as
+		// it was written; the mail stays as it is.
+		{"both hosts reboot", func(primary, mirror *pair.Node, _ *proxy.Proxy) error {
+			primary.Env, mirror.Env = []string{"MAILTWIN_BOOT=another"}, []string{"MAILTWIN_BOOT=another"}
+			return errors.Join(primary.Kill(), mirror.Kill())
+		}, dying},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			disk.forget()

@@ -49,6 +49,7 @@ type testNode struct {
 	mu    sync.Mutex
 	hooks []string
 	fail  map[string]error // hooks that fail
+	slow  chan struct{}    // nil, or what demote waits for
 }
 
 // newCluster makes nodes, the first of which is primary; all run and are in
@@ -153,7 +154,14 @@ func (m *testNode) start() {
 	}
 }
 
-func (m *testNode) hook(_ context.Context, e HookEvent) error {
+func (m *testNode) hook(ctx context.Context, e HookEvent) error {
+	if m.slow != nil && e.Event == "demote" {
+		select {
+		case <-m.slow:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hooks = append(m.hooks, fmt.Sprintf("%s %s %s %d", e.Event, e.Phase, e.Peer, e.Epoch))

@@ -17,4 +17,19 @@
 // anything; until one has answered it is not taken for primary in the status. Who learns of a primary that beats it is fenced: its journal is
 // sealed at once, the state is written, and a person has to see to it (or, after
 // a switchover that both took part in, it follows the new one by itself).
+//
+// # The pace that was set by hand
+//
+// What operators change of the pace holds over restarts. It is in the file pace of
+// the state directory, which is sealed (see package sealedfile); its content, in
+// version 1, with - for what is as in the settings:
+//
+//	profile <name>
+//	bytes <a second>
+//	reads <a second>
+//	hours <from-to, or always>
+//	paused true
+//
+// Where the file cannot be read, nothing but live mail is read until a person has
+// set the pace again.
 package replicator

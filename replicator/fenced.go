@@ -22,7 +22,8 @@ type fencedPart struct {
 	n  *node
 	st identity.State
 
-	opened chan struct{} // closed when the journal is open, or cannot be opened
+	opened  chan struct{} // closed when the journal is open, or cannot be opened
+	demoted chan struct{} // closed when the hook demote has run once, whatever came of it
 
 	mu      sync.Mutex
 	journal *journal.Log
@@ -31,7 +32,7 @@ type fencedPart struct {
 }
 
 func newFenced(n *node, st identity.State) *fencedPart {
-	return &fencedPart{n: n, st: st, opened: make(chan struct{}), err: errors.New("the journal is being opened")}
+	return &fencedPart{n: n, st: st, opened: make(chan struct{}), demoted: make(chan struct{}), err: errors.New("the journal is being opened")}
 }
 
 // run sees to it that the mail server is stopped, and waits.
@@ -41,8 +42,11 @@ func (p *fencedPart) run(ctx context.Context) error {
 	p.open()
 	close(p.opened)
 	p.n.ready()
+	demoted := sync.OnceFunc(func() { close(p.demoted) })
+	defer demoted()
 	for ctx.Err() == nil {
-		p.runHook(ctx)
+		p.runHook()
+		demoted()
 		select {
 		case <-ctx.Done():
 		case <-p.n.opt.Clock.After(demoteAgain):
@@ -64,8 +68,11 @@ func (p *fencedPart) run(ctx context.Context) error {
 const demoteAgain = time.Minute
 
 // runHook runs demote, when the node begins to be fenced and each minute from
-// then on: it is made for being run again.
-func (p *fencedPart) runHook(ctx context.Context) {
+// then on: it is made for being run again. What is begun goes on to its end when the
+// role changes: a mail server that is half stopped must not stay behind on a mirror,
+// nor be stopped any more when this node is promoted again and starts it.
+func (p *fencedPart) runHook() {
+	ctx := p.n.lifetime
 	e := HookEvent{
 		Event: "demote", Peer: p.st.Leader, Epoch: p.st.Epoch,
 		Reason: fmt.Sprintf("this node is not primary any more: %v leads", p.st.Leads()),

@@ -54,6 +54,9 @@ type Options struct {
 	// Promoting is told of each event of this node's promotion as it happens,
 	// before anybody else is. nil: nothing is to be told.
 	Promoting func(failover.Event)
+	// Yielding is told of what this node does when another is promoted, in the same
+	// way; see failover.YieldSteps. It may be called concurrently.
+	Yielding func(failover.Event)
 }
 
 // part is what a node does in its role.
@@ -301,6 +304,8 @@ func (n *node) current() part {
 
 // Status implements operator.Node.
 func (n *node) Status() status.Document {
+	// Before the role: the answer that makes it known changes the role first.
+	unconfirmed := n.vigil.unconfirmed()
 	n.mu.Lock()
 	st, p, lastError, waiting := n.st, n.part, n.lastError, n.waiting
 	n.mu.Unlock()
@@ -328,8 +333,8 @@ func (n *node) Status() status.Document {
 		d.Loss.Words = "unknown: the store is not there"
 	}
 	n.vigil.describe(&d)
-	if why := n.vigil.unconfirmed(); why != "" && st.Role == identity.Primary {
-		d.Role, d.Unasked = status.Unconfirmed, why
+	if unconfirmed != "" && st.Role == identity.Primary {
+		d.Role, d.Unasked = status.Unconfirmed, unconfirmed
 	}
 	describeRole(&d, st)
 	n.describeUnfinished(&d, st)

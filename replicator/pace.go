@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/mailtwin/mailtwin/replicator/config"
@@ -25,6 +25,10 @@ type pacing struct {
 	set     disks.Set
 	checker *health.Checker
 	note    string // what it cannot see
+
+	mu     sync.Mutex // one change after the other
+	byHand byHand
+	unread string // why it is not known what was changed by hand
 }
 
 // newPacing finds the devices of the store and makes their governor.
@@ -42,9 +46,17 @@ func newPacing(n *node) *pacing {
 			n.opt.Log.Warn("the governor does not see the mail server", "error", err)
 		}
 	}
+	if p.byHand, err = loadByHand(n.cfg.StateDir); err != nil {
+		p.unread = "not known what was set by hand, so nothing but live mail is read until `mailtwin pace reset`: " + err.Error()
+		n.opt.Log.Error("nothing but live mail is read until the pace is set again", "error", err)
+	}
+	settings, err := p.byHand.over(paceSettings(c))
+	if err != nil {
+		n.opt.Log.Error("what was set by hand of the pace does not hold", "error", err) // it was checked when it was set
+	}
 	p.Governor = governor.New(governor.Config{
 		Clock: n.opt.Clock, Log: n.opt.Log.Named("pace"), Changed: n.server.Changed,
-		Sensors: disks.NewSensors(p.set, c.MailCgroup), Settings: paceSettings(c),
+		Sensors: disks.NewSensors(p.set, c.MailCgroup), Settings: settings,
 	})
 	p.checker = health.New(health.Config{
 		Set: p.set, Command: c.HealthCommand, Runner: health.Programs{}, Now: n.opt.Clock.Now,
@@ -71,36 +83,21 @@ func (p *pacing) watchHealth(ctx context.Context) error {
 	}
 }
 
-// change changes the pace as an operator has asked.
+// change changes the pace as an operator has asked, and keeps that for the next
+// start. Where it cannot be kept it holds all the same, and the error says so.
 func (p *pacing) change(c operator.PaceChange) error {
-	var hours governor.Hours
-	var err error
-	if c.Hours != nil {
-		if hours, err = governor.ParseHours(*c.Hours); err != nil {
-			return err
-		}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed := p.byHand.with(c)
+	settings, err := changed.over(paceSettings(p.n.cfg.Pace))
+	if err != nil || changed == p.byHand {
+		return err
 	}
-	if c.Profile != nil && !slices.Contains(governor.Profiles(), governor.Profile(*c.Profile)) {
-		return fmt.Errorf("there is no profile %q; choose one of %v", *c.Profile, governor.Profiles())
+	p.Change(func(s *governor.Settings) { *s = settings })
+	p.byHand, p.unread = changed, ""
+	if err := changed.save(p.n.cfg.StateDir); err != nil {
+		return fmt.Errorf("the pace is changed, but only until the daemon ends: %w", err)
 	}
-	const most = 1 << 40
-	p.Change(func(s *governor.Settings) {
-		if c.Profile != nil {
-			s.Profile = governor.Profile(*c.Profile)
-		}
-		if c.BytesPerSecond != nil {
-			s.BytesPerSecond = int64(min(*c.BytesPerSecond, most))
-		}
-		if c.ReadsPerSecond != nil {
-			s.ReadsPerSecond = int(min(*c.ReadsPerSecond, most))
-		}
-		if c.Hours != nil {
-			s.Hours = hours
-		}
-		if c.Paused != nil {
-			s.Paused = *c.Paused
-		}
-	})
 	return nil
 }
 
@@ -128,6 +125,12 @@ func (p *pacing) document() *status.Pace {
 		Hours: s.Settings.Hours.String(), OnDegraded: string(s.Settings.OnDegraded), OnFailing: string(s.Settings.OnFailing),
 		BulkBytes: s.BulkBytes, LiveBytes: s.LiveBytes, Devices: p.set.Members, Note: p.note,
 	}
+	p.mu.Lock()
+	out.ByHand = p.byHand.names()
+	if p.unread != "" {
+		out.Note = p.unread
+	}
+	p.mu.Unlock()
 	if !s.Unbound {
 		out.Allowed = &s.ReadsPerSecond
 	}

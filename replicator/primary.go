@@ -257,12 +257,13 @@ func (p *primaryPart) trim(ctx context.Context) error {
 
 // tell wakes those who follow the status when the observer has news.
 func (p *primaryPart) tell(ctx context.Context) error {
+	changed := p.watcher.Changed()
 	for {
-		changed := p.watcher.Changed()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+			changed = p.watcher.Changed() // before they look, so that what changes afterwards is told too
 			p.server.StoreChanged()
 			p.n.server.Changed()
 		}

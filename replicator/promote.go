@@ -103,7 +103,10 @@ const (
 )
 
 // Unfinished implements failover.Own.
-func (o ownState) Unfinished() (journal.Epoch, error) { return o.n.epochOf(metaUnfinished) }
+func (o ownState) Unfinished() (journal.Epoch, bool, error) {
+	e, err := o.n.epochOf(metaUnfinished)
+	return e, o.n.proven(e), err
+}
 
 // proven reports whether this node became the primary of an epoch with all that
 // the former one had. Where that is not known, it did not.
@@ -160,7 +163,7 @@ func (n *node) describeUnfinished(d *status.Document, st identity.State) {
 	if st.Role != identity.Primary || n.promoter.Busy() {
 		return
 	}
-	if e, err := (ownState{n}).Unfinished(); err == nil && e == st.Epoch {
+	if e, err := n.epochOf(metaUnfinished); err == nil && e == st.Epoch {
 		d.Fenced = "the promotion of this node is not finished: run `mailtwin failover` here again"
 	}
 }

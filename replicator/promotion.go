@@ -13,6 +13,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/atomicfile"
+	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
@@ -234,12 +235,14 @@ func (n *node) bequeath(st identity.State) error {
 	}); err != nil || !was {
 		return err
 	}
-	return n.catalog.UpdateDurably(func(t *catalog.Tx) error {
-		store, complete, err := watch.Leave(t)
-		if err != nil || !complete {
-			return err
-		}
-		return mirror.Enter(t, store, st.Epoch, true)
+	return n.yield(failover.StepBequeath, func() error {
+		return n.catalog.UpdateDurably(func(t *catalog.Tx) error {
+			store, complete, err := watch.Leave(t)
+			if err != nil || !complete {
+				return err
+			}
+			return mirror.Enter(t, store, st.Epoch, true)
+		})
 	})
 }
 

@@ -41,6 +41,14 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 	case <-ctx.Done():
 		return result, fmt.Errorf("the journal is being opened: %w", context.Cause(ctx))
 	}
+	if !opt.List {
+		// What a mail server that is being stopped still takes would be on neither node.
+		select {
+		case <-p.demoted:
+		case <-ctx.Done():
+			return result, fmt.Errorf("the hook demote is running: %w", context.Cause(ctx))
+		}
+	}
 	address := n.peers.Address(st.Leader)
 	if address == "" {
 		return result, refuse("start the new primary, and wait until `mailtwin status` names it", "where %s is primary is not known yet", st.Leads())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/hook"
 	"github.com/mailtwin/mailtwin/replicator/identity"
@@ -40,6 +41,21 @@ func (n *node) hook(ctx context.Context, e HookEvent) error {
 	return n.hooks.Run(ctx, hook.Event(e.Event), hook.Phase(e.Phase), hook.Call{
 		Peer: e.Peer, PeerAddress: e.PeerAddress, Epoch: e.Epoch, Planned: e.Planned, Reason: e.Reason,
 	}, e.Line)
+}
+
+// yield does a step of yielding to another node, and tells of it.
+func (n *node) yield(step failover.Step, do func() error) error {
+	tell := n.opt.Yielding
+	if tell == nil {
+		return do()
+	}
+	tell(failover.Event{Step: step, Phase: failover.Begun})
+	if err := do(); err != nil {
+		tell(failover.Event{Step: step, Phase: failover.Failed, Text: err.Error()})
+		return err
+	}
+	tell(failover.Event{Step: step, Phase: failover.Done})
+	return nil
 }
 
 // state returns what the node knows of itself.
@@ -168,18 +184,26 @@ func (n *node) learn(c pairing.Crown, from string) (identity.State, error) {
 	beaten := func(s identity.State) bool {
 		return s.Role == identity.Primary && c.Claim.Name != s.Name && c.Claim.Beats(s.Leads())
 	}
+	var was, is identity.State
+	note := func() (err error) {
+		was, is, err = n.decide(func(s identity.State) (identity.State, error) {
+			if c.Claim.Name == s.Name {
+				return s, nil // of an epoch that this node has forgotten: it cannot follow itself
+			}
+			if beaten(s) {
+				n.loseAuthority() // it may have begun just now
+			}
+			return succeeded(s, c.Claim, n.endsAt(c.Start)), nil
+		})
+		return err
+	}
+	var err error
 	if beaten(n.state()) {
 		n.loseAuthority() // at once: a decision that writes to an array that hangs holds up the next
+		err = n.yield(failover.StepDemote, note)
+	} else {
+		err = note()
 	}
-	was, is, err := n.decide(func(s identity.State) (identity.State, error) {
-		if c.Claim.Name == s.Name {
-			return s, nil // of an epoch that this node has forgotten: it cannot follow itself
-		}
-		if beaten(s) {
-			n.loseAuthority() // it may have begun just now
-		}
-		return succeeded(s, c.Claim, n.endsAt(c.Start)), nil
-	})
 	if err == nil && is != was {
 		if was.Role == identity.Mirror {
 			n.endPart() // it follows the new one
@@ -284,8 +308,12 @@ func (n *node) inspected(ctx context.Context) (*primaryPart, error) {
 }
 
 // Claim implements pairing.Node.
-func (n *node) Claim(_ context.Context, c identity.Claim) (pairing.Answer, error) {
-	return n.promise(c)
+func (n *node) Claim(_ context.Context, c identity.Claim) (a pairing.Answer, err error) {
+	err = n.yield(failover.StepPromise, func() error {
+		a, err = n.promise(c)
+		return err
+	})
+	return a, err
 }
 
 // Crown implements pairing.Node.

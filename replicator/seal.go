@@ -9,6 +9,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailboxes"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
@@ -83,7 +84,7 @@ func (p *primaryPart) seal(ctx context.Context, o pairing.SealOrder, step func(s
 		Event: "fence", Phase: "before", Peer: c.Name, Epoch: c.Epoch, Planned: true,
 		Reason: fmt.Sprintf("switchover to %v", c), Line: step,
 	}
-	if err := p.stopMail(ctx, e, say); err != nil {
+	if err := p.n.yield(failover.StepStopMail, func() error { return p.stopMail(ctx, e, say) }); err != nil {
 		return pairing.Sealed{}, err
 	}
 	if err := p.sealJournal(ctx, o, say); err != nil {
@@ -118,6 +119,17 @@ func (p *primaryPart) sealJournal(ctx context.Context, o pairing.SealOrder, say 
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, blindPatience, errors.New("the store does not answer"))
 		defer cancel()
+	}
+	if err := p.n.yield(failover.StepObserve, func() error { return p.observeLast(ctx, o.Blind, say) }); err != nil {
+		return err
+	}
+	return p.end(ctx, o.Claim)
+}
+
+// observeLast journals what is left to be journaled of the store, and notes durably
+// whether there may be more in it.
+func (p *primaryPart) observeLast(ctx context.Context, blind bool, say func(string)) error {
+	if blind {
 		say("the store is not compared again; what was noticed of it is looked at")
 		p.catchUp(ctx)
 	} else {
@@ -126,11 +138,11 @@ func (p *primaryPart) sealJournal(ctx context.Context, o pairing.SealOrder, say 
 			return err
 		}
 	}
-	doubtful := o.Blind || p.watcher.Status().UnreadableCount > 0
+	doubtful := blind || p.watcher.Status().UnreadableCount > 0
 	if err := await(ctx, func() error { return p.noteDoubt(doubtful) }); err != nil {
 		return fmt.Errorf("note that there may be more in the store: %w", err)
 	}
-	return p.end(ctx, o.Claim)
+	return nil
 }
 
 // The patience with a store that cannot be observed.
@@ -236,7 +248,10 @@ func (p *primaryPart) lookOnce(ctx context.Context, say func(string)) error {
 // error the node goes on with a journal that is opened anew; but if it cannot be
 // sealed, because it is closed, the part is ending already.
 func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
-	if _, err := p.journal.Seal(); err != nil {
+	if err := p.n.yield(failover.StepSeal, func() error {
+		_, err := p.journal.Seal()
+		return err
+	}); err != nil {
 		return err
 	}
 	p.stopObserving()
@@ -246,12 +261,15 @@ func (p *primaryPart) end(ctx context.Context, c identity.Claim) error {
 		p.n.endPart()
 		return context.Cause(ctx)
 	}
-	_, _, err := p.n.decide(func(s identity.State) (identity.State, error) {
-		if s.Promised != c {
-			return s, refuse("", "%v does not hold any more: %v is promised", c, s.Promised)
-		}
-		s.Sealed = true
-		return s, nil
+	err := p.n.yield(failover.StepNote, func() error {
+		_, _, err := p.n.decide(func(s identity.State) (identity.State, error) {
+			if s.Promised != c {
+				return s, refuse("", "%v does not hold any more: %v is promised", c, s.Promised)
+			}
+			s.Sealed = true
+			return s, nil
+		})
+		return err
 	})
 	if err != nil {
 		p.n.endPart()

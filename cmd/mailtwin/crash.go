@@ -15,7 +15,7 @@ import (
 // kills itself; see the package failover.
 const crashVariable = "MAILTWIN_CRASH_AT"
 
-// crashAt returns what is to be told of a promotion so that the process ends at
+// crashAt returns what is to be told of promotions so that the process ends at
 // once, without any cleaning up, when a step has begun, or with "<step>/done"
 // when it is done; nil for "".
 func crashAt(where string, crash func()) (func(failover.Event), error) {
@@ -23,7 +23,7 @@ func crashAt(where string, crash func()) (func(failover.Event), error) {
 		return nil, nil
 	}
 	step, after := strings.CutSuffix(where, "/done")
-	if !slices.Contains(failover.Steps(), failover.Step(step)) {
+	if !slices.Contains(slices.Concat(failover.Steps(), failover.YieldSteps()), failover.Step(step)) {
 		return nil, hint.Add(fmt.Errorf("%s: a promotion has no step %q", crashVariable, step), "unset it: it is for tests alone")
 	}
 	phases := []failover.Phase{failover.Begun}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/mailtwin/mailtwin/replicator/failover"
@@ -18,13 +19,14 @@ func TestADaemonCrashesOnlyWhereItIsToldTo(t *testing.T) {
 	for where, want := range map[string]failover.Event{
 		"raise":      {Step: failover.StepRaise, Phase: failover.Begun},
 		"raise/done": {Step: failover.StepRaise, Phase: failover.Done},
+		"seal":       {Step: failover.StepSeal, Phase: failover.Begun},
 	} {
 		crashed := 0
 		watch, err := crashAt(where, func() { crashed++ })
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, step := range failover.Steps() {
+		for _, step := range slices.Concat(failover.Steps(), failover.YieldSteps()) {
 			for _, phase := range []failover.Phase{failover.Begun, failover.Note, failover.Done} {
 				before := crashed
 				e := failover.Event{Step: step, Phase: phase}

@@ -31,7 +31,7 @@ func (p *program) runDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	promoting, err := crashAt(os.Getenv(crashVariable), killSelf)
+	crash, err := crashAt(os.Getenv(crashVariable), killSelf)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,8 @@ func (p *program) runDaemon(ctx context.Context) error {
 		Boot:  boot(),
 		Ready: func() { notify("READY=1", fmt.Sprintf("STATUS=%s runs; ask `mailtwin status`", c.Node.Name)) },
 
-		Promoting: promoting,
+		Promoting: crash,
+		Yielding:  crash,
 	})
 }
 

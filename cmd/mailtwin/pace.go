@@ -18,12 +18,15 @@ func (p *program) paceCommand() *cobra.Command {
 	var reads uint64
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "pace [gentle|normal|evacuate|pause|resume]",
+		Use:   "pace [gentle|normal|evacuate|pause|resume|reset]",
 		Short: "Tell or change how much the array is asked for beside live mail",
 		Long: "Tells how much the initial sync, scans and verification may ask of the array now, and\n" +
-			"why; with an argument or an option it is changed at once. The change holds until the\n" +
-			"daemon ends; what holds from then on are the settings in [pace].",
-		ValidArgs: []string{"gentle", "normal", "evacuate", "pause", "resume"},
+			"why; with an argument or an option it is changed at once. The change holds, also after a\n" +
+			"restart of the daemon, until it is changed again, or until reset goes back to the settings\n" +
+			"in [pace].\n\n" +
+			"evacuate is as fast as can be, for an array that is failing too: what cannot be read\n" +
+			"is skipped, tried once more at the end, and listed in `mailtwin status`.",
+		ValidArgs: []string{"gentle", "normal", "evacuate", "pause", "resume", "reset"},
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -59,6 +62,8 @@ func paceArgument(arg string) operator.PaceChange {
 	switch arg {
 	case "pause", "resume":
 		return operator.PaceChange{Paused: &paused}
+	case "reset":
+		return operator.PaceChange{Reset: true}
 	}
 	return operator.PaceChange{Profile: &arg}
 }
@@ -78,7 +83,7 @@ func (p *program) holdCommand(use, short string, paused bool) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
-		Long: short + ".\nThis holds until the daemon ends: after a restart nothing is held back.",
+		Long: short + ".\nThis holds also after a restart of the daemon.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.pace(c.Context(), operator.PaceChange{Paused: &paused}, asJSON)
 		},

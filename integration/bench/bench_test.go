@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +39,26 @@ func TestFloor(t *testing.T) {
 	must(t, err)
 	if result.Files != 50 {
 		t.Errorf("%d files were copied, want 50", result.Files)
+	}
+}
+
+func TestMissedBarsAreSaidLast(t *testing.T) {
+	within := row{what: "a", ours: "2 ms", peers: "1 ms", ratio: "2.0", bar: "≤ 3.0", met: true}
+	beyond := row{what: "b", ours: "9 s", ratio: "9.0", bar: "≤ 0.5"}
+	for name, c := range map[string]struct {
+		rows         []row
+		table, words string // how they end
+	}{
+		"nothing to reach": {[]row{{what: "c", ours: "1"}}, "| c | 1 |  |  |  |  |\n", ""},
+		"all met":          {[]row{within}, "| 2.0 | ≤ 3.0 | met |\n", "all bars are met: 1\n"},
+		"one missed": {[]row{within, beyond}, "| ≤ 0.5 | **missed** |\n",
+			"missed: b: 9 s beside —, ratio 9.0; the bar is ≤ 0.5\n1 of 2 bars were missed; was the machine doing anything else?\n"},
+	} {
+		var table, words strings.Builder
+		b := &bench{rows: c.rows}
+		if b.print(&table, &words); !strings.HasSuffix(table.String(), c.table) || words.String() != c.words {
+			t.Errorf("%s:\n%s\n%s", name, table.String(), words.String())
+		}
 	}
 }
 

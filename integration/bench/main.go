@@ -26,7 +26,7 @@ func run() (err error) {
 	flags.IntVar(&s.many, "many", 500_000, "messages in the large tree of the cases e and g")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each pair of measurements is made; medians are told")
 	flags.StringVar(&s.binary, "binary", "", "the mailtwin command; it is built when this is empty")
-	only := flags.String("only", "abcdefghij", "the cases: a latency, b restart, c flags, d first sync, e memory, f one body, g failover, h foreground, i rsync beside it, j live mail during a first sync")
+	only := flags.String("only", "abcdefghijk", "the cases: a latency, b restart, c flags, d first sync, e memory, f one body, g failover, h foreground, i rsync beside it, j live mail during a first sync, k the cost of governing")
 	dir := flags.String("dir", "", "where the trees are made; a temporary directory when this is empty")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err

@@ -26,7 +26,7 @@ func NotReplicated(path string, dir bool) bool {
 		return false
 	}
 	switch {
-	case strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".svbin"):
+	case strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".tmp"), strings.HasSuffix(name, ".svbin"), comingLock(name):
 		return true
 	case strings.HasPrefix(name, "dovecot.index"), strings.HasPrefix(name, "fts"):
 		return true
@@ -34,6 +34,13 @@ func NotReplicated(path string, dir bool) bool {
 		return true
 	}
 	return false
+}
+
+// comingLock reports whether a file is a lock that does not have its name yet. A
+// server whose disk fails at that moment leaves it behind.
+func comingLock(name string) bool {
+	lock, random, _ := strings.Cut(name, ".lock")
+	return lock != "" && len(random) == 16 && strings.Trim(random, "0123456789abcdef") == ""
 }
 
 // Duplicates returns, in words, the messages that are in a mailbox of the

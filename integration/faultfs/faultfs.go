@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,6 +33,7 @@ type FS struct {
 
 	mu     sync.Mutex
 	faults map[fault]struct{}
+	opened []string
 	hung   chan struct{} // nil, or closed when it answers again
 }
 
@@ -121,6 +123,13 @@ func (f *FS) Bytes() int64 { return f.read.Load() }
 // Failures tells how often something failed.
 func (f *FS) Failures() int64 { return f.failed.Load() }
 
+// Opened tells which files were opened, in that order, by their paths.
+func (f *FS) Opened() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.opened)
+}
+
 // check returns EIO where something fails.
 func (f *FS) check(what Fault, path string) syscall.Errno {
 	f.mu.Lock()
@@ -194,6 +203,9 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 		return nil, 0, errno
 	}
 	h, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags)
+	n.fs.mu.Lock()
+	n.fs.opened = append(n.fs.opened, n.at())
+	n.fs.mu.Unlock()
 	return handled(h), fuseFlags, errno
 }
 

@@ -31,6 +31,7 @@ type Disk struct {
 
 	image string
 	off   bool
+	dead  bool // its file system was stopped
 }
 
 // Disk makes an empty disk of that size, mounted in the host's directory under
@@ -63,10 +64,33 @@ func (d *Disk) mount(ctx context.Context) error {
 	if !d.off {
 		return nil
 	}
+	if err := d.renew(ctx); err != nil {
+		return err
+	}
 	if err := run(ctx, "mount", "-o", "loop", d.image, d.Path); err != nil {
 		return err
 	}
 	d.off = false
+	return nil
+}
+
+// renew puts what is on a disk that was stopped into a file that nobody has in use.
+// A program that was given mounts of its own while the disk was mounted, as `ip
+// netns exec` and unshare do, holds the stopped file system for as long as it
+// lives, whoever unmounts it here; and what is mounted again from the same file is
+// the same file system, and as dead as before.
+func (d *Disk) renew(ctx context.Context) error {
+	if !d.dead {
+		return nil
+	}
+	next := d.image + ".next"
+	if err := run(ctx, "cp", "--sparse=always", d.image, next); err != nil {
+		return err
+	}
+	if err := os.Rename(next, d.image); err != nil {
+		return err
+	}
+	d.dead = false
 	return nil
 }
 
@@ -104,6 +128,10 @@ func (d *Disk) Restore(ctx context.Context) error {
 	if !d.off {
 		return fmt.Errorf("%q is mounted", d.Path)
 	}
+	if err := os.Remove(d.image); err != nil {
+		return err // somebody may still have it in use
+	}
+	d.dead = false
 	return run(ctx, "cp", "--sparse=always", d.backup(), d.image)
 }
 
@@ -144,6 +172,7 @@ func (d *Disk) shutDown() error {
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), shutdownRequest, withoutJournal); err != nil {
 		return fmt.Errorf("stopping the file system of %q: %w", d.Path, err)
 	}
+	d.dead = true
 	return nil
 }
 

@@ -149,8 +149,32 @@ func TestServiceMoves(t *testing.T) {
 	}
 }
 
-// TestPowerCut looks at what a disk has after the power was cut.
+// mountsOfItsOwn starts a program that has what is mounted now for as long as the
+// test lasts.
+func mountsOfItsOwn(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("unshare", "--mount", "cat")
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() { must(t, errors.Join(in.Close(), cmd.Wait())) })
+	mounts := func(process string) string {
+		ns, err := os.Readlink(filepath.Join("/proc", process, "ns", "mnt"))
+		must(t, err)
+		return ns
+	}
+	eventually(t, func() bool { return mounts(strconv.Itoa(cmd.Process.Pid)) != mounts("self") })
+}
+
+// TestPowerCut looks at what a disk has after the power was cut, also while
+// somebody else has it mounted.
 func TestPowerCut(t *testing.T) {
+	for name, before := range map[string]func(*testing.T){"alone": func(*testing.T) {}, "mounted elsewhere": mountsOfItsOwn} {
+		t.Run(name, func(t *testing.T) { cutPower(t, before) })
+	}
+}
+
+func cutPower(t *testing.T, before func(*testing.T)) {
 	n := ForTest(t)
 	h := host(t, n, "a")
 	d, err := h.Disk(t.Context(), "disk", 64<<20)
@@ -171,6 +195,7 @@ func TestPowerCut(t *testing.T) {
 	write("renamed", true)
 	write("forgotten", false)
 	must(t, os.Rename(filepath.Join(d.Path, "renamed"), filepath.Join(d.Path, "other")))
+	before(t)
 	must(t, h.PowerCut(t.Context()))
 	if sleeper.Wait() == nil {
 		t.Error("a process was not killed")
@@ -182,6 +207,7 @@ func TestPowerCut(t *testing.T) {
 			t.Errorf("%q: %q, %v", name, data, err)
 		}
 	}
+	write("again", true)
 }
 
 func TestDiskFails(t *testing.T) {

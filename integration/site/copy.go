@@ -28,7 +28,7 @@ func (s *Site) FetchCopies(ctx context.Context) error {
 func (s *Site) CatchUp(ctx context.Context) ([]string, error) {
 	var wrong []string
 	for _, user := range s.Ledger.Users() {
-		i, _, err := s.session(ctx, service(dovecot.IMAPPort), user)
+		i, _, err := s.session(ctx, service(dovecot.IMAPPort), user, longPatience)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +56,7 @@ func (s *Site) catchUp(ctx context.Context, i *client.IMAP, user, name string) (
 	if !known {
 		s.copies[key] = &client.Copy{}
 	}
-	c, err := s.dial(ctx, service(dovecot.IMAPPort))
+	c, err := s.dial(ctx, service(dovecot.IMAPPort), longPatience)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (s *Site) Deliver(ctx context.Context, address, user string, mail *tree.Wri
 
 // attempt is one attempt, on a connection of its own.
 func (s *Site) attempt(ctx context.Context, address, user string, body []byte) error {
-	c, err := s.dial(ctx, address)
+	c, err := s.dial(ctx, address, patience)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (s *Site) attempt(ctx context.Context, address, user string, body []byte) e
 		}
 		return errors.Join(err, l.Hangup())
 	}
-	asked.Loosely(s.abandoned(c)).Done()
+	s.done(c, asked)
 	_ = l.Close() // it has said what it had to say
 	return nil
 }
@@ -67,9 +67,10 @@ func stamp(token ledger.Token, body []byte) []byte {
 	return append(fmt.Appendf(nil, "%s: %s\n", ledger.Header, token), body...)
 }
 
-// session is an IMAP session of a user at an address.
-func (s *Site) session(ctx context.Context, address, user string) (*client.IMAP, *conn, error) {
-	c, err := s.dial(ctx, address)
+// session is an IMAP session of a user at an address, who waits so long for each
+// answer.
+func (s *Site) session(ctx context.Context, address, user string, waits time.Duration) (*client.IMAP, *conn, error) {
+	c, err := s.dial(ctx, address, waits)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,7 +84,7 @@ func (s *Site) session(ctx context.Context, address, user string) (*client.IMAP,
 // Look returns all mailboxes of a user as they are at an address (host:port of
 // IMAP).
 func (s *Site) Look(ctx context.Context, address, user string) ([]ledger.Box, error) {
-	i, _, err := s.session(ctx, address, user)
+	i, _, err := s.session(ctx, address, user, longPatience)
 	if err != nil {
 		return nil, err
 	}

@@ -208,11 +208,22 @@ func (m *Machine) Boot(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if status.Role != "primary" && status.Role != "unconfirmed" {
+	if !leads(status) {
 		return nil
 	}
-	return m.StartMail(ctx)
+	if err := m.StartMail(ctx); err != nil {
+		return err
+	}
+	// The hook that stops it may have run a moment before it was there.
+	status, err := m.Node.Status(ctx)
+	if err != nil || leads(status) {
+		return err
+	}
+	return m.StopMail(ctx)
 }
+
+// leads reports whether a node takes itself for the primary.
+func leads(s pair.Status) bool { return s.Role == "primary" || s.Role == "unconfirmed" }
 
 // Abandoned reports whether what the host acknowledges is replicated no more,
 // because another one was promoted.

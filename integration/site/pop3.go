@@ -30,7 +30,7 @@ func (s *Site) download(ctx context.Context, t *traffic, rng *rand.Rand) {
 // downloadOf fetches what is new to the client, and returns what it should not
 // have seen.
 func (s *Site) downloadOf(ctx context.Context, user string) (wrong []string, err error) {
-	c, err := s.dial(ctx, service(dovecot.POP3Port))
+	c, err := s.dial(ctx, service(dovecot.POP3Port), patience)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,9 @@ func (s *Site) downloadOf(ctx context.Context, user string) (wrong []string, err
 			return wrong, err
 		}
 		has[uidl] = true
-		wrong = append(wrong, s.Ledger.Downloaded(user, uidl, ledger.Token(token), s.abandoned(c))...)
+		s.told(c, func(loose bool) {
+			wrong = append(wrong, s.Ledger.Downloaded(user, uidl, ledger.Token(token), loose)...)
+		})
 	}
 	return wrong, p.Close()
 }

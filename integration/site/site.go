@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mailtwin/mailtwin/integration/compare"
@@ -34,6 +35,8 @@ type Site struct {
 	Machines map[string]*Machine
 	Client   *hosts.Host
 	Ledger   *ledger.Ledger
+
+	answers sync.Mutex // held while it is decided what an answer is worth, and written down
 
 	opt       Options
 	record    record
@@ -180,12 +183,11 @@ func waitUntilEqual(ctx context.Context, primary, mirror string) error {
 	var result compare.Result
 	var failed error
 	err := WaitFor(ctx, "stores that are said to be in sync are equal", func() bool {
-		now, err := compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
-		if err != nil && ctx.Err() != nil {
-			return false // what was found before tells more
+		r, err := compare.Trees(ctx, primary, mirror, compare.Options{IgnoreLinks: true, Ignored: comesLater})
+		if ctx.Err() == nil { // else what was found before says more
+			result, failed = r, err
 		}
-		result, failed = now, err
-		return err == nil && now.Equal()
+		return err == nil && r.Equal()
 	})
 	if err != nil {
 		return fmt.Errorf("%w; %v %w", err, result, failed)
@@ -220,6 +222,8 @@ func (s *Site) Replicated(ctx context.Context, primary, mirror *Machine) error {
 // replicated, nor is what it has acknowledged since the last time that all
 // was. It is to be called before another host is promoted.
 func (s *Site) Unplanned(old *Machine) {
+	s.answers.Lock()
+	defer s.answers.Unlock()
 	old.setAbandoned(true)
 	s.Ledger.Unplanned()
 }

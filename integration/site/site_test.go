@@ -104,7 +104,7 @@ func TestDoctoredMail(t *testing.T) {
 	must(t, os.Remove(twin))
 	// A message is expunged, and comes back.
 	path, data = fileOf(t, m.Node.Store, entries[4].Token)
-	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), user)
+	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), user, longPatience)
 	must(t, err)
 	_, err = i.Select("INBOX")
 	must(t, err)
@@ -140,7 +140,7 @@ func TestNobodyIsServedAfterTheStop(t *testing.T) {
 	must(t, err)
 	m := s.Machines["mx1"]
 	must(t, m.StartMail(t.Context()))
-	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), User(0))
+	i, _, err := s.session(t.Context(), service(dovecot.IMAPPort), User(0), longPatience)
 	must(t, err)
 	busy := make(chan struct{})
 	go func() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -159,7 +160,7 @@ func (r *reader) hangUp() {
 // step does one thing of a user's day.
 func (r *reader) step(ctx context.Context) (err error) {
 	if r.imap == nil {
-		if r.imap, r.conn, err = r.site.session(ctx, service(dovecot.IMAPPort), r.user); err != nil {
+		if r.imap, r.conn, err = r.site.session(ctx, service(dovecot.IMAPPort), r.user, patience); err != nil {
 			return err
 		}
 	}
@@ -170,8 +171,7 @@ func (r *reader) step(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	loose := r.site.abandoned(r.conn)
-	r.traffic.say(r.site.Ledger.Seen(box, loose))
+	r.site.told(r.conn, func(loose bool) { r.traffic.say(r.site.Ledger.Seen(box, loose)) })
 	if len(box.Entries) == 0 {
 		return nil
 	}
@@ -185,12 +185,21 @@ func (r *reader) step(ctx context.Context) (err error) {
 	case 2, 3:
 		return r.ask(r.site.Ledger.Expunge(e.Token), func() error { return r.imap.Expunge(uids) })
 	case 4:
-		return r.ask(r.site.Ledger.Flag(e.Token, `\Flagged`, false), func() error { return r.imap.RemoveFlags(uids, imap.FlagFlagged) })
-	case 5:
 		return r.ask(r.site.Ledger.Flag(e.Token, "Project", true), func() error { return r.imap.AddFlags(uids, "Project") })
 	default:
-		return r.ask(r.site.Ledger.Flag(e.Token, `\Flagged`, true), func() error { return r.imap.AddFlags(uids, imap.FlagFlagged) })
+		return r.toggle(e, uids)
 	}
+}
+
+// toggle takes the flag of a message away, or gives it one. Who asks for what is so
+// already changes nothing: no server remembers that, and a change that a former primary
+// had made before is salvaged all the same.
+func (r *reader) toggle(e ledger.Entry, uids []imap.UID) error {
+	const flag = imap.FlagFlagged
+	if slices.Contains(e.Flags, string(flag)) {
+		return r.ask(r.site.Ledger.Flag(e.Token, string(flag), false), func() error { return r.imap.RemoveFlags(uids, flag) })
+	}
+	return r.ask(r.site.Ledger.Flag(e.Token, string(flag), true), func() error { return r.imap.AddFlags(uids, flag) })
 }
 
 // ask asks for something that is written down already, and writes down the
@@ -199,7 +208,7 @@ func (r *reader) ask(asked ledger.Asked, do func() error) error {
 	err := do()
 	switch {
 	case err == nil:
-		asked.Loosely(r.site.abandoned(r.conn)).Done()
+		r.site.done(r.conn, asked)
 	case client.Refused(err):
 		asked.Refused()
 	}

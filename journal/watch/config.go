@@ -23,8 +23,8 @@ type Clock interface {
 // the installation of watches.
 type Pace interface {
 	// Look asks for leave to look at that many names. It does not block: it
-	// returns what to call when that was done, or how long to wait before
-	// asking again.
+	// returns what to call when that was done, by the goroutine that has asked,
+	// or how long to wait before asking again. Several may ask at once.
 	Look(names int) (done func(), wait time.Duration)
 	// Live counts bytes of live mail that were read. It does not block either.
 	Live(bytes int64)

@@ -95,6 +95,11 @@
 // sees it, and without its name changing, is not found by a restart; that is
 // what verification is for.
 //
+// A scan is ahead of itself: while it compares one directory, others look at the
+// next ones that the catalog knows, and at the control files in them, several at a
+// time as far as the Pace lets them. What they find is not used; they only wait for
+// the disk in its place, a bounded number of directories before it.
+//
 // # A power cut
 //
 // Where a machine goes down, file systems may keep the time of a change and

@@ -69,6 +69,19 @@ func (w *Watcher) noteWhole() error {
 	return w.cfg.Catalog.Update(func(tx *catalog.Tx) error { return SetWhole(tx, w.whole) })
 }
 
+// keepWhole makes that durable at the end of observing. Where the next that is seen of
+// the store is an older state of it, as a backup has it, nothing else tells a message
+// that came and went between two looks from one that is new.
+func (w *Watcher) keepWhole() {
+	err := w.noteWhole()
+	if err == nil {
+		err = w.cfg.Catalog.Sync()
+	}
+	if err != nil {
+		w.cfg.Log.Warn("when the store was looked at last was not noted", "error", err)
+	}
+}
+
 // SetWhole has a catalog remember when it had everything that was in its store.
 func SetWhole(tx *catalog.Tx, at time.Time) error {
 	if err := tx.SetMeta(metaWhole, strconv.AppendInt(nil, at.UnixNano(), 10)); err != nil {

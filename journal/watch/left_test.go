@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
@@ -43,6 +44,33 @@ func TestLeft(t *testing.T) {
 	}
 	if f.watcher.CatchUp(t.Context()) == nil {
 		t.Error("an observer that has ended caught up")
+	}
+}
+
+// TestEndIsRemembered: the end of observing makes durable when the catalog last had
+// everything, however long the last sync of it was ago.
+func TestEndIsRemembered(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.Timing.Sync = time.Hour
+	f.start()
+	f.settled()
+	f.deliver("u1/new/1.h", "one")
+	f.expect("put u1/new/1.h")
+	before := time.Now()
+	f.wait("quiet", func() bool { return f.watcher.Left().Quiet.After(before) })
+	f.stop()
+	err := <-f.done
+	f.done <- err
+	var at time.Time
+	f.must(f.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
+		at, err = watch.WholeAt(tx)
+		return err
+	}))
+	if !at.After(before) {
+		t.Errorf("the catalog is known to have had everything at %v, want after %v", at, before)
+	}
+	if got, want := f.cfg.Catalog.DurablePosition(), f.cfg.Journal.Head(); got != want {
+		t.Errorf("the catalog is durable at %v, want %v", got, want)
 	}
 }
 

@@ -18,6 +18,7 @@ type listing struct {
 	dir    *beneath.Dir
 	path   journal.Path
 	scan   bool // part of a walk
+	ahead  bool // what is observed first was looked at ahead of the walk
 	fresh  bool // the catalog has nothing in it yet
 	seen   []uint64
 	unsure bool // something in it is left to be looked at again
@@ -234,7 +235,7 @@ func (l *listing) batches(names []journal.Path) error {
 			return err
 		}
 		done := func() {}
-		if l.scan {
+		if l.scan && !l.ahead {
 			var err error
 			if done, err = l.leave(len(batch)); err != nil {
 				return err

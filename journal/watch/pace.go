@@ -2,6 +2,7 @@ package watch
 
 import (
 	"sync"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal/beneath"
 )
@@ -24,30 +25,37 @@ func (w *Watcher) leave(names int) (done func(), err error) {
 		if w.alone.Load() {
 			return func() {}, nil
 		}
-		done, wait := w.cfg.Pace.Look(names)
+		done, wait := w.ask(names)
 		if wait <= 0 {
 			return done, nil
 		}
-		select {
-		case <-w.ctx.Done():
-			return nil, w.ctx.Err()
-		case <-w.dirty.wake:
-		case <-w.cfg.Clock.After(min(wait, w.cfg.Timing.Health)):
-		}
-		if err := w.serve(); err != nil {
-			return nil, err
-		}
-		if p, ok := w.dirty.takeDir(); ok {
-			err := w.list(p, false)
-			w.looked(1)
-			if err != nil {
-				return nil, err
-			}
-		}
-		if err := w.walkMeanwhile(); err != nil {
+		if err := w.meanwhile(nil, min(wait, w.cfg.Timing.Health)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// meanwhile waits for a while, or until done is closed, and does what must not
+// wait so long.
+func (w *Watcher) meanwhile(done <-chan struct{}, wait time.Duration) error {
+	select {
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	case <-done:
+	case <-w.dirty.wake:
+	case <-w.cfg.Clock.After(wait):
+	}
+	if err := w.serve(); err != nil {
+		return err
+	}
+	if p, ok := w.dirty.takeDir(); ok {
+		err := w.list(p, false)
+		w.looked(1)
+		if err != nil {
+			return err
+		}
+	}
+	return w.walkMeanwhile()
 }
 
 // walkMeanwhile walks a directory that was renamed, while another walk waits for

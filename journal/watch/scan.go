@@ -37,25 +37,20 @@ func (w *Watcher) walk(top journal.Path) error {
 	if err != nil {
 		return err
 	}
-	stack := []*level{first}
-	for len(stack) > 0 {
-		l := stack[len(stack)-1]
-		if len(l.subs) == 0 && !l.end {
-			if err := w.moreSubs(l); err != nil {
-				return err
-			}
+	levels := []*level{first}
+	for {
+		p, ok, err := w.nextSub(&levels)
+		if err != nil {
+			return err
 		}
-		if len(l.subs) == 0 {
-			stack = stack[:len(stack)-1]
-			continue
+		if !ok {
+			break
 		}
-		p := l.subs[0]
-		l.subs = l.subs[1:]
 		below, err := w.visit(p)
 		if err != nil {
 			return err
 		}
-		stack = append(stack, below)
+		levels = append(levels, below)
 	}
 	if err := w.observeTogether(); err != nil {
 		return err
@@ -80,6 +75,28 @@ func (w *Watcher) walkDirty(p journal.Path) error {
 		return err
 	}
 	return nil
+}
+
+// nextSub returns the next directory to be walked, and false at the end of the
+// walk. levels are those that the walk is in, of which it leaves those that have
+// come to their end. It may be called by anyone.
+func (w *Watcher) nextSub(levels *[]*level) (journal.Path, bool, error) {
+	for len(*levels) > 0 {
+		l := (*levels)[len(*levels)-1]
+		if len(l.subs) == 0 && !l.end {
+			if err := w.moreSubs(l); err != nil {
+				return "", false, err
+			}
+		}
+		if len(l.subs) == 0 {
+			*levels = (*levels)[:len(*levels)-1]
+			continue
+		}
+		p := l.subs[0]
+		l.subs = l.subs[1:]
+		return p, true, nil
+	}
+	return "", false, nil
 }
 
 // moreSubs finds the next subdirectories of a directory in the catalog, and
@@ -122,9 +139,15 @@ func (w *Watcher) visit(p journal.Path) (*level, error) {
 		return nil, err
 	}
 	w.progressed()
-	done, err := w.leave(1)
+	sighted, err := w.sighted(p)
 	if err != nil {
 		return nil, err
+	}
+	done := func() {}
+	if !sighted {
+		if done, err = w.leave(1); err != nil {
+			return nil, err
+		}
 	}
 	ended := sync.OnceFunc(done)
 	defer ended()
@@ -147,7 +170,7 @@ func (w *Watcher) visit(p journal.Path) (*level, error) {
 		l.end = true
 		return l, nil
 	}
-	return l, w.inPlaceFiles(p)
+	return l, w.inPlaceFiles(p, sighted)
 }
 
 // standing is how a directory of the catalog is found in the store.
@@ -176,41 +199,51 @@ func (w *Watcher) stand(p journal.Path, within bool) (s standing, err error) {
 }
 
 // inPlaceFiles looks at the files of a directory that may have changed though
-// the directory did not.
-func (w *Watcher) inPlaceFiles(p journal.Path) error {
-	l := &listing{Watcher: w, path: p, scan: true}
+// the directory did not. ahead says that somebody has looked ahead of the walk.
+func (w *Watcher) inPlaceFiles(p journal.Path, ahead bool) error {
+	l := &listing{Watcher: w, path: p, scan: true, ahead: ahead}
 	for from, end := "", false; !end; {
 		var files []journal.Path
-		full := false
-		err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
-			err := tx.List(p, from, func(name string, it catalog.Item) error {
-				from = name + "\x00"
-				file := p.Join(name)
-				if it.Facts.Type == journal.TypeFile && inPlace(w.cfg.Rules.Classify(file, journal.TypeFile), journal.TypeFile) &&
-					!(w.baseline && !it.Facts.Content.Known()) {
-					files = append(files, file)
-				}
-				if full = len(files) >= w.cfg.Limits.Batch; full {
-					return errEnough
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			unknown, err := w.unknownMembers(tx, p)
-			files = append(files, unknown...)
+		err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
+			files, from, err = w.inPlaceIn(tx, p, from)
 			return err
 		})
-		end = !full
-		if end && err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
 			return err
 		}
+		end = from == ""
 		if err := l.batches(files); err != nil {
 			return err
 		}
+		l.ahead = false
 	}
 	return nil
+}
+
+// inPlaceIn returns files of a directory that may have changed though it did not,
+// from a name on, and where the next ones begin; "" if there are none. It may be
+// called by anyone.
+func (w *Watcher) inPlaceIn(tx *catalog.Tx, p journal.Path, from string) (files []journal.Path, next string, err error) {
+	err = tx.List(p, from, func(name string, it catalog.Item) error {
+		file := p.Join(name)
+		if it.Facts.Type == journal.TypeFile && inPlace(w.cfg.Rules.Classify(file, journal.TypeFile), journal.TypeFile) &&
+			!(w.baseline && !it.Facts.Content.Known()) {
+			files = append(files, file)
+		}
+		if len(files) >= w.cfg.Limits.Batch {
+			next = name + "\x00"
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return files, next, nil
+	}
+	if err != nil {
+		return files, "", err
+	}
+	unknown, err := w.unknownMembers(tx, p)
+	return append(files, unknown...), "", err
 }
 
 // onlyMessages reports whether p is a directory of messages, in which nothing
@@ -232,7 +265,13 @@ func (w *Watcher) scan(reason string, n uint64) error {
 	w.beginScan(reason)
 	began, forgotten := w.cfg.Clock.Now(), w.forgotten
 	w.uncovered, w.retryFull, w.free = 0, true, 0
-	if err := w.walk(journal.Root); err != nil {
+	stop := func() {}
+	if !w.baseline { // of which the catalog does not know yet
+		stop = w.lookAhead()
+	}
+	err := w.walk(journal.Root)
+	stop()
+	if err != nil {
 		return err
 	}
 	w.retryFull = false

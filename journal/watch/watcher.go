@@ -53,6 +53,7 @@ type Watcher struct {
 	within    bool // a walk goes on while another one waits for leave
 	free      int  // names that a walk may look at without asking for leave
 	together  together
+	ahead     *ahead // nil: nobody looks ahead of the walk
 
 	watched   map[uint64]struct{} // hashes of the paths that are watched
 	full      bool                // no more watches are to be had
@@ -185,6 +186,7 @@ func (w *Watcher) ended(ctx context.Context, err error) error {
 	asked := ctx.Err() != nil && errors.Is(err, ctx.Err())
 	if asked {
 		err = nil
+		w.keepWhole()
 	} else {
 		w.status.Detail = err.Error()
 		err = fmt.Errorf("observe the store %q: %w", w.root, err)

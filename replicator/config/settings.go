@@ -156,7 +156,8 @@ func settingsOfPace() []setting {
 			rate) or ignore. Live mail goes on in any case. Default: floor`},
 		{table: "pace", key: "on_failing", value: func(c *Config) string { return string(c.Pace.OnFailing) }, comment: `
 			While the array is failing: pause, or evacuate (fetch what is left as
-			fast as can be). Default: pause`},
+			fast as can be), as mailtwin pace evacuate does when it is paused.
+			Default: pause`},
 		{table: "pace", key: "health_command", value: func(c *Config) string { return c.Pace.HealthCommand },
 			optional: true, example: "/usr/local/sbin/array-health", comment: `
 			A program that tells how the array is, for controllers that the kernel

@@ -22,3 +22,23 @@ func TestDryRunWarnsOfNewUIDs(t *testing.T) {
 		}
 	}
 }
+
+// A dry run says which clocks are apart, and does not know those of whom it does not
+// reach.
+func TestDryRunWarnsOfClocksThatAreApart(t *testing.T) {
+	plan := Plan{Peers: []PeerState{
+		{Name: "ahead", Answers: true, Clock: 3600},
+		{Name: "behind", Answers: true, Clock: -7},
+		{Name: "right", Answers: true, Clock: 0.5},
+		{Name: "away", Error: "no answer"},
+	}}
+	want := []Check{
+		{Name: "clock of ahead", Verdict: Warning, Detail: "1h0m0s ahead of the one here"},
+		{Name: "clock of behind", Verdict: Warning, Detail: "7s behind the one here"},
+		{Name: "clock of right", Verdict: Good, Detail: "agrees with the one here"},
+		{Name: "clock of away", Verdict: Unknown, Detail: "not known: no answer"},
+	}
+	if got := checkClocks(&plan); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+}

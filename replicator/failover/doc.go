@@ -52,10 +52,29 @@
 // same command finishes it. A former primary that was not told asks before it
 // serves.
 //
+// # The primary that yields
+//
+// The node that is asked to has steps of its own:
+//
+//	promise         it agrees to the claim, durably
+//	stop-mail       the fence hook stops its mail server
+//	observe         what the mail server has left is journaled and durable
+//	seal            the journal ends
+//	note            that it is sealed is noted, durably
+//	demote          it is told who leads now, and notes that it is a mirror, or fenced
+//	bequeath        its catalog becomes that of a mirror
+//
+// A crash before it has noted that it is sealed leaves a primary, which goes on
+// by itself; after that one that is sealed, as above. The journal that ended and
+// is not noted is opened again, with nothing in it that was not in the store.
+//
+// # Crashes that are wanted
+//
 // For tests alone, the environment of a daemon can have it crash there:
 // MAILTWIN_CRASH_AT=<step> kills it, with SIGKILL and without any cleaning up,
-// at the moment at which the step has begun, and <step>/done right after it is
-// done. What is no step keeps the daemon from starting.
+// at the moment at which the step, of its own promotion or of yielding, has begun,
+// and <step>/done right after it is done. What is no step keeps the daemon from
+// starting.
 //
 // # One wins
 //

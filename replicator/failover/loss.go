@@ -164,7 +164,12 @@ func (l *Loss) say(p *Plan) {
 		}
 		l.add("%s answers, but this node is not complete.", p.Primary)
 	case Finish:
-		l.add("Nothing more is lost: this node is the primary already. What its promotion left to be done will be done; what it may have lost was said when it began, and is in the daemon's log.")
+		if p.proven {
+			l.Nothing = true
+			l.add("Nothing is lost: this node is the primary already, and had all that the former one had. What its promotion left to be done will be done.")
+			return
+		}
+		l.add("Nothing more is lost: this node is the primary already. What its promotion may have lost was told before it began, and is in the daemon's log. What it left to be done will be done.")
 		return
 	case Takeback:
 		l.add("This node goes on as the primary with what it had when it stopped. What another node may have taken since is not here.")

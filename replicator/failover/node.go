@@ -97,8 +97,8 @@ type Own interface {
 	// the old state or the new one holds.
 	Raise(e journal.Epoch) error
 	// Unfinished returns the epoch of the promotion that was begun last and
-	// not finished; 0 if there is none.
-	Unfinished() (journal.Epoch, error)
+	// not finished, and what SetUnfinished was told of it; 0 if there is none.
+	Unfinished() (e journal.Epoch, proven bool, err error)
 	// SetUnfinished sets it; 0 says that it is finished. proven says of the
 	// promotion that is begun that this node has all that the former primary
 	// had, which is remembered for as long as it leads the epoch.

@@ -57,7 +57,9 @@ func (o own) Raise(e journal.Epoch) error {
 	return o.n.w.failing("raise at last")
 }
 
-func (o own) Unfinished() (journal.Epoch, error) { return o.n.disk.unfinished, nil }
+func (o own) Unfinished() (journal.Epoch, bool, error) {
+	return o.n.disk.unfinished, o.n.disk.proven, nil
+}
 
 func (o own) SetUnfinished(e journal.Epoch, proven bool) error {
 	if err := o.n.w.failing("note"); err != nil {
@@ -67,9 +69,9 @@ func (o own) SetUnfinished(e journal.Epoch, proven bool) error {
 	case e == 0:
 		o.n.does(func() { o.n.disk.unfinished = 0 }, "notes that the promotion is finished")
 	case proven:
-		o.n.does(func() { o.n.disk.unfinished = e }, "notes that a promotion to epoch %d is begun, with all mail", e)
+		o.n.does(func() { o.n.disk.unfinished, o.n.disk.proven = e, true }, "notes that a promotion to epoch %d is begun, with all mail", e)
 	default:
-		o.n.does(func() { o.n.disk.unfinished = e }, "notes that a promotion to epoch %d is begun", e)
+		o.n.does(func() { o.n.disk.unfinished, o.n.disk.proven = e, false }, "notes that a promotion to epoch %d is begun", e)
 	}
 	return nil
 }

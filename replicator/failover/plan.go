@@ -57,6 +57,7 @@ type Plan struct {
 
 	unsealed bool // it was to be sealed, and could not be
 	vouched  bool // its primary has journaled all that was in its store
+	proven   bool // the promotion that it finishes began with all that the former primary had
 }
 
 // Place is a journal.Position, for people and programs.
@@ -123,11 +124,11 @@ func (p *Promoter) Plan(ctx context.Context) (Plan, error) { return p.look(ctx, 
 // recent are not asked again.
 func (p *Promoter) look(ctx context.Context, recent time.Duration) (Plan, error) {
 	own := p.cfg.Own.State()
-	unfinished, err := p.cfg.Own.Unfinished()
+	unfinished, proven, err := p.cfg.Own.Unfinished()
 	if err != nil {
 		return Plan{}, fmt.Errorf("read what was begun: %w", err)
 	}
-	plan := Plan{Peers: p.inspect(ctx, own, recent), Primary: own.Leader}
+	plan := Plan{Peers: p.inspect(ctx, own, recent), Primary: own.Leader, proven: proven}
 	plan.Epoch = nextEpoch(own, plan.Peers)
 	leader := plan.primary(p.cfg.Name)
 	switch own.Role {

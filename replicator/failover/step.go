@@ -30,6 +30,24 @@ func Steps() []Step {
 	}
 }
 
+// What a primary does when another node is promoted, step by step. These are its
+// own, and run within those of the other node.
+const (
+	StepPromise  Step = "promise"   // within claim
+	StepStopMail Step = "stop-mail" // within fence, as are the next three
+	StepObserve  Step = "observe"
+	StepSeal     Step = "seal"
+	StepNote     Step = "note"
+	StepDemote   Step = "demote"   // within crown, or when it learns of it later
+	StepBequeath Step = "bequeath" // before it follows
+)
+
+// YieldSteps returns the steps of a primary that yields to another node, in their
+// order.
+func YieldSteps() []Step {
+	return []Step{StepPromise, StepStopMail, StepObserve, StepSeal, StepNote, StepDemote, StepBequeath}
+}
+
 // Phase is where a step is.
 type Phase string
 

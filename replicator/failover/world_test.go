@@ -37,6 +37,7 @@ type world struct {
 type disk struct {
 	state      State
 	unfinished journal.Epoch
+	proven     bool
 	mail       []string // in the store
 	known      int      // how many of them the catalog knows: journaled or applied
 	position   journal.Position

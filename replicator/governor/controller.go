@@ -6,15 +6,16 @@ import (
 
 // The rhythm of the control law; see the package comment.
 const (
-	startRate    = 64.0                   // operations a second that a search begins with
-	searchOps    = 8                      // after which it doubles
-	lookInterval = 200 * time.Millisecond // between two decisions otherwise
-	measureTime  = 150 * time.Millisecond // at the limit, to know the capacity
-	measureLimit = 400 * time.Millisecond // and no longer than this
-	restTime     = 200 * time.Millisecond // at the floor, for others to be done
-	probeTime    = 250 * time.Millisecond
-	probeMore    = 1.25            // of the capacity
-	firstHold    = 5 * time.Second // before a probe
+	startRate    = 64.0                    // operations a second that a search begins with
+	searchOps    = 8                       // after which it doubles
+	lookInterval = 200 * time.Millisecond  // between two decisions otherwise
+	measureTime  = 150 * time.Millisecond  // at the limit, to know the capacity
+	measureLimit = 400 * time.Millisecond  // and no longer than this
+	limitMore    = 2.0                     // times what is done is asked for there
+	restTime     = 200 * time.Millisecond  // at the floor, for others to be done
+	probeTime    = 1500 * time.Millisecond // more than what an array answers at once of what it has saved up
+	probeMore    = 1.25                    // of the capacity
+	firstHold    = 5 * time.Second         // before a probe
 	lastHold     = 2 * time.Minute
 	probeCalm    = 2 * time.Second // without strain, before a probe
 	nextHold     = time.Second     // after a probe that found more
@@ -202,12 +203,16 @@ func (c *controller) average() (ops, own float64) {
 
 func (c *controller) enter(p phase) { c.phase, c.inPhase = p, 0 }
 
-// search doubles the rate until there is strain.
+// search doubles the rate until there is strain. Then what was done meanwhile
+// tells how much must be asked for to be at the limit, and no more is.
 func (c *controller) search(w window, bad bool) {
 	switch {
 	case bad:
 		c.inFlight = 1
 		c.enter(measuring)
+		if w.ops > 0 {
+			c.rate = min(c.rate, max(startRate, limitMore*w.ops/w.passed.Seconds()))
+		}
 		c.busyOps, c.busy = 0, 0
 		c.recent = c.recent[:0]
 	case !w.slow && w.limited && w.own >= c.rate*w.passed.Seconds()/2:
@@ -235,6 +240,7 @@ func (c *controller) measure(w window, bad bool) {
 // settle begins to cruise with a capacity that was just measured.
 func (c *controller) settle() {
 	c.rate = max(c.manner.floor, min(c.rate, c.used-(c.total-c.target()), c.target()))
+	c.fast = c.fast && c.capacity >= fastRate
 	c.enter(cruising)
 	c.calm, c.probed, c.strains, c.recent = 0, 0, 0, c.recent[:0]
 }

@@ -12,8 +12,10 @@
 // for one of them, and when it is given back, what the process has had read
 // beyond that is charged: the inodes and directories on the way to a content,
 // and the inodes that a file system reads ahead of one, which nobody can
-// foretell. So what follows waits until that has been made up for, and what was
-// in memory costs nothing.
+// foretell. Neighbouring blocks are one operation if the devices make one request
+// of them, as disks do: so of many blocks no more are charged than the devices
+// have counted. So what follows waits until that has been made up for, and what
+// was in memory costs nothing.
 //
 // # The law
 //
@@ -30,16 +32,18 @@
 //   - measuring: the array is at its limit. While it is, what it completes is
 //     what it can do: its capacity, of which the operations between the ends
 //     of two reads that had to wait are an exact measure. That takes two tenths
-//     of a second, once.
+//     of a second, once, in which twice of what it has just completed is asked
+//     for, so that others are served in half of the time.
 //   - cruising: the operations of all, ours and those of others, are held at
 //     a share of the capacity (headroom). Others' reads show in the devices'
 //     counters as soon as they are made, so they are given way to before
 //     anyone has to wait, and when they end, what they leave is taken. A sign
 //     of strain all the same stops us for some tenths of a second, but for the
 //     floor, and lowers the rate.
-//   - probing: now and then, when all was quiet, for a quarter of a second a
+//   - probing: now and then, when all was quiet, for a second and a half a
 //     little more than the capacity is asked for, to learn of a larger one.
-//     The first read that has to wait ends it. The pauses between probes that
+//     It takes that long because many an array answers at once what it has saved
+//     up for in a quiet moment. The first read that has to wait ends it. The pauses between probes that
 //     find nothing double, up to two minutes, because whoever reads in that
 //     moment waits too.
 //
@@ -66,7 +70,9 @@
 //
 // The operator's caps (bytes and reads a second, reads at one time) are never
 // exceeded over a second. Beneath the floor of the profile nothing goes, so
-// that the work ends at some time: only a pause stops it. A degraded array
-// lowers the rate to the floor or pauses, a failing one pauses or lets the rest
+// that the work ends at some time: only a pause stops it. Names are looked at even
+// then, at the floor, because after a restart new mail is seen only where somebody
+// has looked. A degraded array lowers the rate to the floor or pauses, a failing
+// one pauses or lets the rest
 // be fetched as fast as can be, as the operator has set.
 package governor

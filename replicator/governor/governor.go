@@ -2,6 +2,7 @@ package governor
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ type Sensors interface {
 	// Asked counts the bytes that this process has had read from disks, inodes
 	// and directories too. It is called for each leave.
 	Asked() int64
+	// AskedHere is Asked of the thread that calls it.
+	AskedHere() int64
 }
 
 // HealthState is how an array is.
@@ -82,7 +85,8 @@ func New(cfg Config) *Governor {
 		settings: cfg.Settings, inHours: cfg.Settings.Hours.Contains(cfg.Clock.Now()),
 		health: Health{State: Unknown},
 	})
-	g.pacer.asked = cfg.Sensors.Asked()
+	g.pacer.base = g.sense()
+	g.pacer.asked = g.pacer.base.asked
 	return g
 }
 
@@ -144,8 +148,14 @@ func (g *Governor) waited(from, wait time.Duration) {
 	g.pacer.lateness(g.now() - from - wait)
 }
 
+// sense reads all sensors.
+func (g *Governor) sense() readings {
+	s := g.cfg.Sensors
+	return readings{counters: s.Counters(), stalls: s.Stalls(), asked: s.Asked()}
+}
+
 func (g *Governor) look() {
-	r := readings{counters: g.cfg.Sensors.Counters(), stalls: g.cfg.Sensors.Stalls(), asked: g.cfg.Sensors.Asked()}
+	r := g.sense()
 	inHours := g.cfg.Clock.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -242,7 +252,7 @@ func (g *Governor) done(started time.Duration, fromDevice bool, asked func() int
 	if len(g.pacer.out) <= 1 { // else nobody looks at it
 		count = asked()
 	}
-	due := g.pacer.done(g.now(), started, fromDevice, count)
+	due := g.pacer.done(g.now(), started, fromDevice, count, g.cfg.Sensors.Counters)
 	if full {
 		g.wakeLocked()
 	}
@@ -263,18 +273,22 @@ const namesPerUnit = 16
 const askAgain = 100 * time.Millisecond
 
 // Look asks for leave to look at so many names of the store. It never blocks:
-// it returns what to call when that is done, or how long to wait before asking
-// again.
+// it returns what to call when that is done, by the goroutine that has asked, or
+// how long to wait before asking again. What is looked at meanwhile is looked at by
+// one thread, so that it is known whether it came from a device, whoever else asks
+// the devices.
 func (g *Governor) Look(names int) (done func(), wait time.Duration) {
 	n := max(1, float64(names)/namesPerUnit)
 	started, wait, _ := g.ask(n, 0)
 	if wait > 0 {
 		return nil, min(wait, askAgain)
 	}
-	asked := g.cfg.Sensors.Asked()
+	runtime.LockOSThread()
+	asked := g.cfg.Sensors.AskedHere()
 	return func() {
-		now := g.cfg.Sensors.Asked()
-		g.done(started, now != asked, func() int64 { return now })
+		fromDevice := g.cfg.Sensors.AskedHere() != asked
+		runtime.UnlockOSThread()
+		g.done(started, fromDevice, g.cfg.Sensors.Asked)
 	}, 0
 }
 

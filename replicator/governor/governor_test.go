@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -56,6 +57,18 @@ type blindSensors struct{}
 func (blindSensors) Counters() Counters { return Counters{Ops: -1} }
 func (blindSensors) Stalls() Stalls     { return Stalls{Mail: -1, All: -1} }
 func (blindSensors) Asked() int64       { return 0 }
+func (blindSensors) AskedHere() int64   { return 0 }
+
+// coldSensors see that each look has asked a device.
+type coldSensors struct {
+	blindSensors
+	asked int64
+}
+
+func (s *coldSensors) Asked() int64 {
+	s.asked++
+	return s.asked
+}
 
 func newGovernor(change func(*Settings)) (*Governor, *handClock) {
 	clock := &handClock{now: time.Date(2026, 5, 4, 12, 0, 0, 0, time.Local)}
@@ -119,6 +132,31 @@ func TestCircumstances(t *testing.T) {
 	}
 }
 
+// TestReadAheadIsCharged: as many operations as the devices make of it, and all
+// of its blocks if they are not seen.
+func TestReadAheadIsCharged(t *testing.T) {
+	for _, c := range []struct {
+		before, after float64 // what the devices have counted
+		want          float64 // operations beyond the one that leave was given for
+	}{
+		{100, 102, 1},
+		{100, 101, 1},
+		{100, 120, 19},
+		{100, 150, 32},
+		{-1, -1, 32},
+	} {
+		p := newPacer(gently())
+		p.base.counters.Ops = c.before
+		if wait := p.ask(0, 1, blockSize); wait != 0 {
+			t.Fatalf("the first one waits %v", wait)
+		}
+		p.done(time.Millisecond, 0, true, 33*blockSize, func() Counters { return Counters{Ops: c.after} })
+		if got := p.totals.ops - 1; got != c.want {
+			t.Errorf("32 blocks beside one, the devices count %.0f: %.0f are charged, want %.0f", c.after-c.before, got, c.want)
+		}
+	}
+}
+
 // TestTheCapsHold: never more passes than is set, however much is asked for.
 func TestTheCapsHold(t *testing.T) {
 	for _, settings := range []Settings{
@@ -134,7 +172,7 @@ func TestTheCapsHold(t *testing.T) {
 			if p.ask(now, 1, 4096) == 0 {
 				passed++
 				now += 100 * time.Microsecond
-				p.done(now, started, true, 0)
+				p.done(now, started, true, 0, func() Counters { return Counters{Ops: -1} })
 			} else {
 				now += 500 * time.Microsecond
 			}
@@ -178,6 +216,29 @@ func TestNoMoreAreOutThanMayBe(t *testing.T) {
 	done[1](false)
 }
 
+// busySensors see that somebody else in the process asks the devices all the time.
+type busySensors struct {
+	blindSensors
+	asked atomic.Int64
+}
+
+func (s *busySensors) Asked() int64 { return s.asked.Add(blockSize) }
+
+// TestALookFromMemoryIsNoMeasure, whatever others in the process ask of the
+// devices meanwhile: it would teach that the array is faster than it is.
+func TestALookFromMemoryIsNoMeasure(t *testing.T) {
+	g, _ := newGovernor(nil)
+	g.cfg.Sensors = &busySensors{}
+	done, wait := g.Look(1)
+	if wait > 0 {
+		t.Fatalf("to wait %v", wait)
+	}
+	done()
+	if n := g.pacer.window.reads; n != 0 {
+		t.Errorf("%d reads were measured", n)
+	}
+}
+
 func TestAPauseEndsAndSoDoesWaiting(t *testing.T) {
 	g, _ := newGovernor(func(s *Settings) { s.Paused = true })
 	ctx, cancel := context.WithCancel(t.Context())
@@ -196,6 +257,34 @@ func TestAPauseEndsAndSoDoesWaiting(t *testing.T) {
 	}
 	if s := g.Status(); s.LiveBytes != 4096 || s.BulkBytes != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestAPauseLetsNamesBeLookedAt: after a restart new mail is seen only where
+// somebody has looked, so a pause holds that back no further than to the floor.
+func TestAPauseLetsNamesBeLookedAt(t *testing.T) {
+	for _, pause := range []func(*Settings){
+		func(s *Settings) { s.Paused = true },
+		func(s *Settings) { s.Paused, s.Profile = true, Evacuate },
+	} {
+		g, clock := newGovernor(pause)
+		g.cfg.Sensors = &coldSensors{}
+		begun, looked := clock.Now(), 0
+		for clock.Now().Sub(begun) < 10*time.Second {
+			done, wait := g.Look(namesPerUnit)
+			if wait > 0 {
+				clock.pass(wait)
+				continue
+			}
+			looked++
+			done()
+		}
+		if want := int(10 * g.Status().Profile.manner().floor); looked < want-1 || looked > want+2 {
+			t.Errorf("%d looks in 10 s, want the floor, %d", looked, want)
+		}
+		if s := g.Status(); !s.Paused || s.Reason != "paused by the operator" {
+			t.Errorf("%+v", s)
+		}
 	}
 }
 

@@ -47,10 +47,10 @@ func TestTheForeground(t *testing.T) {
 		lasts    time.Duration
 	}{
 		{"throttled, gentle", slow, Gentle, 20, 200, 1.25, 0.70, 4 * time.Minute},
-		{"throttled, gentle, busy", slow, Gentle, 40, 200, 12, 0.65, 4 * time.Minute},
-		{"throttled before merging, gentle", unmerged, Gentle, 20, 200, 10, 0.70, 4 * time.Minute},
+		{"throttled, gentle, busy", slow, Gentle, 40, 200, 1.35, 0.65, 4 * time.Minute},
+		{"throttled before merging, gentle", unmerged, Gentle, 20, 200, 1.35, 0.70, 4 * time.Minute},
 		{"throttled, gentle, idle", slow, Gentle, 0.01, 200, 100, 0.70, 4 * time.Minute},
-		{"throttled, normal", slow, Normal, 20, 200, 60, 0.80, 4 * time.Minute},
+		{"throttled, normal", slow, Normal, 20, 200, 10, 0.80, 4 * time.Minute},
 		{"500, gentle", func(w *world) *disk { return throttled(w, 50) }, Gentle, 20, 500, 1.25, 0.70, 4 * time.Minute},
 		{"spindle, gentle", spindle, Gentle, 10, 125, 2.0, 0.2, 4 * time.Minute},
 		{"flash, gentle", flash, Gentle, 200, 1e5, 1.25, 0.25, 4 * time.Second},
@@ -92,6 +92,24 @@ func TestTheForeground(t *testing.T) {
 				t.Errorf("only %.2f of what the foreground leaves is used", used/left)
 			}
 		})
+	}
+}
+
+// TestAProbeIsNotMisled: what an array answers at once because it has saved up
+// for it is not taken for what it can do.
+func TestAProbeIsNotMisled(t *testing.T) {
+	for seed := range uint64(8) {
+		w := newWorld(seed + 80)
+		f := &foreground{w: w, d: throttled(w, 20), rate: 20, on: true}
+		b := newBulk(w, f.d, gently())
+		f.run()
+		b.run()
+		for range 6 {
+			w.run(10 * time.Second)
+			if c := b.p.law.capacity; c < 0.8*200 || c > 1.1*200 {
+				t.Errorf("after %v the array is taken to do %.0f operations/s, it does 200", w.now, c)
+			}
+		}
 	}
 }
 

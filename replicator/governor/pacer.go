@@ -9,7 +9,7 @@ import (
 // Counters are what the block devices under a store have counted since the
 // machine started.
 type Counters struct {
-	Ops     float64 // reads and writes completed; negative: they cannot be told
+	Ops     float64 // reads and writes completed, neighbouring ones that were merged as one; negative: they cannot be told
 	Members []Member
 }
 
@@ -109,13 +109,13 @@ func (a circumstances) profile() (Profile, string) {
 	return a.settings.Profile, ""
 }
 
-// stopped says why nothing but live mail may be read; "" if it may.
+// stopped says why no content but of live mail may be read; "" if it may.
 func (a circumstances) stopped() string {
 	switch {
 	case a.settings.Paused:
 		return "paused by the operator"
 	case a.health.State == Failing && a.settings.OnFailing == Pause:
-		return "paused: the array is failing: " + a.health.Words
+		return "paused: the array is failing: " + a.health.Words + "; `mailtwin pace evacuate` fetches what is left"
 	case a.health.State == Degraded && a.settings.OnDegraded == Pause:
 		return "paused: the array is degraded: " + a.health.Words
 	}
@@ -141,8 +141,12 @@ func (p *pacer) limit(now time.Duration) {
 	if c.manner.unbound {
 		l.ops, l.inFlight = 0, c.manner.inFlight
 	}
-	if floor := p.around.floored(); floor != "" {
-		l.ops, l.inFlight, p.why = c.manner.floor, 1, floor
+	floored := p.around.floored()
+	if floored != "" {
+		p.why = floored
+	}
+	if floored != "" || p.around.stopped() != "" {
+		l.ops, l.inFlight = c.manner.floor, 1
 	} else if d := c.duty(); d > 0 && d < l.ops {
 		l.ops = max(d, c.manner.floor)
 	}
@@ -165,7 +169,7 @@ const never = time.Duration(1<<63 - 1)
 // ask gives leave for n units of that many bytes, and returns 0, or how long
 // to wait before asking again.
 func (p *pacer) ask(now time.Duration, n float64, bytes int64) time.Duration {
-	if p.around.stopped() != "" {
+	if bytes > 0 && p.around.stopped() != "" {
 		return never
 	}
 	if len(p.out) >= p.limits.inFlight {
@@ -193,8 +197,9 @@ func (p *pacer) occupy(now time.Duration) {
 
 // done ends the leave that was given at started. measured says that a device
 // was asked, so that it counts how long an operation took; asked is what it is
-// in Sensors now. It reports whether a look is due that should not wait.
-func (p *pacer) done(now, started time.Duration, measured bool, asked int64) bool {
+// in Sensors now, and counters reads those of the devices. It reports whether a
+// look is due that should not wait.
+func (p *pacer) done(now, started time.Duration, measured bool, asked int64, counters func() Counters) bool {
 	p.occupy(now)
 	i := slices.IndexFunc(p.out, func(l leave) bool { return l.since == started })
 	if i < 0 {
@@ -215,7 +220,7 @@ func (p *pacer) done(now, started time.Duration, measured bool, asked int64) boo
 		p.gate.charge(now, -l.ops, p.limits)
 	}
 	if len(p.out) == 0 {
-		p.settle(now, asked)
+		p.settle(now, asked, counters)
 	}
 	return p.slow(now) && now-p.decided > lookInterval/10 ||
 		p.law.searched(p.window)
@@ -244,19 +249,27 @@ const blockSize = 4096
 // process asks for is asked of the array.
 const mostAtOnce = 64
 
+// readAhead is from how many blocks on some may be neighbours of each other,
+// which a device reads at once.
+const readAhead = 8
+
 // settle charges for what was asked of the devices beyond that for which leave
 // was given: the inodes and directories on the way to a content, and the
 // kernel's read-ahead of inodes, which nobody can foretell. Each block of them
-// is an operation, and what comes next waits until they have been made up for.
-// A search makes up for no more than for one of its steps: it goes by how long the
-// next read takes, and waits for that of an array which is not done yet.
-func (p *pacer) settle(now time.Duration, asked int64) {
+// is an operation, but of many no more are than the devices have done, and what
+// comes next waits until they have been made up for. A search makes up for no
+// more than for one of its steps: it goes by how long the next read takes.
+func (p *pacer) settle(now time.Duration, asked int64, counters func() Counters) {
 	beyond := float64(asked-p.asked-p.given) / blockSize
 	p.asked, p.given = asked, 0
 	if beyond < 1 {
 		return
 	}
 	beyond = min(beyond, mostAtOnce)
+	if beyond >= readAhead && p.sees() {
+		done := counters().Ops - p.base.counters.Ops - p.window.own
+		beyond = min(beyond, max(1, done))
+	}
 	p.spend(beyond)
 	if p.law.phase == searching {
 		beyond = min(beyond, searchOps)
@@ -273,7 +286,7 @@ func (p *pacer) lateness(d time.Duration) {
 // look takes what a look at the machine found, and decides if it is time to.
 func (p *pacer) look(now time.Duration, r readings) {
 	if len(p.out) == 0 {
-		p.settle(now, r.asked)
+		p.settle(now, r.asked, func() Counters { return r.counters })
 	}
 	w := p.window
 	w.passed, w.slow, w.lag = now-p.decided, p.slow(now), p.lag

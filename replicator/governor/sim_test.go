@@ -66,7 +66,8 @@ type disk struct {
 	servers int
 	service func() time.Duration
 	// quota is how many operations may begin in each tenth of a second, as the
-	// kernel throttles block devices; 0 is no limit.
+	// kernel throttles block devices, and what was not used of it in the one
+	// before; 0 is no limit.
 	quota int
 	// merges: what is read ahead is one operation of it.
 	merges bool
@@ -74,7 +75,7 @@ type disk struct {
 	queue  []operation
 	busy   int
 	slice  int64
-	begun  int
+	left   int // of the quota
 	ops    float64
 	reads  uint64
 	waited time.Duration
@@ -96,7 +97,6 @@ func (d *disk) submit(done func()) {
 // ahead reads neighbouring blocks that nobody waits for.
 func (d *disk) ahead(blocks int) {
 	if blocks > 0 && d.merges {
-		d.ops += float64(blocks - 1)
 		blocks = 1
 	}
 	for range blocks {
@@ -108,13 +108,14 @@ func (d *disk) dispatch() {
 	for len(d.queue) > 0 && d.busy < d.servers {
 		if d.quota > 0 {
 			if s := int64(d.w.now / slice); s != d.slice {
-				d.slice, d.begun = s, 0
+				d.left = min(d.left+int(s-d.slice)*d.quota, 2*d.quota)
+				d.slice = s
 			}
-			if d.begun >= d.quota {
+			if d.left == 0 {
 				d.w.after(time.Duration(d.slice+1)*slice-d.w.now, d.dispatch)
 				return
 			}
-			d.begun++
+			d.left--
 		}
 		op := d.queue[0]
 		d.queue = d.queue[1:]
@@ -143,7 +144,7 @@ func (d *disk) counters() Counters {
 
 // throttled is a device that manages 10 times quota operations a second.
 func throttled(w *world, quota int) *disk {
-	return &disk{w: w, servers: 32, quota: quota, merges: true, service: func() time.Duration {
+	return &disk{w: w, servers: 32, quota: quota, left: quota, merges: true, service: func() time.Duration {
 		return 150*time.Microsecond + time.Duration(w.rng.ExpFloat64()*float64(100*time.Microsecond))
 	}}
 }
@@ -238,6 +239,7 @@ const bulkReaders = 4
 func newBulk(w *world, d device, around circumstances) *bulk {
 	b := &bulk{w: w, d: d, p: newPacer(around), wants: true}
 	b.stalls = func() Stalls { return Stalls{Mail: -1, All: -1} }
+	b.p.base = readings{counters: d.counters(), stalls: b.stalls()}
 	return b
 }
 
@@ -333,7 +335,7 @@ func (b *bulk) leave(bytes int64, blocks, ahead int, then func()) {
 				return
 			}
 			b.w.after(b.delay(), func() {
-				if b.p.done(b.w.now, started, true, b.asked) {
+				if b.p.done(b.w.now, started, true, b.asked, b.d.counters) {
 					b.look()
 				}
 				then()

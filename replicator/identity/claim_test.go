@@ -4,6 +4,8 @@ import (
 	"net"
 	"slices"
 	"testing"
+
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // TestClaims: the order is total, and the same for all who look at it.
@@ -100,7 +102,7 @@ func FuzzPeers(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, _, err := unseal(peersKind, peersVersion, formatPeers(list))
+		again, _, err := sealedfile.Unseal(peersKind, peersVersion, formatPeers(list))
 		if err != nil || again != content {
 			t.Fatalf("%q is written %q, %v", content, again, err)
 		}

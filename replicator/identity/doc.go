@@ -39,15 +39,8 @@
 // The keys have mode 0600 and are not used if others may read them. The .pem
 // and .key files are PEM: CERTIFICATE and PKCS #8 PRIVATE KEY. The directory
 // identity appears with all its files at once. The files node, peers and
-// invitations are lines of text:
-//
-//	mailtwin-<kind> <version>
-//	<the content, which the kind describes>
-//	sha256 <hexadecimal, of all lines before>
-//
-// A version above the known one is ErrNewer, anything else that is not as it
-// should be is ErrCorrupt. The files are replaced as a whole and are durable
-// before the call that changes them returns.
+// invitations are sealed (see package sealedfile). They are replaced as a whole and
+// are durable before the call that changes them returns.
 //
 // The content of node is, since version 2:
 //

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // The names in the state directory.
@@ -52,7 +53,7 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	}
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("%q: %w: %w", path, ErrCorrupt, err)
+		return nil, fmt.Errorf("%q: %w: %w", path, sealedfile.ErrCorrupt, err)
 	}
 	return c, nil
 }
@@ -64,11 +65,11 @@ func readKey(path string) (ed25519.PrivateKey, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("%q: %w: %w", path, ErrCorrupt, err)
+		return nil, fmt.Errorf("%q: %w: %w", path, sealedfile.ErrCorrupt, err)
 	}
 	ed, ok := key.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("%q: %w: it is not an Ed25519 key", path, ErrCorrupt)
+		return nil, fmt.Errorf("%q: %w: it is not an Ed25519 key", path, sealedfile.ErrCorrupt)
 	}
 	return ed, nil
 }
@@ -89,13 +90,13 @@ func readPEM(path, block string, mode fs.FileMode) ([]byte, error) {
 		return nil, hint.Add(fmt.Errorf("%q can be read by others (mode %04o)", path, info.Mode().Perm()),
 			"run `chmod 600 %s`, and ask yourself who may have read it", path)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSealed))
+	data, err := io.ReadAll(io.LimitReader(f, sealedfile.MaxSize))
 	if err != nil {
 		return nil, err
 	}
 	b, rest := pem.Decode(data)
 	if b == nil || b.Type != block || len(rest) > 0 {
-		return nil, fmt.Errorf("%q: %w: it is not one PEM block %q", path, ErrCorrupt, block)
+		return nil, fmt.Errorf("%q: %w: it is not one PEM block %q", path, sealedfile.ErrCorrupt, block)
 	}
 	return b.Bytes, nil
 }

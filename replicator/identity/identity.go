@@ -19,6 +19,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/atomicfile"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // ServerName is the DNS name in every node's certificate. It is what a node
@@ -162,7 +163,7 @@ func Load(stateDir string, now func() time.Time) (*Identity, error) {
 		return nil, hint.Add(fmt.Errorf("reading the node's identity: %w", err),
 			"make the node with `mailtwin init` or `mailtwin join`, or correct state_dir in the settings")
 	}
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, sealedfile.ErrCorrupt) {
 		return nil, hint.Add(fmt.Errorf("reading the node's identity: %q: %w", dir, err),
 			"restore the directory from a backup, or remove it and join again")
 	}
@@ -192,13 +193,13 @@ func load(dir string, now func() time.Time) (*Identity, error) {
 	pair, name, ok := member(leaf)
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("%w: %s does not name a pair and a node", ErrCorrupt, nodeCertificate)
+		return nil, fmt.Errorf("%w: %s does not name a pair and a node", sealedfile.ErrCorrupt, nodeCertificate)
 	case !ca.IsCA || leaf.CheckSignatureFrom(ca) != nil:
-		return nil, fmt.Errorf("%w: %s is not signed by %s", ErrCorrupt, nodeCertificate, authorityCertificate)
+		return nil, fmt.Errorf("%w: %s is not signed by %s", sealedfile.ErrCorrupt, nodeCertificate, authorityCertificate)
 	case !key.Public().(ed25519.PublicKey).Equal(leaf.PublicKey):
-		return nil, fmt.Errorf("%w: %s is not the key of %s", ErrCorrupt, nodeKey, nodeCertificate)
+		return nil, fmt.Errorf("%w: %s is not the key of %s", sealedfile.ErrCorrupt, nodeKey, nodeCertificate)
 	case caKey != nil && !caKey.Public().(ed25519.PublicKey).Equal(ca.PublicKey):
-		return nil, fmt.Errorf("%w: %s is not the key of %s", ErrCorrupt, authorityKey, authorityCertificate)
+		return nil, fmt.Errorf("%w: %s is not the key of %s", sealedfile.ErrCorrupt, authorityKey, authorityCertificate)
 	}
 	return &Identity{
 		pair: pair, name: name,

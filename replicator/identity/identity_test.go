@@ -14,6 +14,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // clock is a time that a test sets.
@@ -136,13 +137,13 @@ func TestAnIdentityThatCannotBeUsed(t *testing.T) {
 		want  error
 		says  string
 	}{
-		"a foreign authority":     {copyFrom("ca.pem"), ErrCorrupt, "node.pem is not signed by ca.pem"},
-		"a foreign certificate":   {copyFrom("node.pem"), ErrCorrupt, "node.pem is not signed by ca.pem"},
-		"a foreign key":           {copyFrom("node.key"), ErrCorrupt, "node.key is not the key of node.pem"},
-		"a foreign authority key": {copyFrom("ca.key"), ErrCorrupt, "ca.key is not the key of ca.pem"},
-		"no PEM":                  {write("node.pem", "hello"), ErrCorrupt, "not one PEM block"},
-		"no certificate":          {write("node.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), ErrCorrupt, "node.pem"},
-		"no key":                  {write("node.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), ErrCorrupt, "node.key"},
+		"a foreign authority":     {copyFrom("ca.pem"), sealedfile.ErrCorrupt, "node.pem is not signed by ca.pem"},
+		"a foreign certificate":   {copyFrom("node.pem"), sealedfile.ErrCorrupt, "node.pem is not signed by ca.pem"},
+		"a foreign key":           {copyFrom("node.key"), sealedfile.ErrCorrupt, "node.key is not the key of node.pem"},
+		"a foreign authority key": {copyFrom("ca.key"), sealedfile.ErrCorrupt, "ca.key is not the key of ca.pem"},
+		"no PEM":                  {write("node.pem", "hello"), sealedfile.ErrCorrupt, "not one PEM block"},
+		"no certificate":          {write("node.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), sealedfile.ErrCorrupt, "node.pem"},
+		"no key":                  {write("node.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), sealedfile.ErrCorrupt, "node.key"},
 		"a key of others": {func(t *testing.T, dir string) {
 			if err := os.Chmod(filepath.Join(dir, "node.key"), 0o640); err != nil {
 				t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/replicator/atomicfile"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // Limits of invitations.
@@ -81,7 +82,7 @@ func parseToken(token string) (s secret, fingerprint [sha256.Size]byte, err erro
 		whole = string(sum[:checkSize]) == string(b[len(b)-checkSize:])
 	}
 	if whole && b[0] > tokenVersion { // newer ones keep their ends at least
-		return s, fingerprint, hint.Add(fmt.Errorf("the token was %w: version %d", ErrNewer, b[0]),
+		return s, fingerprint, hint.Add(fmt.Errorf("the token was %w: version %d", sealedfile.ErrNewer, b[0]),
 			"install the primary's version of mailtwin here")
 	}
 	if whole && len(b) == tokenSize {
@@ -122,7 +123,7 @@ func formatInvitations(all []invitation) []byte {
 	for _, i := range all {
 		b.WriteString(i.String())
 	}
-	return seal(invitationsKind, invitationsVersion, b.String())
+	return sealedfile.Seal(invitationsKind, invitationsVersion, b.String())
 }
 
 func parseInvitations(content string) ([]invitation, error) {
@@ -136,7 +137,7 @@ func parseInvitations(content string) ([]invitation, error) {
 			i.used = fields[2] == "used"
 		}
 		if i.String() != line || len(all) == maxInvitations {
-			return nil, fmt.Errorf("%w: %q cannot be an invitation here", ErrCorrupt, line)
+			return nil, fmt.Errorf("%w: %q cannot be an invitation here", sealedfile.ErrCorrupt, line)
 		}
 		all = append(all, i)
 	}
@@ -144,7 +145,7 @@ func parseInvitations(content string) ([]invitation, error) {
 }
 
 func (id *Identity) loadInvitations() ([]invitation, error) {
-	content, _, err := readSealed(id.invitations, invitationsKind, invitationsVersion)
+	content, _, err := sealedfile.Read(id.invitations, invitationsKind, invitationsVersion)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -152,7 +153,7 @@ func (id *Identity) loadInvitations() ([]invitation, error) {
 	if err == nil {
 		all, err = parseInvitations(content)
 	}
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, sealedfile.ErrCorrupt) {
 		err = hint.Add(err, "remove %s: the tokens given out so far are void then, nothing else", id.invitations)
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // invite makes a token and returns its secret part.
@@ -157,10 +158,10 @@ func TestDamagedInvitationsAreNotUsed(t *testing.T) {
 	if err := os.WriteFile(id.invitations, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := id.Redeem(s); !errors.Is(err, ErrCorrupt) || hint.Of(err) == "" {
+	if err := id.Redeem(s); !errors.Is(err, sealedfile.ErrCorrupt) || hint.Of(err) == "" {
 		t.Errorf("Redeem: %v, want ErrCorrupt", err)
 	}
-	if _, _, err := id.Invite(0); !errors.Is(err, ErrCorrupt) {
+	if _, _, err := id.Invite(0); !errors.Is(err, sealedfile.ErrCorrupt) {
 		t.Errorf("Invite: %v, want ErrCorrupt", err)
 	}
 }
@@ -183,7 +184,7 @@ func TestTokensThatCannotBeUsed(t *testing.T) {
 	newer := "aiaqcalztzd44"
 	for text, want := range map[string]error{
 		"": ErrTokenMalformed, "hello": ErrTokenMalformed, token[1:]: ErrTokenMalformed, token[:len(token)-1]: ErrTokenMalformed,
-		token + "a": ErrTokenMalformed, token[:20] + "z" + token[21:]: ErrTokenMalformed, newer: ErrNewer,
+		token + "a": ErrTokenMalformed, token[:20] + "z" + token[21:]: ErrTokenMalformed, newer: sealedfile.ErrNewer,
 	} {
 		if _, _, err := parseToken(text); !errors.Is(err, want) || hint.Of(err) == "" {
 			t.Errorf("%q: %v, want %v and a hint", text, err, want)
@@ -214,7 +215,7 @@ func TestInvitationsGoldenBytes(t *testing.T) {
 	if got := string(formatInvitations(all)); got != want {
 		t.Errorf("the file is %q", got)
 	}
-	content, _, err := unseal(invitationsKind, invitationsVersion, []byte(want))
+	content, _, err := sealedfile.Unseal(invitationsKind, invitationsVersion, []byte(want))
 	if err != nil {
 		t.Fatal(err)
 	}

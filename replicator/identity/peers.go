@@ -13,6 +13,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/atomicfile"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // Peer is another node of the pair, and where it can be dialled.
@@ -46,7 +47,7 @@ type Peers struct {
 // OpenPeers reads who is known. Without a file that is nobody.
 func OpenPeers(stateDir string) (*Peers, error) {
 	p := &Peers{path: filepath.Join(stateDir, peersFile)}
-	content, _, err := readSealed(p.path, peersKind, peersVersion)
+	content, _, err := sealedfile.Read(p.path, peersKind, peersVersion)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
@@ -55,7 +56,7 @@ func OpenPeers(stateDir string) (*Peers, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("reading which nodes are known: %w", err)
-		if errors.Is(err, ErrCorrupt) {
+		if errors.Is(err, sealedfile.ErrCorrupt) {
 			err = hint.Add(err, "remove %q: the nodes tell each other again where they are, as long as node.peer leads to one", p.path)
 		}
 		return nil, err
@@ -147,7 +148,7 @@ func formatPeers(list []Peer) []byte {
 	for _, p := range list {
 		fmt.Fprintf(&b, "%s %s\n", p.Name, p.Address)
 	}
-	return seal(peersKind, peersVersion, b.String())
+	return sealedfile.Seal(peersKind, peersVersion, b.String())
 }
 
 func parsePeers(content string) ([]Peer, error) {
@@ -156,10 +157,10 @@ func parsePeers(content string) ([]Peer, error) {
 		name, address, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		p := Peer{name, address}
 		if !ok || !strings.HasSuffix(line, "\n") || p.check() != nil {
-			return nil, fmt.Errorf("%w: the line %q is no name and address", ErrCorrupt, line)
+			return nil, fmt.Errorf("%w: the line %q is no name and address", sealedfile.ErrCorrupt, line)
 		}
 		if n := len(list); n >= MaxPeers || n > 0 && byName(list[n-1], p) >= 0 {
-			return nil, fmt.Errorf("%w: %s is out of order, or one too many", ErrCorrupt, name)
+			return nil, fmt.Errorf("%w: %s is out of order, or one too many", sealedfile.ErrCorrupt, name)
 		}
 		list = append(list, p)
 	}

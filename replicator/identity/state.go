@@ -13,6 +13,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/atomicfile"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 // Role is what a node does in its pair.
@@ -57,10 +58,10 @@ const (
 )
 
 // LoadState reads the state from the state directory. A node that was never
-// made is fs.ErrNotExist; then ErrNewer and ErrCorrupt.
+// made is fs.ErrNotExist; then sealedfile.ErrNewer and ErrCorrupt.
 func LoadState(stateDir string) (State, error) {
 	path := filepath.Join(stateDir, stateFile)
-	content, version, err := readSealed(path, stateKind, stateVersion)
+	content, version, err := sealedfile.Read(path, stateKind, stateVersion)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, hint.Add(fmt.Errorf("there is no node in %q: %w", stateDir, err),
 			"make one with `mailtwin init` or `mailtwin join`, or correct state_dir in the settings")
@@ -81,7 +82,7 @@ func LoadState(stateDir string) (State, error) {
 
 // withRemedy says what to do about damage; ErrNewer has its hint already.
 func withRemedy(err error) error {
-	if !errors.Is(err, ErrCorrupt) {
+	if !errors.Is(err, sealedfile.ErrCorrupt) {
 		return err
 	}
 	return hint.Add(err, "restore the state directory from a backup if this node was the primary; "+
@@ -113,7 +114,7 @@ func saveState(path string, s State) error {
 	if err := s.check(); err != nil {
 		return fmt.Errorf("saving the node's state: %w", err)
 	}
-	data := seal(stateKind, stateVersion, s.String())
+	data := sealedfile.Seal(stateKind, stateVersion, s.String())
 	if err := atomicfile.Write(path, data, 0o600); err != nil {
 		return fmt.Errorf("saving the node's state: %w", err)
 	}
@@ -147,7 +148,7 @@ func values(content string, keys ...string) []string {
 func parseState(content string) (State, error) {
 	v := values(content, "role", "epoch", "leader", "promised", "sealed", "pair", "name")
 	if v == nil {
-		return State{}, fmt.Errorf("%w: its lines are not role, epoch, leader, promised, sealed, pair and name", ErrCorrupt)
+		return State{}, fmt.Errorf("%w: its lines are not role, epoch, leader, promised, sealed, pair and name", sealedfile.ErrCorrupt)
 	}
 	promised, to, _ := strings.Cut(v[3], " ")
 	epoch, err := strconv.ParseUint(v[1], 10, 64)
@@ -157,7 +158,7 @@ func parseState(content string) (State, error) {
 		Sealed: v[4] == "true", Pair: v[5], Name: v[6],
 	}
 	if err != nil || perr != nil || s.String() != content {
-		return State{}, fmt.Errorf("%w: one of its values is not written as it would be", ErrCorrupt)
+		return State{}, fmt.Errorf("%w: one of its values is not written as it would be", sealedfile.ErrCorrupt)
 	}
 	return s, s.check()
 }
@@ -166,11 +167,11 @@ func parseState(content string) (State, error) {
 func parseState1(content string) (State, error) {
 	v := values(content, "role", "epoch", "pair", "name")
 	if v == nil {
-		return State{}, fmt.Errorf("%w: its lines are not role, epoch, pair and name", ErrCorrupt)
+		return State{}, fmt.Errorf("%w: its lines are not role, epoch, pair and name", sealedfile.ErrCorrupt)
 	}
 	epoch, err := strconv.ParseUint(v[1], 10, 64)
 	if err != nil || strconv.FormatUint(epoch, 10) != v[1] {
-		return State{}, fmt.Errorf("%w: %q is no epoch", ErrCorrupt, v[1])
+		return State{}, fmt.Errorf("%w: %q is no epoch", sealedfile.ErrCorrupt, v[1])
 	}
 	s := State{Role: Role(v[0]), Epoch: journal.Epoch(epoch), Pair: v[2], Name: v[3]}
 	if s.Role == Primary {
@@ -181,7 +182,7 @@ func parseState1(content string) (State, error) {
 
 func (s State) check() error {
 	if s.Role != Primary && s.Role != Mirror && s.Role != Fenced {
-		return fmt.Errorf("%w: the role %q does not exist", ErrCorrupt, s.Role)
+		return fmt.Errorf("%w: the role %q does not exist", sealedfile.ErrCorrupt, s.Role)
 	}
 	names := []string{s.Pair, s.Name}
 	for _, name := range []string{s.Leader, s.Promised.Name} {
@@ -191,17 +192,17 @@ func (s State) check() error {
 	}
 	for _, name := range names {
 		if err := config.CheckName(name); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			return fmt.Errorf("%w: %w", sealedfile.ErrCorrupt, err)
 		}
 	}
 	none := s.Promised == Claim{}
 	switch {
 	case s.Role == Primary && s.Leader != s.Name:
-		return fmt.Errorf("%w: it is primary, and %q leads", ErrCorrupt, s.Leader)
+		return fmt.Errorf("%w: it is primary, and %q leads", sealedfile.ErrCorrupt, s.Leader)
 	case !none && (s.Promised.Name == "" || s.Promised.Epoch <= s.Epoch):
-		return fmt.Errorf("%w: epoch %d promised to %q, in epoch %d", ErrCorrupt, s.Promised.Epoch, s.Promised.Name, s.Epoch)
+		return fmt.Errorf("%w: epoch %d promised to %q, in epoch %d", sealedfile.ErrCorrupt, s.Promised.Epoch, s.Promised.Name, s.Epoch)
 	case s.Sealed && (s.Role != Primary || none || s.Promised.Name == s.Name):
-		return fmt.Errorf("%w: sealed for nobody", ErrCorrupt)
+		return fmt.Errorf("%w: sealed for nobody", sealedfile.ErrCorrupt)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/hint"
+	"github.com/mailtwin/mailtwin/replicator/sealedfile"
 )
 
 func TestStateIsRemembered(t *testing.T) {
@@ -41,7 +42,7 @@ func TestStateIsRemembered(t *testing.T) {
 		{Role: Primary, Epoch: 2, Leader: "n", Sealed: true, Pair: "p", Name: "n"},
 		{Role: Primary, Epoch: 2, Leader: "n", Promised: Claim{3, "n"}, Sealed: true, Pair: "p", Name: "n"},
 	} {
-		if err := SaveState(dir, s); !errors.Is(err, ErrCorrupt) {
+		if err := SaveState(dir, s); !errors.Is(err, sealedfile.ErrCorrupt) {
 			t.Errorf("SaveState(%+v) = %v, want ErrCorrupt", s, err)
 		}
 	}
@@ -81,8 +82,8 @@ func TestStateGoldenBytes(t *testing.T) {
 func TestStateOfVersion1(t *testing.T) {
 	for content, want := range map[string]State{
 		goldenState1: primaryState(3),
-		string(seal(stateKind, 1, "role mirror\nepoch 0\npair p\nname n\n")): {Role: Mirror, Pair: "p", Name: "n"},
-		string(seal(stateKind, 1, "role fenced\nepoch 7\npair p\nname n\n")): {Role: Fenced, Epoch: 7, Pair: "p", Name: "n"},
+		string(sealedfile.Seal(stateKind, 1, "role mirror\nepoch 0\npair p\nname n\n")): {Role: Mirror, Pair: "p", Name: "n"},
+		string(sealedfile.Seal(stateKind, 1, "role fenced\nepoch 7\npair p\nname n\n")): {Role: Fenced, Epoch: 7, Pair: "p", Name: "n"},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, stateFile), []byte(content), 0o600); err != nil {
@@ -106,28 +107,28 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 		data string
 		want error
 	}{
-		"empty":         {"", ErrCorrupt},
-		"other kind":    {string(seal(invitationsKind, 1, "")), ErrCorrupt},
-		"newer":         {"mailtwin-node 3\nsomething else\x00", ErrNewer},
-		"much newer":    {"mailtwin-node 99999\n", ErrNewer},
-		"version 0":     {"mailtwin-node 0\n", ErrCorrupt},
-		"version 01":    {"mailtwin-node 01\n", ErrCorrupt},
-		"cut version 1": {goldenState1[:len(goldenState1)-1], ErrCorrupt},
-		"version lies":  {strings.Replace(goldenState1, "node 1", "node 2", 1), ErrCorrupt},
-		"old in new":    {string(seal(stateKind, 2, "role mirror\nepoch 1\npair p\nname n\n")), ErrCorrupt},
-		"new in old":    {string(seal(stateKind, 1, primaryState(1).String())), ErrCorrupt},
-		"sealed perhaps": {string(seal(stateKind, 2,
-			"role primary\nepoch 1\nleader n\npromised 2 m\nsealed yes\npair p\nname n\n")), ErrCorrupt},
-		"cut":           {goldenState[:len(goldenState)-1], ErrCorrupt},
-		"cut in half":   {goldenState[:40], ErrCorrupt},
-		"one bit":       {strings.Replace(goldenState, "epoch 3", "epoch 2", 1), ErrCorrupt},
-		"longer":        {goldenState + "\n", ErrCorrupt},
-		"too large":     {goldenState + strings.Repeat("x", maxSealed), ErrCorrupt},
-		"unknown role":  {string(seal(stateKind, 1, "role boss\nepoch 1\npair p\nname n\n")), ErrCorrupt},
-		"epoch +1":      {string(seal(stateKind, 1, "role primary\nepoch +1\npair p\nname n\n")), ErrCorrupt},
-		"no name":       {string(seal(stateKind, 1, "role primary\nepoch 1\npair p\n")), ErrCorrupt},
-		"name of a bad": {string(seal(stateKind, 1, "role primary\nepoch 1\npair p\nname ../x\n")), ErrCorrupt},
-		"more lines":    {string(seal(stateKind, 1, "role primary\nepoch 1\npair p\nname n\nx\n")), ErrCorrupt},
+		"empty":         {"", sealedfile.ErrCorrupt},
+		"other kind":    {string(sealedfile.Seal(invitationsKind, 1, "")), sealedfile.ErrCorrupt},
+		"newer":         {"mailtwin-node 3\nsomething else\x00", sealedfile.ErrNewer},
+		"much newer":    {"mailtwin-node 99999\n", sealedfile.ErrNewer},
+		"version 0":     {"mailtwin-node 0\n", sealedfile.ErrCorrupt},
+		"version 01":    {"mailtwin-node 01\n", sealedfile.ErrCorrupt},
+		"cut version 1": {goldenState1[:len(goldenState1)-1], sealedfile.ErrCorrupt},
+		"version lies":  {strings.Replace(goldenState1, "node 1", "node 2", 1), sealedfile.ErrCorrupt},
+		"old in new":    {string(sealedfile.Seal(stateKind, 2, "role mirror\nepoch 1\npair p\nname n\n")), sealedfile.ErrCorrupt},
+		"new in old":    {string(sealedfile.Seal(stateKind, 1, primaryState(1).String())), sealedfile.ErrCorrupt},
+		"sealed perhaps": {string(sealedfile.Seal(stateKind, 2,
+			"role primary\nepoch 1\nleader n\npromised 2 m\nsealed yes\npair p\nname n\n")), sealedfile.ErrCorrupt},
+		"cut":           {goldenState[:len(goldenState)-1], sealedfile.ErrCorrupt},
+		"cut in half":   {goldenState[:40], sealedfile.ErrCorrupt},
+		"one bit":       {strings.Replace(goldenState, "epoch 3", "epoch 2", 1), sealedfile.ErrCorrupt},
+		"longer":        {goldenState + "\n", sealedfile.ErrCorrupt},
+		"too large":     {goldenState + strings.Repeat("x", sealedfile.MaxSize), sealedfile.ErrCorrupt},
+		"unknown role":  {string(sealedfile.Seal(stateKind, 1, "role boss\nepoch 1\npair p\nname n\n")), sealedfile.ErrCorrupt},
+		"epoch +1":      {string(sealedfile.Seal(stateKind, 1, "role primary\nepoch +1\npair p\nname n\n")), sealedfile.ErrCorrupt},
+		"no name":       {string(sealedfile.Seal(stateKind, 1, "role primary\nepoch 1\npair p\n")), sealedfile.ErrCorrupt},
+		"name of a bad": {string(sealedfile.Seal(stateKind, 1, "role primary\nepoch 1\npair p\nname ../x\n")), sealedfile.ErrCorrupt},
+		"more lines":    {string(sealedfile.Seal(stateKind, 1, "role primary\nepoch 1\npair p\nname n\nx\n")), sealedfile.ErrCorrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -140,20 +141,6 @@ func TestStateThatCannotBeUsed(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzUnseal(f *testing.F) {
-	f.Add([]byte(goldenState))
-	f.Add(seal(stateKind, 1, ""))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		content, version, err := unseal(stateKind, stateVersion, data)
-		if err != nil {
-			return
-		}
-		if got := seal(stateKind, version, content); string(got) != string(data) {
-			t.Fatalf("%q is read as %q, which is written %q", data, content, got)
-		}
-	})
 }
 
 func FuzzState(f *testing.F) {
@@ -182,7 +169,7 @@ func FuzzInvitations(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, _, err := unseal(invitationsKind, invitationsVersion, formatInvitations(all))
+		again, _, err := sealedfile.Unseal(invitationsKind, invitationsVersion, formatInvitations(all))
 		if err != nil || again != content {
 			t.Fatalf("%q is written %q, %v", content, again, err)
 		}

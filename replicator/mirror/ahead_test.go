@@ -8,6 +8,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -39,4 +40,53 @@ func TestContentsComeAhead(t *testing.T) {
 	}
 	p.journal(put("u/new/last", b))
 	p.untilAcked(21)
+}
+
+// TestSpareStagedFile: the file that was prepared is taken for the next content, once;
+// whoever has removed it is no hindrance, and a stage that ends leaves none.
+func TestSpareStagedFile(t *testing.T) {
+	f := newFixture(t)
+	stage, err := openStage(f.m.cfg.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(f.store, mailstore.Staging, stageName)
+	create := func() string {
+		t.Helper()
+		staged, file, err := stage.create()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteString("content"); err != nil {
+			t.Error(err)
+		}
+		_ = file.Close()
+		if data, err := os.ReadFile(filepath.Join(dir, staged.name)); err != nil || string(data) != "content" {
+			t.Errorf("%q has %q, %v", staged.name, data, err)
+		}
+		return staged.name
+	}
+	stage.prepare()
+	stage.prepare() // there is one
+	spare := stage.spare.Load().name
+	if got := create(); got != spare {
+		t.Errorf("the content is in %q, %q was prepared", got, spare)
+	}
+	if got := create(); got == spare {
+		t.Error("it was taken twice")
+	}
+	stage.prepare()
+	spare = stage.spare.Load().name
+	if err := os.Remove(filepath.Join(dir, spare)); err != nil {
+		t.Fatal(err)
+	}
+	if got := create(); got == spare {
+		t.Error("a file that was removed was taken")
+	}
+	stage.prepare()
+	spare = stage.spare.Load().name
+	stage.close()
+	if _, err := os.Stat(filepath.Join(dir, spare)); !os.IsNotExist(err) {
+		t.Errorf("what was prepared is still there: %v", err)
+	}
 }

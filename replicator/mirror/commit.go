@@ -19,8 +19,8 @@ const (
 )
 
 // Contents of a comparison are in no hurry: a group of them waits for more
-// until it is worth a sync, or nothing came for a while. A journal entry ends
-// the wait.
+// until it is worth a sync, or nothing came for a while. Journal entries go before
+// it (see before.go), or end the wait.
 const (
 	bulkChanges = 512
 	bulkBytes   = 16 << 20
@@ -62,6 +62,7 @@ type group struct {
 	entries  int64                   // of the journal
 	last     journal.Sequence
 	position journal.Position // the last place whose digest is known; Sequence 0: none
+	passed   time.Time        // when entries went before it for the first time; zero: never
 }
 
 func (g *group) full() bool { return len(g.changes) >= groupChanges || g.bytes >= groupBytes }
@@ -95,7 +96,7 @@ type committer struct {
 func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 	k := &committer{
 		c: c, m: c.m, applier: newApplier(c.m, c.stage),
-		rhythm: rhythm{bulk: bulkBytes}, epoch: w.Epoch, position: w.Position, applied: w.Position.Sequence, received: w.Position.Sequence,
+		rhythm: rhythm{bulk: firstBulk}, epoch: w.Epoch, position: w.Position, applied: w.Position.Sequence, received: w.Position.Sequence,
 	}
 	var p progressMeta
 	err := c.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
@@ -201,18 +202,27 @@ func (k *committer) takeAll(ctx context.Context) error {
 		if !more {
 			return k.commit()
 		}
-		if k.group.entries > 0 && s.entries == nil || k.rhythm.full(&k.group) {
-			if err := k.commit(); err != nil {
-				return err
-			}
-		}
-		if err := k.take(s); err != nil {
+		if err := k.takeNext(s); err != nil {
 			return err
 		}
 		if err := k.pump(); err != nil { // what was learnt leads on
 			return err
 		}
 	}
+}
+
+// takeNext takes one step: it joins the group, or begins a new one, or goes before
+// the group.
+func (k *committer) takeNext(s step) error {
+	switch {
+	case s.entries != nil && k.mayWait(&k.group, s.entries.Entries):
+		return k.takeBefore(s)
+	case k.group.entries > 0 && s.entries == nil && !k.resync.joinsEntries(s.answer), k.rhythm.full(&k.group):
+		if err := k.commit(); err != nil {
+			return err
+		}
+	}
+	return k.take(s)
 }
 
 // another returns a further step for the group, if one has come up, or comes

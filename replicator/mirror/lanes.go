@@ -31,22 +31,13 @@ func (k *committer) next() (step, bool) {
 		default:
 		}
 	}
-	if l.live == nil {
-		select {
-		case s := <-k.c.live:
-			l.live = &s
-		default:
-		}
+	if s, free := k.nextEntries(); free {
+		l.live = nil
+		return s, true
 	}
-	if s := l.live; s != nil {
-		if s.after <= l.taken || !k.resync.concerns(s.entries.Entries) {
-			l.live = nil
-			return *s, true
-		}
-		if l.bulk == nil {
-			before := <-k.c.steps // it was passed on before the entries
-			l.bulk = &before
-		}
+	if l.live != nil && l.bulk == nil {
+		before := <-k.c.steps // it was passed on before the entries
+		l.bulk = &before
 	}
 	if s := l.bulk; s != nil {
 		l.bulk = nil
@@ -56,20 +47,38 @@ func (k *committer) next() (step, bool) {
 	return step{}, false
 }
 
+// nextEntries looks at the entries that have come up first, and reports whether
+// there are any and it is their turn.
+func (k *committer) nextEntries() (step, bool) {
+	l := &k.lanes
+	if l.live == nil {
+		select {
+		case s := <-k.c.live:
+			l.live = &s
+		default:
+			return step{}, false
+		}
+	}
+	s := *l.live
+	return s, s.after <= l.taken || !k.resync.concerns(s.entries.Entries)
+}
+
 // concerns reports whether contents and listings that were asked for may have to
 // do with what entries change.
 func (r *resync) concerns(entries []wire.Entry) bool {
 	for i := range entries {
 		e := &entries[i]
-		// Its content has not come with it: it may be that of an answer.
-		if e.Kind == journal.KindPut && e.Held == nil && e.Transfer == 0 && e.Outcome == wire.OK && e.Facts.Size > 0 {
-			return true
-		}
-		if r.concernsPath(e, e.Path) || e.From != "" && r.concernsPath(e, e.From) {
+		if lacksContent(e) || r.concernsPath(e, e.Path) || e.From != "" && r.concernsPath(e, e.From) {
 			return true
 		}
 	}
 	return false
+}
+
+// lacksContent reports whether the content of an entry has not come with it: it
+// may be that of an answer.
+func lacksContent(e *wire.Entry) bool {
+	return e.Kind == journal.KindPut && e.Held == nil && e.Transfer == 0 && e.Outcome == wire.OK && e.Facts.Size > 0
 }
 
 func (r *resync) concernsPath(e *wire.Entry, p journal.Path) bool {
@@ -98,8 +107,10 @@ func (r *resync) concernsPath(e *wire.Entry, p journal.Path) bool {
 const (
 	longGroup  = 80 * time.Millisecond
 	shortGroup = 40 * time.Millisecond
-	// leastBulk is how small a group may get, in bytes.
+	// leastBulk is how small a group may get, in bytes, and firstBulk how large it
+	// may be as long as nothing is known of the disk.
 	leastBulk = 2 << 20
+	firstBulk = 4 << 20
 )
 
 // rhythm finds out how much of a comparison the disk takes in a short while.
@@ -121,7 +132,9 @@ func (r *rhythm) took(g *group, d time.Duration) {
 	switch {
 	case g.entries > 0:
 	case d > longGroup:
-		r.bulk = max(min(r.bulk, g.bytes)/2, leastBulk)
+		// As much as it takes in a short while, if that is less than half.
+		fits := int64(float64(g.bytes) * shortGroup.Seconds() / d.Seconds())
+		r.bulk = max(min(r.bulk/2, g.bytes/2, fits), leastBulk)
 	case d < shortGroup && g.bytes >= r.bulk/2:
 		r.bulk = min(r.bulk+r.bulk/4, bulkBytes)
 	}

@@ -376,7 +376,9 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 	if whole {
 		in.dress(end.Facts.Attr)
 	}
-	if !whole || number < wire.PrimaryTransfer || !r.c.syncEarly(in) {
+	if whole && number >= wire.PrimaryTransfer && r.c.syncEarly(in) {
+		r.c.stage.prepare() // while that one is being synced
+	} else {
 		if cerr := in.f.Close(); err == nil {
 			err = cerr
 		}

@@ -57,20 +57,26 @@ func (b *bench) changes(entries []entry, first journal.Sequence) []*change {
 		e := entries[i]
 		c := &change{Entry: e.Entry, sequence: first + journal.Sequence(i)}
 		if e.bring {
-			staged, w, err := b.k.c.stage.create()
-			if err == nil {
-				_, err = w.WriteString(e.data)
-			}
-			if err != nil {
-				b.t.Fatal(err)
-			}
-			_ = w.Close()
-			staged.id, staged.size = contentID(e.data), int64(len(e.data))
-			c.file = staged
+			c.file = b.staged(e.data)
 		}
 		out = append(out, c)
 	}
 	return out
+}
+
+// staged is a content that has arrived.
+func (b *bench) staged(data string) *staged {
+	b.t.Helper()
+	file, w, err := b.k.c.stage.create()
+	if err == nil {
+		_, err = w.WriteString(data)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_ = w.Close()
+	file.id, file.size = contentID(data), int64(len(data))
+	return file
 }
 
 // groups cuts entries as the committer does.

@@ -21,8 +21,9 @@ const stageName = "mirror"
 // stage is the directory in which contents wait, durable and complete, to be
 // renamed into the mailboxes. It begins empty with each stream.
 type stage struct {
-	dir  *beneath.Dir
-	next atomic.Uint64
+	dir   *beneath.Dir
+	next  atomic.Uint64
+	spare atomic.Pointer[staged] // a file without a content; nil: there is none
 }
 
 // openStage makes the staging directory, or empties it.
@@ -69,10 +70,42 @@ func sweep(own *beneath.Dir) error {
 	})
 }
 
-func (s *stage) close() { _ = s.dir.Close() }
+func (s *stage) close() {
+	s.drop(s.spare.Swap(nil))
+	_ = s.dir.Close()
+}
 
-// create makes a staged file.
+// prepare makes the next staged file now, so that the next content need not wait
+// for that, which takes longer than to write a message. One goroutine calls it. It
+// keeps no file open, or a store at rest could not be remounted read-only; and it
+// leaves to create what fails.
+func (s *stage) prepare() {
+	if s.spare.Load() != nil {
+		return
+	}
+	f, file, err := s.make()
+	if err != nil {
+		return
+	}
+	if err := file.Close(); err != nil {
+		s.drop(f)
+		return
+	}
+	s.spare.Store(f)
+}
+
+// create makes a staged file, or takes the one that was prepared.
 func (s *stage) create() (*staged, *os.File, error) {
+	if f := s.spare.Swap(nil); f != nil {
+		if file, err := s.dir.Edit(f.name); err == nil {
+			return f, file, nil
+		}
+		s.drop(f)
+	}
+	return s.make()
+}
+
+func (s *stage) make() (*staged, *os.File, error) {
 	f := &staged{name: strconv.FormatUint(s.next.Add(1), 16)}
 	file, err := s.dir.Create(f.name)
 	if err != nil {

@@ -53,7 +53,7 @@ func TestEntriesAreApplied(t *testing.T) {
 	if !os.SameFile(one, two) || one.ModTime().UnixNano() != b.mtime {
 		t.Error("the two names are not one file, or have another time")
 	}
-	if left, _ := os.ReadDir(filepath.Join(f.store, "..mailtwin", stageName)); len(left) > 0 {
+	if left, _ := os.ReadDir(filepath.Join(f.store, "..mailtwin", stageName)); len(left) > 1 { // one is prepared for the next content
 		t.Errorf("still staged: %v", left)
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (s *Server) Pace(_ context.Context, r *pb.PaceRequest) (*pb.PaceResponse, error) {
 	pace, err := s.node.Pace(PaceChange{
 		Profile: r.Profile, BytesPerSecond: r.BytesPerSecond, ReadsPerSecond: r.ReadsPerSecond,
-		Hours: r.Hours, Paused: r.Paused,
+		Hours: r.Hours, Paused: r.Paused, Reset: r.GetForget(),
 	})
 	if err != nil {
 		return nil, grpcstatus.Error(codes.InvalidArgument, err.Error())
@@ -34,7 +34,7 @@ func (c *Client) Pace(ctx context.Context, change PaceChange) (status.Pace, []by
 	var pace status.Pace
 	r, err := pb.NewOperatorServiceClient(c.conn).Pace(ctx, &pb.PaceRequest{
 		Profile: change.Profile, BytesPerSecond: change.BytesPerSecond, ReadsPerSecond: change.ReadsPerSecond,
-		Hours: change.Hours, Paused: change.Paused,
+		Hours: change.Hours, Paused: change.Paused, Forget: change.Reset,
 	})
 	if err != nil {
 		return pace, nil, c.explain(err)

@@ -62,6 +62,7 @@ type PaceChange struct {
 	ReadsPerSecond *uint64 // 0: no cap
 	Hours          *string
 	Paused         *bool
+	Reset          bool // first of all the settings hold again
 }
 
 // Mailboxes are what IMAP clients open.

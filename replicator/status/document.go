@@ -247,7 +247,8 @@ type Pace struct {
 	BulkBytes      uint64   `json:"bulk_bytes"` // read with leave since the start
 	LiveBytes      uint64   `json:"live_bytes"` // read of live mail since the start
 	Devices        []string `json:"devices,omitempty"`
-	Note           string   `json:"note,omitempty"` // what the governor cannot see, and why
+	ByHand         []string `json:"by_hand,omitempty"` // what was changed by hand: profile, bytes, reads, hours, paused
+	Note           string   `json:"note,omitempty"`    // what the governor cannot see, and why
 }
 
 // Loss is what would be lost if the mirror were promoted now.

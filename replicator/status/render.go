@@ -152,6 +152,9 @@ func renderPace(line func(string, string, ...any), p *Pace) {
 	}
 	line("pace", "%s: %s; used: %.0f reads/s, %s/s", p.InForce, allowed, p.UsedReads, Bytes(uint64(p.UsedBytes)))
 	line("", "%s", p.Reason)
+	if len(p.ByHand) > 0 {
+		line("", "changed by hand: %s; `mailtwin pace reset` goes back to the settings", strings.Join(p.ByHand, ", "))
+	}
 	if p.Note != "" {
 		line("", "%s", p.Note)
 	}

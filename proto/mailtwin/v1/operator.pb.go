@@ -1581,7 +1581,9 @@ type PaceRequest struct {
 	// Hours of the day, as in the settings.
 	Hours *string `protobuf:"bytes,4,opt,name=hours,proto3,oneof" json:"hours,omitempty"`
 	// Whether nothing but live mail may be read.
-	Paused        *bool `protobuf:"varint,5,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	Paused *bool `protobuf:"varint,5,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	// First of all what was changed before is forgotten: the settings hold.
+	Forget        bool `protobuf:"varint,6,opt,name=forget,proto3" json:"forget,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1647,6 +1649,13 @@ func (x *PaceRequest) GetHours() string {
 func (x *PaceRequest) GetPaused() bool {
 	if x != nil && x.Paused != nil {
 		return *x.Paused
+	}
+	return false
+}
+
+func (x *PaceRequest) GetForget() bool {
+	if x != nil {
+		return x.Forget
 	}
 	return false
 }
@@ -1908,13 +1917,14 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\"\n" +
 	"\fReadyRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\"\x0f\n" +
-	"\rReadyResponse\"\x8d\x02\n" +
+	"\rReadyResponse\"\xa5\x02\n" +
 	"\vPaceRequest\x12\x1d\n" +
 	"\aprofile\x18\x01 \x01(\tH\x00R\aprofile\x88\x01\x01\x12-\n" +
 	"\x10bytes_per_second\x18\x02 \x01(\x04H\x01R\x0ebytesPerSecond\x88\x01\x01\x12-\n" +
 	"\x10reads_per_second\x18\x03 \x01(\x04H\x02R\x0ereadsPerSecond\x88\x01\x01\x12\x19\n" +
 	"\x05hours\x18\x04 \x01(\tH\x03R\x05hours\x88\x01\x01\x12\x1b\n" +
-	"\x06paused\x18\x05 \x01(\bH\x04R\x06paused\x88\x01\x01B\n" +
+	"\x06paused\x18\x05 \x01(\bH\x04R\x06paused\x88\x01\x01\x12\x16\n" +
+	"\x06forget\x18\x06 \x01(\bR\x06forgetB\n" +
 	"\n" +
 	"\b_profileB\x13\n" +
 	"\x11_bytes_per_secondB\x13\n" +

@@ -30,23 +30,16 @@ func NewSensors(set Set, cgroup string) *Sensors { return &Sensors{set: set, cgr
 // Counters implements governor.Sensors.
 func (s *Sensors) Counters() governor.Counters {
 	none := governor.Counters{Ops: -1}
-	if len(s.set.Top) == 0 {
-		return none
-	}
 	text, err := os.ReadFile(s.set.roots.proc("diskstats"))
 	if err != nil {
 		return none
 	}
 	all := parseDiskstats(text)
-	var out governor.Counters
-	for _, name := range s.set.Top {
-		d, ok := all[name]
-		if !ok {
-			return none
+	out := none
+	for _, name := range s.set.Queues {
+		if d, ok := all[name]; ok { // else it has been lost, and the others have not
+			out.Ops = max(0, out.Ops) + float64(d.reads+d.writes)
 		}
-		// Reads that were merged were asked for too: so the layers count that
-		// never merge (md, dm), and a throttle.
-		out.Ops += float64(d.reads + d.writes + d.merged)
 	}
 	for _, name := range s.set.Members {
 		if d, ok := all[name]; ok {
@@ -74,9 +67,14 @@ func (s *Sensors) Stalls() governor.Stalls {
 const sector = 512
 
 // Asked implements governor.Sensors.
-func (s *Sensors) Asked() int64 {
+func (s *Sensors) Asked() int64 { return askedBy(unix.RUSAGE_SELF) }
+
+// AskedHere implements governor.Sensors.
+func (s *Sensors) AskedHere() int64 { return askedBy(unix.RUSAGE_THREAD) }
+
+func askedBy(whom int) int64 {
 	var usage unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
+	if unix.Getrusage(whom, &usage) != nil {
 		return 0
 	}
 	return usage.Inblock * sector
@@ -99,7 +97,6 @@ func CheckCgroup(dir string) error {
 // diskstat is what is used of one line of diskstats.
 type diskstat struct {
 	reads, writes uint64        // completed
-	merged        uint64        // reads that were made one with others before
 	waited        time.Duration // by reads
 }
 
@@ -125,7 +122,7 @@ func parseDiskstats(text []byte) map[string]diskstat {
 		if err != nil {
 			continue
 		}
-		all[f[2]] = diskstat{reads: n[0], writes: n[4], merged: n[1], waited: time.Duration(n[3]) * time.Millisecond}
+		all[f[2]] = diskstat{reads: n[0], writes: n[4], waited: time.Duration(n[3]) * time.Millisecond}
 	}
 	return all
 }

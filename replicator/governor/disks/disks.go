@@ -36,6 +36,7 @@ func under(root, usual string, path []string) string {
 type Set struct {
 	Top     []string // what the file system is on
 	Members []string // what those are made of in the end, sorted
+	Queues  []string // where blocks become requests: the members, or the files (loop) that stand for some, sorted
 	All     []string // these and everything in between, sorted
 	// Btrfs is the UUID of the file system if it is a btrfs.
 	Btrfs string
@@ -170,6 +171,7 @@ func (s *Set) byNumber(number string) (string, error) {
 func (s *Set) descend(top []string) error {
 	s.Top = top
 	seen := make(map[string]bool)
+	within := make(map[string]bool) // beneath a queue
 	for queue := slices.Clone(top); len(queue) > 0 && len(seen) < maxDevices; queue = queue[1:] {
 		name := queue[0]
 		if seen[name] {
@@ -181,14 +183,28 @@ func (s *Set) descend(top []string) error {
 		if len(below) == 0 {
 			s.Members = append(s.Members, name)
 		}
+		queued := len(below) == 0 || s.loop(name)
+		if queued && !within[name] {
+			s.Queues = append(s.Queues, name)
+		}
+		for _, b := range below {
+			within[b] = queued || within[name]
+		}
 		queue = append(queue, below...)
 	}
 	slices.Sort(s.All)
 	slices.Sort(s.Members)
+	slices.Sort(s.Queues)
 	if len(top) == 0 {
 		return ErrNoDevice
 	}
 	return nil
+}
+
+// loop reports whether a device is a file.
+func (s *Set) loop(name string) bool {
+	_, err := os.Stat(s.roots.sys("class", "block", name, "loop", "backing_file"))
+	return err == nil
 }
 
 // below returns what one device is made of, nothing for a disk.

@@ -91,6 +91,9 @@ func TestADiskIsFoundThroughWhatIsOnIt(t *testing.T) {
 	if want := []string{"sda", "sdb"}; !reflect.DeepEqual(s.Members, want) {
 		t.Errorf("members %v, want %v", s.Members, want)
 	}
+	if !reflect.DeepEqual(s.Queues, s.Members) {
+		t.Errorf("queues %v, want %v", s.Queues, s.Members)
+	}
 	if want := []string{"dm-0", "dm-1", "md0", "sda", "sda2", "sdb", "sdb2"}; !reflect.DeepEqual(s.All, want) {
 		t.Errorf("all %v, want %v", s.All, want)
 	}
@@ -105,16 +108,41 @@ func TestADiskIsFoundThroughWhatIsOnIt(t *testing.T) {
 		"   8       0 sda 100 1 800 250 7 0 56 9 0 100 259",
 		"   8       0 sda 100 1 800 250 7 0 56 9 0 100 259 0 0 0 0 0 0",
 		"   8      16 sdb 50 0 400 1000 3 0 24 9 0 100 1009 0 0 0 0 0 0",
-		" 253       1 dm-1 140 0 1200 1300 11 0 88 9 0 100 1309 0 0 0 0 0 0", "",
+		" 253       1 dm-1 140 60 1200 1300 11 0 88 9 0 100 1309 0 0 0 0 0 0", "",
 	}, "\n"))
 	m.file(m.roots.proc("pressure", "io"), "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n")
 	sensors := NewSensors(s, "")
 	c := sensors.Counters()
-	if c.Ops != 151 || len(c.Members) != 2 || c.Members[1].Name != "sdb" || c.Members[1].Waited != time.Second || c.Members[1].Reads != 50 {
+	if c.Ops != 160 || len(c.Members) != 2 || c.Members[1].Name != "sdb" || c.Members[1].Waited != time.Second || c.Members[1].Reads != 50 {
 		t.Errorf("counters %+v", c)
 	}
 	if got := sensors.Stalls(); got.All != 1500*time.Microsecond || got.Mail != -1 {
 		t.Errorf("stalls %+v", got)
+	}
+}
+
+// TestTheQueueOfAFileIsItsOwn: who reads a file that stands for a disk waits for
+// that, whatever else the disk does that it is on.
+func TestTheQueueOfAFileIsItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil || unix.Major(st.Dev) == 0 {
+		t.Skip("the temporary directory is on no block device")
+	}
+	m := newMachine(t)
+	m.numbered(dir, "dm-0")
+	m.device("sda", "pci")
+	m.device("dm-0", "virtual", "sda")
+	m.device("loop0", "virtual")
+	m.device("dm-1", "virtual", "loop0")
+	m.file(m.roots.sys("class", "block", "loop0", "loop", "backing_file"), filepath.Join(dir, "array.img")+"\n")
+	m.file(filepath.Join(dir, "array.img"), "")
+	s := Set{roots: m.roots}
+	if err := s.descend([]string{"dm-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(s.Queues, []string{"loop0"}) || !reflect.DeepEqual(s.Members, []string{"sda"}) {
+		t.Errorf("queues %v, members %v", s.Queues, s.Members)
 	}
 }
 

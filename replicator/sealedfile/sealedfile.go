@@ -1,4 +1,4 @@
-package identity
+package sealedfile
 
 import (
 	"crypto/sha256"
@@ -13,27 +13,28 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/hint"
 )
 
-// Errors of the small files.
+// What a file may be other than what it should be.
 var (
 	ErrNewer   = errors.New("written by a newer mailtwin")
 	ErrCorrupt = errors.New("damaged")
 )
 
-// maxSealed is the largest sealed file, in bytes.
-const maxSealed = 64 << 10
+// MaxSize is that of the largest sealed file, in bytes.
+const MaxSize = 64 << 10
 
 const sumPrefix = "sha256 "
 
-// seal puts the first and the last line around a content of whole lines.
-func seal(kind string, version int, content string) []byte {
+// Seal puts the first and the last line around a content of whole lines.
+func Seal(kind string, version int, content string) []byte {
 	head := fmt.Sprintf("mailtwin-%s %d\n%s", kind, version, content)
 	sum := sha256.Sum256([]byte(head))
 	return []byte(head + sumPrefix + hex.EncodeToString(sum[:]) + "\n")
 }
 
-// unseal returns the content and its version, at most newest. The version is looked at before the checksum:
-// a newer format may end differently, and it is newer, not damaged.
-func unseal(kind string, newest int, data []byte) (content string, version int, err error) {
+// Unseal returns the content and its version, at most newest. The version is
+// looked at before the checksum: a newer format may end differently, and it is
+// ErrNewer, not ErrCorrupt.
+func Unseal(kind string, newest int, data []byte) (content string, version int, err error) {
 	first, rest, ok := strings.Cut(string(data), "\n")
 	number, isKind := strings.CutPrefix(first, "mailtwin-"+kind+" ")
 	if !ok || !isKind {
@@ -48,27 +49,27 @@ func unseal(kind string, newest int, data []byte) (content string, version int, 
 			"run the newer mailtwin again; this version cannot go back to its files")
 	}
 	at := strings.LastIndex(rest, sumPrefix)
-	if at < 0 || string(seal(kind, int(got), rest[:at])) != string(data) {
+	if at < 0 || string(Seal(kind, int(got), rest[:at])) != string(data) {
 		return "", 0, fmt.Errorf("%w: the checksum is not that of its content", ErrCorrupt)
 	}
 	return rest[:at], int(got), nil
 }
 
-// readSealed reads and unseals a file. A missing file is fs.ErrNotExist.
-func readSealed(path, kind string, newest int) (content string, version int, err error) {
+// Read reads and unseals a file. A missing file is fs.ErrNotExist.
+func Read(path, kind string, newest int) (content string, version int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSealed+1))
+	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return "", 0, err
 	}
-	if len(data) > maxSealed {
+	if len(data) > MaxSize {
 		return "", 0, fmt.Errorf("%q: %w: it is larger than such a file can be", path, ErrCorrupt)
 	}
-	content, version, err = unseal(kind, newest, data)
+	content, version, err = Unseal(kind, newest, data)
 	if err != nil {
 		return "", 0, fmt.Errorf("%q: %w", path, err)
 	}

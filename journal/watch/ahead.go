@@ -1,0 +1,219 @@
+package watch
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// Limits of looking ahead.
+const (
+	aheadLookers = 4                     // who look at directories at a time, as far as they get leave
+	aheadAtMost  = 64                    // directories that the walk has not come to yet
+	aheadPause   = 20 * time.Millisecond // between two looks at what else is due, while one of them is waited for
+)
+
+// ahead looks at the directories of the catalog, and at the files in them that
+// may change in place, shortly before a walk comes to them. It finds out nothing:
+// it has them brought into memory, with leave, several at a time, where the walk
+// would wait for the disk once for each. So the walk needs no leave for what was
+// looked at ahead of it.
+type ahead struct {
+	w    *Watcher
+	jobs chan *sighting
+	// turn is held over leave: by the walk alone, or by those ahead of it. So the
+	// walk, which may have to look at something else, never waits because so many
+	// of them are out.
+	turn   sync.RWMutex
+	asking sync.Mutex    // held by the one of them who waits for leave
+	freed  chan struct{} // one of them has given leave back; capacity 1
+
+	// The rest belongs to the goroutine of the walk.
+	queue  []*sighting // that the walk has not come to, in its order
+	levels []*level    // to which those after them belong
+}
+
+// sighting is a directory that is looked at ahead of a walk.
+type sighting struct {
+	path journal.Path
+	done chan struct{} // closed when it was looked at
+	ok   bool          // nothing of it was left out. To be read when done is closed
+}
+
+// lookAhead begins to look ahead of a walk of the whole store, until stop is
+// called, which returns when nobody does any more.
+func (w *Watcher) lookAhead() (stop func()) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	a := &ahead{w: w, jobs: make(chan *sighting, aheadAtMost), freed: make(chan struct{}, 1), levels: []*level{{dir: journal.Root}}}
+	var group sync.WaitGroup
+	for range aheadLookers {
+		group.Go(func() {
+			for s := range a.jobs {
+				a.look(ctx, s)
+			}
+		})
+	}
+	w.ahead = a
+	return func() {
+		w.ahead = nil
+		close(a.jobs)
+		cancel()
+		group.Wait()
+	}
+}
+
+// find has further directories looked at, in the order of a walk. Of an error of
+// the catalog the walk is told by itself.
+func (a *ahead) find() {
+	for len(a.queue) < aheadAtMost && len(a.jobs) < cap(a.jobs) {
+		p, ok, err := a.w.nextSub(&a.levels)
+		if !ok || err != nil {
+			a.levels = nil
+			return
+		}
+		s := &sighting{path: p, done: make(chan struct{})}
+		a.queue = append(a.queue, s)
+		a.jobs <- s // there is room, and nobody else puts any in
+		a.levels = append(a.levels, &level{dir: p, end: a.w.opaque(p)})
+	}
+}
+
+// take returns the sighting of a directory to which the walk has come; nil if
+// there is none. The walk does not come to those before it any more.
+func (a *ahead) take(p journal.Path) *sighting {
+	i := slices.IndexFunc(a.queue, func(s *sighting) bool { return s.path == p })
+	if i < 0 {
+		return nil
+	}
+	s := a.queue[i]
+	a.queue = slices.Delete(a.queue, 0, i+1)
+	return s
+}
+
+// look looks at one directory. What cannot be looked at is found out by the walk.
+func (a *ahead) look(ctx context.Context, s *sighting) {
+	defer close(s.done)
+	var d *beneath.Dir
+	a.withLeave(ctx, 1, func() { d, _ = a.w.cfg.Root.Dir(s.path) })
+	if d == nil {
+		return
+	}
+	defer d.Close()
+	files := a.files(s.path)
+	if s.ok = len(files) == 0; s.ok {
+		return
+	}
+	a.withLeave(ctx, len(files), func() {
+		for _, f := range files {
+			_, _ = d.Stat(f.Name())
+		}
+		s.ok = true
+	})
+}
+
+// files returns those in a directory at which the walk will look if the directory
+// is unchanged, as many as it looks at first.
+func (a *ahead) files(p journal.Path) (files []journal.Path) {
+	if a.w.opaque(p) {
+		return nil
+	}
+	err := a.w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		messages, err := a.w.onlyMessages(tx, p)
+		if err == nil && !messages {
+			files, _, err = a.w.inPlaceIn(tx, p, "")
+		}
+		return err
+	})
+	if err != nil {
+		return nil // the walk is told as well
+	}
+	return files
+}
+
+// withLeave calls f when so many names may be looked at, unless ctx ends before.
+// Who waits for leave is served in turn, so that the walk never waits for one
+// who has come too late.
+func (a *ahead) withLeave(ctx context.Context, names int, f func()) {
+	a.asking.Lock()
+	done := a.leave(ctx, names)
+	a.asking.Unlock()
+	if done != nil {
+		f()
+		done()
+	}
+}
+
+// leave waits until so many names may be looked at, and returns what to call when
+// they have been; nil if ctx ended before.
+func (a *ahead) leave(ctx context.Context, names int) (done func()) {
+	for ctx.Err() == nil {
+		a.turn.RLock()
+		if a.w.alone.Load() {
+			return a.turn.RUnlock
+		}
+		ended, wait := a.w.cfg.Pace.Look(names)
+		if wait <= 0 {
+			return func() {
+				ended()
+				a.turn.RUnlock()
+				select {
+				case a.freed <- struct{}{}:
+				default:
+				}
+			}
+		}
+		a.turn.RUnlock()
+		select {
+		case <-ctx.Done():
+		case <-a.freed: // there may have been too many out
+		case <-a.w.cfg.Clock.After(wait):
+		}
+	}
+	return nil
+}
+
+// sighted reports whether a directory to which the walk has come was looked at
+// ahead of it, and waits until it is if somebody is about to.
+func (w *Watcher) sighted(p journal.Path) (bool, error) {
+	if w.ahead == nil || w.within || p == journal.Root {
+		return false, nil
+	}
+	w.ahead.find()
+	s := w.ahead.take(p)
+	if s == nil {
+		return false, nil
+	}
+	for {
+		select {
+		case <-s.done:
+			return s.ok, nil
+		default:
+		}
+		if err := w.meanwhile(s.done, aheadPause); err != nil {
+			return false, err
+		}
+	}
+}
+
+// ask asks for leave for the walk, when those ahead of it have none.
+func (w *Watcher) ask(names int) (done func(), wait time.Duration) {
+	a := w.ahead
+	if a == nil {
+		return w.cfg.Pace.Look(names)
+	}
+	a.turn.Lock()
+	ended, wait := w.cfg.Pace.Look(names)
+	if wait > 0 {
+		a.turn.Unlock()
+		return nil, wait
+	}
+	return func() {
+		ended()
+		a.turn.Unlock()
+	}, 0
+}

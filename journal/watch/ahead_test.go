@@ -1,0 +1,141 @@
+package watch_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
+)
+
+// meeting is a Pace that gives leave back to nobody, but to the scan at the root,
+// before two have it at the same time.
+type meeting struct {
+	here atomic.Int64
+	met  chan struct{}
+}
+
+func (m *meeting) Look(int) (func(), time.Duration) {
+	switch m.here.Add(1) {
+	case 1:
+		return func() {}, 0
+	case 3:
+		close(m.met)
+	}
+	return func() {
+		select {
+		case <-m.met:
+		case <-time.After(patience):
+		}
+	}, 0
+}
+
+func (m *meeting) Live(int64) {}
+
+// TestSeveralLookAheadOfAScan: directories are looked at several at a time.
+func TestSeveralLookAheadOfAScan(t *testing.T) {
+	f := started(t)
+	f.close()
+	m := &meeting{met: make(chan struct{})}
+	f.cfg.Pace = m
+	f.start()
+	f.wait("two of them have leave", func() bool { return m.here.Load() >= 3 })
+	f.settled()
+	f.noMore()
+}
+
+// narrow is a Pace that lets one look at a time, and another one much later.
+type narrow struct{ out atomic.Bool }
+
+func (n *narrow) Look(int) (func(), time.Duration) {
+	if !n.out.CompareAndSwap(false, true) {
+		return nil, 2 * patience
+	}
+	return func() { n.out.Store(false) }, 0
+}
+
+func (n *narrow) Live(int64) {}
+
+// TestLeaveThatIsGivenBackIsTaken: who waits because others look asks again when
+// one of them has ended, and not when time has passed.
+func TestLeaveThatIsGivenBackIsTaken(t *testing.T) {
+	f := newFixture(t)
+	for i := range 30 {
+		f.mailbox(fmt.Sprintf("u3/.F%03d", i))
+	}
+	f.start()
+	f.settled()
+	f.close()
+	f.deliver("u3/.F015/new/1.h", "one")
+	f.cfg.Pace = &narrow{}
+	f.start()
+	f.settled()
+}
+
+// held are hints whose Add waits, at one directory.
+type held struct {
+	*testHints
+	at      journal.Path
+	release chan struct{}
+}
+
+func (h held) Add(dir journal.Path) error {
+	if dir == h.at {
+		<-h.release
+	}
+	return h.testHints.Add(dir)
+}
+
+// TestNobodyLooksTooFarAhead: what is looked at ahead of a scan that comes to no
+// end has one.
+func TestNobodyLooksTooFarAhead(t *testing.T) {
+	f := newFixture(t)
+	for i := range 100 {
+		f.mailbox(fmt.Sprintf("u3/.F%03d", i))
+	}
+	f.start()
+	f.settled()
+	f.close()
+	g := openGate(f)
+	h := held{testHints: filtered(f.store, nil), at: "u1/.A", release: make(chan struct{})}
+	f.cfg.Hints = h
+	f.start()
+	const most = 64 + 3 // and the root, and those that the scan has come to
+	f.wait("they look ahead", func() bool { return g.asked.Load() >= most-1 })
+	if n := g.asked.Load(); n > most {
+		t.Errorf("%d directories were looked at", n)
+	}
+	close(h.release)
+	f.settled()
+	f.noMore()
+	if n := g.out.Load(); n != 0 {
+		t.Errorf("%d leaves were not given back", n)
+	}
+}
+
+// TestWhatWasLookedAtAheadIsObserved: changes that were made meanwhile in what was
+// looked at already are found as ever.
+func TestWhatWasLookedAtAheadIsObserved(t *testing.T) {
+	f := started(t)
+	f.write("u1/subscriptions", "A\n")
+	f.expect(`put u1/subscriptions +0 "A\n"`)
+	f.close()
+	f.deliver("u2/new/1.h", "one")
+	g := openGate(f)
+	h := held{testHints: filtered(f.store, nil), at: "u1/.A", release: make(chan struct{})}
+	f.cfg.Hints = h
+	f.start()
+	const all = 1 + 4*3 + 1 // the root, each mailbox with its directories, and the file of u1
+	f.wait("all is looked at", func() bool { return g.asked.Load() >= all && g.out.Load() == 0 })
+	f.write("u1/subscriptions", "B\n")
+	f.remove("u1/.A")
+	f.deliver("u2/new/2.h", "two")
+	close(h.release)
+	f.settled()
+	for _, p := range []journal.Path{"u1/.A", "u1/.A/cur"} {
+		if _, ok := f.items()[p]; ok {
+			t.Errorf("%s is still known", p)
+		}
+	}
+}
