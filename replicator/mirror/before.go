@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -23,8 +24,8 @@ const (
 // together, and nothing that may have to do with the entries, or is owed by one
 // that came before.
 func (k *committer) mayWait(g *group, entries []wire.Entry) bool {
-	if len(g.changes) == 0 || g.entries > 0 || len(entries) > fewEntries {
-		return false
+	if len(g.changes) == 0 || g.entries > 0 || g.position.Sequence > 0 || len(entries) > fewEntries {
+		return false // or the position would go back with the group
 	}
 	for _, c := range g.changes {
 		if c.answers != nil && k.resync.isOwed(c.answers) {
@@ -32,7 +33,7 @@ func (k *committer) mayWait(g *group, entries []wire.Entry) bool {
 		}
 	}
 	for i := range entries {
-		if lacksContent(&entries[i]) || g.concerns(&entries[i]) {
+		if lacksContent(&entries[i]) || k.concerns(g, &entries[i]) {
 			return false
 		}
 	}
@@ -40,10 +41,13 @@ func (k *committer) mayWait(g *group, entries []wire.Entry) bool {
 }
 
 // concerns reports whether a change of the group may have to do with what an
-// entry changes.
-func (g *group) concerns(e *wire.Entry) bool {
+// entry changes. A control file may name any message in the directories beneath
+// its own, and must not be there before them.
+func (k *committer) concerns(g *group, e *wire.Entry) bool {
+	control := (e.Kind == journal.KindPut || e.Kind == journal.KindMove || e.Kind == journal.KindLink) &&
+		k.m.cfg.Rules.Classify(e.Path, journal.TypeFile) != watch.ClassMessage
 	for _, c := range g.changes {
-		if related(c.Path, e.Path) || related(c.Path, e.From) || related(c.From, e.Path) || related(c.From, e.From) {
+		if control && c.Path.Within(e.Path.Dir()) || related(c.Path, e.Path) || related(c.Path, e.From) || related(c.From, e.Path) || related(c.From, e.From) {
 			return true
 		}
 	}

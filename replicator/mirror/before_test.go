@@ -109,6 +109,8 @@ func TestEntriesGoBefore(t *testing.T) {
 	owed := group{changes: []*change{waiting(journal.KindPut, "v/cur/1", "", &want{path: "v/cur/1", owed: true})}}
 	indebted := group{changes: []*change{waiting(journal.KindPut, "in/debt", "", &want{path: "in/debt"})}}
 	round := group{changes: []*change{waiting(journal.KindPut, "v/cur/1", "", &want{path: "v/cur/1", round: true})}}
+	repeated := two
+	repeated.position = at(1, 1)
 	withEntries := two
 	withEntries.entries = 1
 	for name, c := range map[string]struct {
@@ -122,6 +124,9 @@ func TestEntriesGoBefore(t *testing.T) {
 		"a file that takes the former name":      {two, []wire.Entry{arriving(journal.KindPut, "w/new/2", "")}, false},
 		"a directory above":                      {two, []wire.Entry{arriving(journal.KindMoveDir, "x", "v")}, false},
 		"something beneath":                      {two, []wire.Entry{arriving(journal.KindPut, "v/cur/1/x", "")}, false},
+		"a control file of the mailbox":          {two, []wire.Entry{arriving(journal.KindPut, "v/dovecot-uidlist", "")}, false},
+		"one of another mailbox":                 {two, []wire.Entry{arriving(journal.KindPut, "v2/dovecot-uidlist", "")}, true},
+		"entries that were applied before":       {repeated, []wire.Entry{delivery}, false},
 		"one of several":                         {two, []wire.Entry{delivery, arriving(journal.KindRemove, "v/cur/1", "")}, false},
 		"a content that may be one of an answer": {two, []wire.Entry{lacks}, false},
 		"a flood":                                {two, make([]wire.Entry, fewEntries+1), false},
@@ -132,7 +137,7 @@ func TestEntriesGoBefore(t *testing.T) {
 		"one that may be owed":                   {round, []wire.Entry{delivery}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := &committer{}
+			k := &committer{m: newBench(t).m}
 			k.resync = &resync{k: k}
 			k.debts.begin(1)
 			k.debts.owe("in/debt", 1)
