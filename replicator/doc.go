@@ -12,11 +12,12 @@
 //
 // Every node listens, and answers the others, in every role; mirrors find the
 // door open only where the node is primary. A node that joins is told of all
-// others, and they of it, before it has its certificate. Each asks the others every few
-// seconds who is primary, and a primary asks before it serves or journals
-// anything; until one has answered it is not taken for primary in the status. Who learns of a primary that beats it is fenced: its journal is
-// sealed at once, the state is written, and a person has to see to it (or, after
-// a switchover that both took part in, it follows the new one by itself).
+// others, and they of it, before it has its certificate. Each asks the others every
+// few seconds who is primary, and a primary asks before it serves or journals
+// anything; until one has answered it is not taken for primary in the status. Who
+// learns of a primary that beats it is fenced: its journal is sealed at once, the
+// state is written, and a person has to see to it (or, after a switchover that both
+// took part in, it follows the new one by itself).
 //
 // # The pace that was set by hand
 //
@@ -30,6 +31,6 @@
 //	hours <from-to, or always>
 //	paused true
 //
-// Where the file cannot be read, nothing but live mail is read until a person has
-// set the pace again.
+// Where the file cannot be read, no content but of live mail is read until a person
+// has set the pace again.
 package replicator

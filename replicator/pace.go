@@ -26,9 +26,10 @@ type pacing struct {
 	checker *health.Checker
 	note    string // what it cannot see
 
-	mu     sync.Mutex // one change after the other
-	byHand byHand
-	unread string // why it is not known what was changed by hand
+	changing sync.Mutex // held over a change, which may wait for the disk of the state
+	mu       sync.Mutex // never held over that: the status tells of the rest
+	byHand   byHand
+	unread   string // why it is not known what was changed by hand
 }
 
 // newPacing finds the devices of the store and makes their governor.
@@ -47,8 +48,8 @@ func newPacing(n *node) *pacing {
 		}
 	}
 	if p.byHand, err = loadByHand(n.cfg.StateDir); err != nil {
-		p.unread = "not known what was set by hand, so nothing but live mail is read until `mailtwin pace reset`: " + err.Error()
-		n.opt.Log.Error("nothing but live mail is read until the pace is set again", "error", err)
+		p.unread = "not known what was set by hand, so no content but of live mail is read until `mailtwin pace reset`: " + err.Error()
+		n.opt.Log.Error("no content but of live mail is read until the pace is set again", "error", err)
 	}
 	settings, err := p.byHand.over(paceSettings(c))
 	if err != nil {
@@ -86,15 +87,20 @@ func (p *pacing) watchHealth(ctx context.Context) error {
 // change changes the pace as an operator has asked, and keeps that for the next
 // start. Where it cannot be kept it holds all the same, and the error says so.
 func (p *pacing) change(c operator.PaceChange) error {
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	changed := p.byHand.with(c)
+	was := p.byHand
+	p.mu.Unlock()
+	changed := was.with(c)
 	settings, err := changed.over(paceSettings(p.n.cfg.Pace))
-	if err != nil || changed == p.byHand {
+	if err != nil || changed == was {
 		return err
 	}
 	p.Change(func(s *governor.Settings) { *s = settings })
+	p.mu.Lock()
 	p.byHand, p.unread = changed, ""
+	p.mu.Unlock()
 	if err := changed.save(p.n.cfg.StateDir); err != nil {
 		return fmt.Errorf("the pace is changed, but only until the daemon ends: %w", err)
 	}

@@ -43,9 +43,9 @@
 //   - probing: now and then, when all was quiet, for a second and a half a
 //     little more than the capacity is asked for, to learn of a larger one.
 //     It takes that long because many an array answers at once what it has saved
-//     up for in a quiet moment. The first read that has to wait ends it. The pauses between probes that
-//     find nothing double, up to two minutes, because whoever reads in that
-//     moment waits too.
+//     up for in a quiet moment. The first read that has to wait ends it. The
+//     pauses between probes that find nothing double, up to two minutes, because
+//     whoever reads in that moment waits too.
 //
 // Signs of strain are: our own reads take longer than an idle array takes (the
 // baseline), or one of them is not answered at all; a member of the array
@@ -70,9 +70,9 @@
 //
 // The operator's caps (bytes and reads a second, reads at one time) are never
 // exceeded over a second. Beneath the floor of the profile nothing goes, so
-// that the work ends at some time: only a pause stops it. Names are looked at even
-// then, at the floor, because after a restart new mail is seen only where somebody
-// has looked. A degraded array lowers the rate to the floor or pauses, a failing
-// one pauses or lets the rest
-// be fetched as fast as can be, as the operator has set.
+// that the work ends at some time: only a pause stops it. Names are looked at
+// even then, at the floor, because after a restart new mail is seen only where
+// somebody has looked. A degraded array lowers the rate to the floor or pauses, a
+// failing one pauses or lets the rest be fetched as fast as can be, as the
+// operator has set.
 package governor

@@ -220,7 +220,8 @@ func (g *Governor) Read(ctx context.Context, bytes int64) (done func(fromDevice 
 	}
 	defer func() { <-g.turn }()
 	for {
-		started, wait, changed := g.ask(operations(bytes), bytes)
+		// A file without bytes is read all the same.
+		started, wait, changed := g.ask(operations(bytes), max(1, bytes))
 		if wait == 0 {
 			return func(fromDevice bool) { g.done(started, fromDevice, g.cfg.Sensors.Asked) }, nil
 		}

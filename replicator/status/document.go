@@ -227,7 +227,7 @@ type IMAP struct {
 type Pace struct {
 	Profile        string   `json:"profile"`    // gentle, normal or evacuate, as it is set
 	InForce        string   `json:"in_force"`   // the one that holds, another while the array is failing
-	Paused         bool     `json:"paused"`     // nothing but live mail is read
+	Paused         bool     `json:"paused"`     // no content but of live mail is read
 	Allowed        *float64 `json:"allowed"`    // reads; null: as many as can be
 	InFlight       int      `json:"in_flight"`  // at one time
 	UsedReads      float64  `json:"used_reads"` // lately

@@ -1580,7 +1580,7 @@ type PaceRequest struct {
 	ReadsPerSecond *uint64 `protobuf:"varint,3,opt,name=reads_per_second,json=readsPerSecond,proto3,oneof" json:"reads_per_second,omitempty"`
 	// Hours of the day, as in the settings.
 	Hours *string `protobuf:"bytes,4,opt,name=hours,proto3,oneof" json:"hours,omitempty"`
-	// Whether nothing but live mail may be read.
+	// Whether no content but of live mail may be read.
 	Paused *bool `protobuf:"varint,5,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
 	// First of all what was changed before is forgotten: the settings hold.
 	Forget        bool `protobuf:"varint,6,opt,name=forget,proto3" json:"forget,omitempty"`
