@@ -59,7 +59,7 @@ func (p *program) failoverCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.force, "force", false, "go on in spite of what only a person can judge, such as a fence hook that failed")
 	c.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&f.json, "json", false, "print for programs")
-	c.Flags().StringVar(&f.report, "report", "", "write what it came to, and what may be lost, into this `file` too, as --json prints it")
+	c.Flags().StringVar(&f.report, "report", "", "add a line with what it came to, and what may be lost, to this `file`, as --json prints it")
 	c.Flags().StringVar(&f.reason, "reason", "the operator's command", "why, for the hooks and their logs")
 	return c
 }
@@ -95,8 +95,9 @@ func (p *program) dryRun(ctx context.Context, client *operator.Client, f *promot
 func (p *program) failover(ctx context.Context, client *operator.Client, f *promotion) (err error) {
 	var report *os.File
 	if f.report != "" {
-		// Before anything is done: afterwards it would be too late to find out.
-		if report, err = os.OpenFile(f.report, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+		// Before anything is done: afterwards it would be too late to find out. What
+		// is in it stays, for a second run tells less of what the first one lost.
+		if report, err = os.OpenFile(f.report, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 			return fmt.Errorf("nothing was done: the report cannot be written: %w", err)
 		}
 		defer func() {

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -83,7 +84,8 @@ func (s *Site) Failover(ctx context.Context, m *Machine, args ...string) (Report
 	if err != nil {
 		return r, err
 	}
-	if err := json.Unmarshal(data, &r); err != nil {
+	lines := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
+	if err := json.Unmarshal(lines[len(lines)-1], &r); err != nil {
 		return r, fmt.Errorf("understanding the report %q: %w", data, err)
 	}
 	return r, nil
