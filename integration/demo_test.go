@@ -57,12 +57,7 @@ func mustSay(t *testing.T, out string, wanted ...string) {
 // over a store of the visitor's own.
 func TestDemo(t *testing.T) {
 	t.Run("by itself", func(t *testing.T) {
-		began := time.Now()
 		mustSay(t, demo(t, ""), "replicated ", "latency      delivered", "p99", "saved by deduplication and compression", "so say both trees", "proof        both nodes have the same digest")
-		// Half as long, where nothing else goes on.
-		if took := time.Since(began); took > time.Minute {
-			t.Errorf("it took %v", took)
-		}
 	})
 	t.Run("of a store, until interrupted", func(t *testing.T) {
 		store := filepath.Join(dovecot.StoreDir(t), "vmail")

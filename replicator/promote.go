@@ -45,7 +45,7 @@ func newPromoter(n *node) *failover.Promoter {
 // may lose.
 func (n *node) promoting(e failover.Event) {
 	if e.Step == failover.StepPlan && e.Phase == failover.Note {
-		n.opt.Log.Warn("a promotion of this node", "what", e.Text)
+		n.opt.Log.Info("a promotion of this node", "what", e.Text)
 	}
 	if n.opt.Promoting != nil {
 		n.opt.Promoting(e)

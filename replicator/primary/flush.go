@@ -9,9 +9,9 @@ import (
 )
 
 // batch is what will be sent next: contents, and behind them entries. A batch
-// is sent when it has a stride, MaxBatchBytes at most, and the largest entry that one can hold
-// goes over that by less than MaxHeld, MaxXattrSize and three paths; so neither
-// MaxEntriesSize nor MaxMessage is ever reached.
+// is sent when it has a stride, MaxBatchBytes at most, and the largest entry that
+// one can hold goes over that by less than MaxHeld, MaxXattrSize and three paths; so
+// neither MaxEntriesSize nor MaxMessage is ever reached.
 type batch struct {
 	contents []*pb.Content
 	bytes    int // no less than it takes on the wire, save what frames cost

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -46,6 +47,9 @@ func keepShort(_, _ string, raw syscall.RawConn) error {
 	})
 	if cerr != nil {
 		return cerr
+	}
+	if errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // where that cannot be had, mail waits a little longer
 	}
 	return err
 }
