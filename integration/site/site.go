@@ -190,7 +190,7 @@ func waitUntilEqual(ctx context.Context, primary, mirror string) error {
 		return err == nil && r.Equal()
 	})
 	if err != nil {
-		return fmt.Errorf("%w; %v %w", err, result, failed)
+		return errors.Join(fmt.Errorf("%w; %v", err, result), failed)
 	}
 	return nil
 }

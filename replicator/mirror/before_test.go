@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -285,5 +286,35 @@ func TestLinkedContentsDoNotJoin(t *testing.T) {
 	}
 	if s := b.answer(want{path: "cur/2"}); b.k.resync.joinsEntries(s.answer) {
 		t.Error("one of a comparison does")
+	}
+}
+
+// TestAttributesOfAnotherContent: an entry that changes the attributes of a file to
+// which no comparison has come yet does not make its content the primary's.
+func TestAttributesOfAnotherContent(t *testing.T) {
+	for name, data := range map[string]string{"of another size": "3 V1 N2", "of the same size": "LIVE MAIL dovecot-uidlist"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBeforeTest(t)
+			b.passes(b.delivery("dovecot-uidlist"))
+			b.takesAll()
+			b.k.resync.running = true
+			f := text(data)
+			f.mtime += 77
+			b.passes(b.batch(does(journal.KindSetAttributes, "dovecot-uidlist", f)))
+			b.takesAll()
+			var it catalog.Item
+			if err := b.m.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
+				it, err = tx.Lookup("dovecot-uidlist")
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if want := contentID("live mail dovecot-uidlist"); it.Facts.Content != want || it.Facts.Size != int64(len("live mail dovecot-uidlist")) {
+				t.Errorf("the catalog has %d bytes, content %v", it.Facts.Size, it.Facts.Content)
+			}
+			if it.Facts.Attr.MTime != f.mtime {
+				t.Errorf("the time is %d", it.Facts.Attr.MTime)
+			}
+		})
 	}
 }

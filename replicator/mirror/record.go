@@ -298,8 +298,29 @@ func (r *recorder) setAttributes(c *change) error {
 	if item.Facts.Type != c.Facts.Type {
 		return nil // an entry that follows has replaced it, or the digests differ
 	}
+	if !item.Missing && !sameContent(&item.Facts, &c.Facts) {
+		return r.ofAnother(c, item)
+	}
 	if item.Missing && r.k.debts.has(c.Path) {
 		r.wants = append(r.wants, want{path: c.Path})
 	}
 	return r.apply(c)
+}
+
+// ofAnother handles new attributes of a file that has another content here: a
+// comparison has not come to it yet. The catalog must not say that it has the
+// content which the entry speaks of, or no comparison would ever find out.
+func (r *recorder) ofAnother(c *change, item catalog.Item) error {
+	if !r.k.resync.running {
+		r.compareLater(c.Path.Dir())
+	}
+	item.Facts.Attr, item.Stamp = c.Facts.Attr, c.stamp
+	return r.tx.Put(c.Path, item)
+}
+
+// sameContent reports whether two files may have the same content, as far as that
+// is known.
+func sameContent(f, g *journal.Facts) bool {
+	return f.Type != journal.TypeFile ||
+		f.Size == g.Size && (f.Content == g.Content || !f.Content.Known() || !g.Content.Known())
 }
