@@ -138,9 +138,8 @@ func parseByHand(text string) (b byHand, err error) {
 			note(e)
 		}
 	}
-	if _, e := b.over(governor.Settings{}); e != nil {
-		note(e)
-	}
+	_, e := b.over(governor.Settings{})
+	note(e)
 	if err == nil && b.String() != text {
 		err = errors.New("its lines are not profile, bytes, reads, hours and paused")
 	}

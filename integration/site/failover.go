@@ -48,13 +48,17 @@ type Mailbox struct{ Mailbox string }
 
 // Failover runs the command on a host and returns what it says.
 func (m *Machine) Failover(ctx context.Context, args ...string) (Report, error) {
-	var r Report
 	out, err := m.Node.Run(ctx, append([]string{"failover", "--yes", "--json"}, args...)...)
 	if err != nil {
-		return r, err
+		return Report{}, err
 	}
-	if err := json.Unmarshal(out, &r); err != nil {
-		return r, fmt.Errorf("understanding the report %q: %w", out, err)
+	return readReport(out)
+}
+
+// readReport reads what the command says to programs.
+func readReport(text []byte) (r Report, err error) {
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("understanding the report %q: %w", text, err)
 	}
 	return r, nil
 }

@@ -3,7 +3,6 @@ package site
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -74,19 +73,15 @@ func (s *Site) documented() *strings.Replacer {
 
 // Failover has an operator promote a host, and returns what the command reports.
 func (s *Site) Failover(ctx context.Context, m *Machine, args ...string) (Report, error) {
-	var r Report
 	file := filepath.Join(m.Dir, "report.json")
 	t, err := s.Type(ctx, m, append(append([]string{"failover"}, args...), "--report", file)...)
 	if err != nil {
-		return r, fmt.Errorf("mailtwin failover on %s: %w: %s", m.Name, err, t.Seen)
+		return Report{}, fmt.Errorf("mailtwin failover on %s: %w: %s", m.Name, err, t.Seen)
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return r, err
+		return Report{}, err
 	}
 	lines := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
-	if err := json.Unmarshal(lines[len(lines)-1], &r); err != nil {
-		return r, fmt.Errorf("understanding the report %q: %w", data, err)
-	}
-	return r, nil
+	return readReport(lines[len(lines)-1])
 }

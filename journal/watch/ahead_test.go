@@ -57,16 +57,23 @@ func (n *narrow) Look(int) (func(), time.Duration) {
 
 func (n *narrow) Live(int64) {}
 
-// TestLeaveThatIsGivenBackIsTaken: who waits because others look asks again when
-// one of them has ended, and not when time has passed.
-func TestLeaveThatIsGivenBackIsTaken(t *testing.T) {
+// withFolders returns a fixture whose watcher has seen so many folders, and has
+// ended.
+func withFolders(t *testing.T, n int) *fixture {
 	f := newFixture(t)
-	for i := range 30 {
+	for i := range n {
 		f.mailbox(fmt.Sprintf("u3/.F%03d", i))
 	}
 	f.start()
 	f.settled()
 	f.close()
+	return f
+}
+
+// TestLeaveThatIsGivenBackIsTaken: who waits because others look asks again when
+// one of them has ended, and not when time has passed.
+func TestLeaveThatIsGivenBackIsTaken(t *testing.T) {
+	f := withFolders(t, 30)
 	f.deliver("u3/.F015/new/1.h", "one")
 	f.cfg.Pace = &narrow{}
 	f.start()
@@ -90,13 +97,7 @@ func (h held) Add(dir journal.Path) error {
 // TestNobodyLooksTooFarAhead: what is looked at ahead of a scan that comes to no
 // end has one.
 func TestNobodyLooksTooFarAhead(t *testing.T) {
-	f := newFixture(t)
-	for i := range 100 {
-		f.mailbox(fmt.Sprintf("u3/.F%03d", i))
-	}
-	f.start()
-	f.settled()
-	f.close()
+	f := withFolders(t, 100)
 	g := openGate(f)
 	h := held{testHints: filtered(f.store, nil), at: "u1/.A", release: make(chan struct{})}
 	f.cfg.Hints = h
