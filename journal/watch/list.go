@@ -186,7 +186,7 @@ func (l *listing) piece(names []beneath.Name) error {
 				found = append(found, n)
 			case err != nil:
 				return err
-			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || inPlace(class, n.Type):
+			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || changesInPlace(class, n.Type):
 				different = append(different, n)
 			}
 		}
@@ -223,8 +223,8 @@ func (l *listing) differ(names []beneath.Name) error {
 	return l.batches(paths)
 }
 
-// inPlace reports whether a file may change without its name changing.
-func inPlace(class Class, t journal.Type) bool {
+// changesInPlace reports whether a file may change without its name changing.
+func changesInPlace(class Class, t journal.Type) bool {
 	return t == journal.TypeFile && class != ClassMessage
 }
 
