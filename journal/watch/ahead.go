@@ -14,7 +14,7 @@ import (
 // Limits of looking ahead.
 const (
 	aheadLookers = 4                     // who look at directories at a time, as far as they get leave
-	aheadAtMost  = 64                    // directories that the walk has not come to yet
+	aheadAtMost  = 256                   // directories that the walk has not come to yet
 	aheadPause   = 20 * time.Millisecond // between two looks at what else is due, while one of them is waited for
 )
 
@@ -47,6 +47,7 @@ type sighting struct {
 
 	// The rest is to be read when done is closed.
 	whole    bool      // nothing of it was left out
+	read     bool      // all names in it were read, because it has changed
 	asKnown  bool      // it is watched, unless it is opaque, and all is as the catalog has it
 	messages bool      // there are only messages in it
 	files    []inPlace // which may change in place
@@ -119,9 +120,16 @@ func (a *ahead) look(ctx context.Context, s *sighting) {
 		return
 	}
 	defer d.Close()
-	if err != nil || a.compare(s, info) != nil {
+	changed := false
+	if err == nil {
+		changed, err = a.compare(s, info)
+	}
+	if err != nil {
 		s.asKnown = false // the walk is told as well
 		return
+	}
+	if changed {
+		a.withLeave(ctx, 1, func() { s.read = readAll(d) })
 	}
 	if s.whole = len(s.files) == 0; s.whole {
 		return
@@ -136,10 +144,24 @@ func (a *ahead) look(ctx context.Context, s *sighting) {
 	s.asKnown = s.asKnown && s.whole
 }
 
+// readAll brings the names in a directory into memory, and reports whether that was
+// all of them: of one with very many the walk reads them with a leave for each part.
+func readAll(d *beneath.Dir) bool {
+	parts := 0
+	err := d.Each(func([]beneath.Name) error {
+		if parts++; parts > 1 {
+			return errEnough
+		}
+		return nil
+	})
+	return err == nil
+}
+
 // compare compares a directory with the catalog, and finds the files at which the
-// walk will look if it is unchanged, as many as it looks at first.
-func (a *ahead) compare(s *sighting, info beneath.Info) error {
-	return a.w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+// walk will look if it is unchanged, as many as it looks at first. It reports
+// whether the names in the directory may have changed.
+func (a *ahead) compare(s *sighting, info beneath.Info) (changed bool, err error) {
+	err = a.w.cfg.Catalog.View(func(tx *catalog.Tx) error {
 		it, err := tx.Lookup(s.path)
 		if err != nil {
 			return err
@@ -150,9 +172,8 @@ func (a *ahead) compare(s *sighting, info beneath.Info) error {
 		if s.opaque {
 			return nil
 		}
-		if it.Observed == 0 || it.Observed != info.DirMTime {
-			s.asKnown = false
-		}
+		changed = it.Observed == 0 || it.Observed != info.DirMTime
+		s.asKnown = s.asKnown && !changed
 		if s.messages, err = a.w.onlyMessages(tx, s.path); s.messages || err != nil {
 			return err
 		}
@@ -161,6 +182,7 @@ func (a *ahead) compare(s *sighting, info beneath.Info) error {
 		s.asKnown = s.asKnown && more == ""
 		return err
 	})
+	return changed, err
 }
 
 // withLeave calls f when so many names may be looked at, unless ctx ends before.

@@ -112,7 +112,7 @@ func TestNobodyLooksTooFarAhead(t *testing.T) {
 	h := holdAt(f, "u1/.A")
 	f.cfg.Hints = h
 	f.start()
-	const most = 64 + 3 // and the root, and those that the scan has come to
+	const most = 256 + 3 // and the root, and those that the scan has come to
 	f.wait("they look ahead", func() bool { return g.asked.Load() >= most-1 })
 	if n := g.asked.Load(); n > most {
 		t.Errorf("%d directories were looked at", n)
@@ -137,7 +137,7 @@ func TestWhatWasLookedAtAheadIsObserved(t *testing.T) {
 	h := holdAt(f, "u1/.A")
 	f.cfg.Hints = h
 	f.start()
-	const all = 1 + 4*3 + 1 // the root, each mailbox with its directories, and the file of u1
+	const all = 1 + 4*3 + 2 // the root, each mailbox with its directories, the file of u1, and the names in u2/new
 	f.wait("all is looked at", func() bool { return g.asked.Load() >= all && g.out.Load() == 0 })
 	f.write("u1/subscriptions", "B\n")
 	f.remove("u1/.A")

@@ -173,7 +173,8 @@ func (w *Watcher) visit(p journal.Path) (*level, error) {
 	ended()
 	switch {
 	case !s.unchanged:
-		return l, w.list(p, true)
+		_, err := w.compare(&listing{Watcher: w, path: p, scan: true, read: ahead != nil && ahead.read})
+		return l, err
 	case s.messages:
 		l.end = true
 		return l, nil
