@@ -147,13 +147,15 @@ func (m *message) perhapsExpunged() bool {
 	return slices.ContainsFunc(m.expunges, func(p *promise) bool { return p.answer != refused })
 }
 
-// checkFlags holds the flags that were changed against those that are there.
+// checkFlags holds the flags that were changed against those that are there. A message
+// that may be in two places has flags in each of them: what was asked after it was to be
+// moved may have been about the other one, which may have been expunged since.
 func (m *message) checkFlags(v *Verdict, token Token, e Entry) {
 	for flag, changes := range m.flags {
 		may := map[bool]bool{false: true} // what it may be
 		for _, c := range changes {
 			switch {
-			case c.binds():
+			case c.binds() && !(m.perhapsMoved() && c.asked.After(m.moved.asked)):
 				may = map[bool]bool{c.set: true}
 			case c.answer != refused:
 				may[c.set] = true

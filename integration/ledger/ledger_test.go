@@ -292,6 +292,24 @@ func TestMoves(t *testing.T) {
 	s.finds(t, "not salvaged")
 }
 
+// TestFlagsOfWhatIsInTwoPlaces flags a message at the place to which it was perhaps
+// moved, and expunges it there: the one at the old place never had the flag.
+func TestFlagsOfWhatIsInTwoPlaces(t *testing.T) {
+	s := newStory()
+	token := s.deliver()
+	s.Flag(token, "Early", true).Done()
+	asked, _ := s.Move(token, "Archive")
+	s.Flag(token, "Late", true).Done()
+	s.Expunge(token).Done()
+	s.finds(t, "the flag Early is there: false")
+	s.box.Entries[0].Flags = []string{"Early"}
+	s.finds(t, "")
+	asked.Done() // it was moved, so the flag was that of the only one
+	if v := s.Check([]Box{s.box}, false); !strings.Contains(strings.Join(v.Wrong, ""), "the flag Late is there: false") {
+		t.Errorf("%q", v.Wrong)
+	}
+}
+
 func TestDownloads(t *testing.T) {
 	s := newStory()
 	token := s.deliver()
