@@ -23,7 +23,8 @@ mounts() {
 
 # A process may start another one while it is being killed, and anything may be busy
 # for a moment while others are made and removed. What was looked at while others
-# changed it, as the list of mounts, may lack something.
+# changed it, as the list of mounts, may lack something. The directory goes last: when
+# it is gone, its name and the prefix may be somebody else's.
 try=0
 while [ $((try += 1)) -le 100 ]; do
 	pids=$(for ns in $(namespaces); do ip netns pids "$ns"; done)
@@ -36,7 +37,7 @@ while [ $((try += 1)) -le 100 ]; do
 	mounts | while read -r mount; do
 		umount "$mount" 2>/dev/null || umount -l "$mount"
 	done
-	rm -rf --one-file-system "$directory"
-	[ -n "$(namespaces)" ] || [ -e "$directory" ] || exit 0
+	[ -n "$(namespaces)" ] || ! rm -rf --one-file-system "$directory" || exit 0
 	sleep 0.1
 done
+exit 1

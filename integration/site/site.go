@@ -79,7 +79,7 @@ func (s *Site) Close() error {
 	}
 	var err error
 	for _, m := range s.Machines {
-		if m.Node != nil {
+		if m != nil && m.Node != nil {
 			err = errors.Join(err, m.Node.Kill())
 		}
 	}
