@@ -95,7 +95,7 @@ func (m *Mirror) follow(ctx context.Context, client pb.ReplicationServiceClient,
 	// Whatever hangs in the stream ends with its context.
 	slow := time.AfterFunc(2*wire.SilenceLimit, func() { cancel(errSilent) })
 	defer slow.Stop()
-	stream, err := client.Replicate(ctx)
+	stream, err := client.Replicate(ctx, grpc.ForceCodecV2(wire.NewCodec()))
 	if err != nil {
 		return fmt.Errorf("reach the primary: %w", err)
 	}
@@ -283,13 +283,14 @@ func (c *connection) spent(bytes, entries int64) error {
 	return c.grant(b, e)
 }
 
-// receive waits for the next message. It is errOldEpoch, with the message, if
-// that is of a lower epoch than the mirror has followed.
-func (c *connection) receive() (*pb.ReplicateResponse, error) {
+// receive waits for the next message, which whoever gets it frees. It is errOldEpoch,
+// with the message, if that is of a lower epoch than the mirror has followed.
+func (c *connection) receive() (*wire.Received, error) {
 	c.mu.Lock()
 	c.listening = c.m.cfg.Now()
 	c.mu.Unlock()
-	m, err := c.stream.Recv()
+	m := &wire.Received{}
+	err := c.stream.RecvMsg(m)
 	c.mu.Lock()
 	c.listening = time.Time{}
 	if err == nil {

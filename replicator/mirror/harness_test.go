@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -164,6 +165,7 @@ type fakePrimary struct {
 	requests chan *pb.ReplicateRequest
 	answers  chan *pb.ReplicateResponse
 	ended    chan error // what the mirror's end of the stream said
+	codec    *wire.Codec
 	entries  *content.StreamCompressor
 	hello    wire.HelloMessage
 	acked    journal.Sequence
@@ -215,7 +217,22 @@ func (s fakeStream) Trailer() metadata.MD         { return nil }
 func (s fakeStream) CloseSend() error             { return nil }
 func (s fakeStream) Context() context.Context     { return s.ctx }
 func (s fakeStream) SendMsg(any) error            { return errors.ErrUnsupported }
-func (s fakeStream) RecvMsg(any) error            { return errors.ErrUnsupported }
+
+// RecvMsg has each message come across in memory that is used again, as gRPC has.
+func (s fakeStream) RecvMsg(m any) error {
+	sent, err := s.Recv()
+	if err != nil {
+		return err
+	}
+	data, err := s.p.codec.Marshal(sent)
+	if err != nil {
+		return err
+	}
+	defer data.Free()
+	plain := data.Materialize()
+	half := len(plain) / 2
+	return s.p.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(plain[:half]), mem.SliceBuffer(plain[half:])}, m)
+}
 
 // Replicate implements pb.ReplicationServiceClient.
 func (p *fakePrimary) Replicate(ctx context.Context, _ ...grpc.CallOption) (grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse], error) {
@@ -229,7 +246,7 @@ func (f *fixture) connect() *fakePrimary {
 	p := &fakePrimary{
 		f: f, ctx: ctx, epoch: 1,
 		requests: make(chan *pb.ReplicateRequest, 1000), answers: make(chan *pb.ReplicateResponse),
-		ended: make(chan error, 1),
+		ended: make(chan error, 1), codec: wire.NewCodec(),
 	}
 	var err error
 	if p.entries, err = content.NewStreamCompressor(); err != nil {
