@@ -282,7 +282,7 @@ func (w *Watcher) step() error {
 	}
 	if p, ok := w.dirty.takeDir(); ok {
 		defer w.looked(1)
-		if err := w.list(p, false); err != nil {
+		if err := w.list(p); err != nil {
 			w.dirty.dir(p)
 			return err
 		}
@@ -299,7 +299,7 @@ func (w *Watcher) step() error {
 		return err
 	}
 	if p, ok := w.settler.take(now); ok {
-		return w.list(p, false)
+		return w.list(p)
 	}
 	if w.settler.lost || w.snapshots.lost {
 		w.settler.lost, w.snapshots.lost = false, false

@@ -14,12 +14,16 @@
 //     by rename, so that nobody ever sees half a message, and so does a
 //     directory, so that none is ever another's than its owner's;
 //  4. the directories are made durable;
-//  5. the catalog takes the changes and the position, durably (of new files they
-//     are put together during the steps 2 to 4, and take effect here);
-//  6. the position is acknowledged.
+//  5. the catalog takes the changes and the position (of new files they are put
+//     together during the steps 2 to 4, and take effect here);
+//  6. the position is acknowledged: all that it stands for is durable in the store;
+//  7. the catalog is made durable, before the next group changes anything.
 //
 // A crash between any two of them is repaired by doing the group again: only
-// changes that can be made twice together are in one group (see trail). An
+// changes that can be made twice together are in one group (see trail). One
+// before the end of step 7 may leave the catalog at a position that is before the
+// acknowledged one, by this group. The primary sends it again from its journal, and
+// should it not be there any more, both compare. An
 // error ends the stream, with nothing of the group acknowledged; the next stream
 // begins at the position of the catalog, with an empty staging directory, so
 // that nothing is trusted whose fsync failed.

@@ -42,12 +42,17 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture { return newFixtureIn(t, t.TempDir()) }
 
 func newFixtureIn(t *testing.T, store string) *fixture {
+	return newFixtureOf(t, store, filepath.Join(t.TempDir(), "catalog"))
+}
+
+// newFixtureOf makes a mirror of a store and a catalog that may be there already.
+func newFixtureOf(t *testing.T, store, catalogDir string) *fixture {
 	t.Helper()
 	root, err := beneath.Open(store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cat, err := catalog.Open(filepath.Join(t.TempDir(), "catalog"), catalog.Options{})
+	cat, err := catalog.Open(catalogDir, catalog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
