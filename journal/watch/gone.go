@@ -24,7 +24,7 @@ func (c *cycle) gone(l look) {
 		return
 	}
 	c.later(l.path, reasonGone, c.cfg.Timing.Confirm, c.cfg.Timing.Confirm)
-	if w = c.agenda.get(l.path); w != nil && l.scan && c.walking {
+	if w = c.agenda.get(l.path); w != nil && (l.scan && c.walking || c.status.Mode == ModePolling) {
 		w.scan = true
 		w.due = never
 	}
