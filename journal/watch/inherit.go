@@ -17,12 +17,9 @@ import (
 // store is the store that the catalog is of; what a mirror has in its catalog is
 // on the disk, whatever happened before the machine's present boot.
 func Inherit(tx *catalog.Tx, store beneath.Identity, boot string) error {
-	value, err := json.Marshal(storeIdentity{Identity: store, Devices: []uint64{store.Device}})
+	err := tx.SetMetaJSON(metaStore, storeIdentity{Identity: store, Devices: []uint64{store.Device}})
 	if err == nil {
-		err = tx.SetMeta(metaStore, value)
-	}
-	if err == nil {
-		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), writeBoot(tx, lastBoot{Boot: boot}))
+		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), tx.SetMetaJSON(metaBoot, lastBoot{Boot: boot}))
 	}
 	if err != nil {
 		return fmt.Errorf("take over a catalog: %w", err)

@@ -1,8 +1,6 @@
 package mirror
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -116,14 +114,7 @@ type progressMeta struct {
 
 func readProgress(t *catalog.Tx) (progressMeta, error) {
 	var p progressMeta
-	v, err := t.Meta(metaProgress)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return p, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(v, &p)
-	}
-	if err != nil {
+	if err := t.MetaJSON(metaProgress, &p); err != nil {
 		return p, fmt.Errorf("read how far the mirror was: %w", err)
 	}
 	return p, nil
@@ -138,9 +129,5 @@ func writeProgress(t *catalog.Tx, p progressMeta) error {
 	if p.Epoch = max(p.Epoch, was.Epoch); p == was {
 		return nil
 	}
-	v, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("note how far the mirror is: %w", err)
-	}
-	return t.SetMeta(metaProgress, v)
+	return t.SetMetaJSON(metaProgress, p)
 }

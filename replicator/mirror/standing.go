@@ -99,10 +99,7 @@ func Leave(t *catalog.Tx) (store beneath.Identity, was bool, err error) {
 // of a primary does which has just observed it. exact says that the catalog's
 // position is one of the history that the mirror will follow; else it compares.
 func Enter(t *catalog.Tx, store beneath.Identity, epoch journal.Epoch, exact bool) error {
-	v, err := json.Marshal(store)
-	if err == nil {
-		err = t.SetMeta(metaStore, v)
-	}
+	err := t.SetMetaJSON(metaStore, store)
 	if err == nil {
 		err = t.SetMeta(metaAdopted, []byte("1"))
 	}
