@@ -112,6 +112,9 @@ type progressMeta struct {
 	Applied journal.Sequence `json:"applied"`
 	// Owed is the first entry whose content is still to come; 0 if none is.
 	Owed journal.Sequence `json:"owed"`
+	// Open says that something is being made in the store, or was when the mirror
+	// crashed, that the catalog does not say.
+	Open bool `json:"open,omitempty"`
 }
 
 func readProgress(t *catalog.Tx) (progressMeta, error) {

@@ -69,6 +69,9 @@ type Config struct {
 // Mirror keeps a store equal to that of its primary.
 type Mirror struct {
 	cfg Config
+	// tidy says that the catalog says all that was made in the store before the stream
+	// that goes on. It belongs to Run, and to the committer while there is one.
+	tidy bool
 
 	mu     sync.Mutex
 	status Status
@@ -188,6 +191,7 @@ func (m *Mirror) loadStatus() error {
 		if err != nil {
 			return err
 		}
+		m.tidy = m.tidy || !p.Open
 		m.update(func(s *Status) {
 			s.Applied, s.Acked, s.Epoch = max(pos.Sequence, p.Applied), pos.Sequence, max(pos.Epoch, p.Epoch)
 			if p.Owed > 0 {
