@@ -6,6 +6,8 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 )
 
 // ErrLayout says that a store keeps its mail in a way that is not supported.
@@ -56,4 +58,33 @@ func detectLayout(root *beneath.Root) error {
 		stack = append(stack, below...)
 	}
 	return nil
+}
+
+// Holds returns the name of something in a directory that would be part of a store
+// there, or "" if there is nothing.
+func Holds(store string) (string, error) {
+	root, err := beneath.Open(store)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = root.Close() }()
+	top, err := root.Dir(journal.Root)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = top.Close() }()
+	found := ""
+	err = top.Each(func(names []beneath.Name) error {
+		for _, n := range names {
+			if (mailstore.Maildir{}).Classify(journal.Path(n.Name), n.Type) != watch.ClassIgnored {
+				found = n.Name
+				return errFound
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		err = nil
+	}
+	return found, err
 }

@@ -143,7 +143,7 @@ func (n *Network) Close() error {
 		return fmt.Errorf("the namespaces %q are left behind", left)
 	}
 	if _, err := os.Stat(n.Dir); !os.IsNotExist(err) {
-		return fmt.Errorf("%q is left behind: %w", n.Dir, err)
+		return errors.Join(fmt.Errorf("%q is left behind", n.Dir), err)
 	}
 	return nil
 }

@@ -311,3 +311,28 @@ func TestDownloads(t *testing.T) {
 	s.Unplanned()
 	wants("e", false, "")
 }
+
+// TestHistory finds a flag that is not there, and tells how that has come about.
+func TestHistory(t *testing.T) {
+	s := newStory()
+	token := s.deliver()
+	s.Flag(token, "Project", true).By("mx1").Done()
+	s.Replicated()
+	s.Copy(token, "Kept")
+	lost, _ := s.Move(token, "Archive")
+	lost.By("mx1").Loosely(true).Done()
+	s.Expunge(token).Refused()
+	v := s.wants(t, false, "the flag Project is there: false, and must not be so")
+	lines := strings.Split(v.Wrong[0], "\n")[1:]
+	for i, want := range []string{
+		`delivery: acknowledged by "" at `, `set Project: acknowledged by "mx1" at `, "copy to Kept: no answer",
+		`move to Archive: acknowledged by "mx1" at `, "expunge: refused",
+	} {
+		if i >= len(lines) || !strings.Contains(lines[i], want) {
+			t.Fatalf("%q, want %q in line %d", lines, want, i)
+		}
+	}
+	if !strings.HasSuffix(lines[1], ", replicated") || !strings.HasSuffix(lines[3], ", perhaps lost by a failover") {
+		t.Errorf("%q", lines)
+	}
+}

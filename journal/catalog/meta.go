@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mailtwin/mailtwin/journal"
 )
 
@@ -100,6 +102,8 @@ func openError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNewer, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: a file is missing: %w", errRecord, err)
+	case errors.Is(err, unix.EAGAIN): // of its lock
+		return fmt.Errorf("%w: %w", ErrInUse, err)
 	}
 	return err
 }

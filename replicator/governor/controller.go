@@ -119,10 +119,18 @@ func (c *controller) urgent(w window) bool {
 	return w.slow || w.passed >= lookInterval || c.searched(w)
 }
 
-// searched reports whether a window is long enough to double the rate. Without
-// a bound there is none to be found.
+// searched reports whether a window is long enough for a step of the search.
+// Without a bound there is none to be found, and where neither the rate nor how
+// many are out holds anybody up, the next step makes no difference.
 func (c *controller) searched(w window) bool {
-	return c.phase == searching && !c.manner.unbound && w.own >= searchOps
+	return c.phase == searching && !c.manner.unbound && w.own >= searchOps &&
+		(c.outrun(w) || w.crowded && c.inFlight < c.mostInFlight())
+}
+
+// outrun reports whether more would have been done in a window if the rate were
+// higher.
+func (c *controller) outrun(w window) bool {
+	return w.limited && w.own >= c.rate*w.passed.Seconds()/2
 }
 
 // decide takes one window into account.
@@ -215,7 +223,7 @@ func (c *controller) search(w window, bad bool) {
 		}
 		c.busyOps, c.busy = 0, 0
 		c.recent = c.recent[:0]
-	case !w.slow && w.limited && w.own >= c.rate*w.passed.Seconds()/2:
+	case !w.slow && c.outrun(w):
 		c.rate *= 2
 	}
 }

@@ -179,6 +179,21 @@ func TestAFastDiskIsNotSlowed(t *testing.T) {
 	}
 }
 
+// TestAFastDiskIsSeldomLookedAt: where nobody waits for leave, the counters of the
+// devices, which cost more to read than a message, are read no more often than they
+// have to be.
+func TestAFastDiskIsSeldomLookedAt(t *testing.T) {
+	w := newWorld(4)
+	b := newBulk(w, flash(w), gently())
+	b.run()
+	w.run(time.Second)
+	before := b.looks
+	w.run(5 * time.Second)
+	if looks := b.looks - before - int(5*time.Second/pulse); looks > 100 {
+		t.Errorf("%d looks in 5 s beside those of the clock, at %.0f operations/s; %s", looks, b.p.law.used, b.p.reason())
+	}
+}
+
 // TestAStarvedProcessorIsNoStrain: that threads wait for a processor does not
 // slow the work, beyond that they do; and does not hide that reads wait.
 func TestAStarvedProcessorIsNoStrain(t *testing.T) {
