@@ -27,6 +27,12 @@ func (w *Watcher) findInherited() error {
 	})
 }
 
+// stillComes reports whether a file is one whose content is still to come, or a
+// directory one that is itself.
+func (w *Watcher) stillComes(it *catalog.Item) bool {
+	return (it.Missing || it.Facts.Type == journal.TypeDirectory && it.Stamp.Inode == 0) && !w.giveUp.Load()
+}
+
 // lostIn reports whether what is gone from a directory was lost by the mirror that
 // this node was, and not removed by those who use the mail: the directory has not
 // changed since. It is to be asked behind the look at the names.

@@ -149,12 +149,6 @@ func (w *Watcher) GiveUp() error {
 	}
 }
 
-// stillComes reports whether a file is one whose content is still to come, or a
-// directory one that is itself.
-func (w *Watcher) stillComes(it *catalog.Item) bool {
-	return (it.Missing || it.Facts.Type == journal.TypeDirectory && it.Stamp.Inode == 0) && !w.giveUp.Load()
-}
-
 // Rescan has everything compared with the catalog.
 func (w *Watcher) Rescan() { w.dirty.whole("asked for", false) }
 

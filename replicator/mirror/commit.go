@@ -354,6 +354,9 @@ func (k *committer) commit() error {
 		return err
 	}
 	k.m.tidy = tidy
+	if err := k.m.print(k.applied); err != nil {
+		return err
+	}
 	for _, c := range g.changes {
 		if c.file != nil {
 			c.file.source.known()

@@ -115,6 +115,9 @@ type progressMeta struct {
 	// Open says that something is being made in the store, or was when the mirror
 	// crashed, that the catalog does not say.
 	Open bool `json:"open,omitempty"`
+	// Stream numbers the streams of this catalog, as the footprint in the store does;
+	// 0: there was none.
+	Stream uint64 `json:"stream,omitempty"`
 }
 
 func readProgress(t *catalog.Tx) (progressMeta, error) {
@@ -132,13 +135,14 @@ func readProgress(t *catalog.Tx) (progressMeta, error) {
 	return p, nil
 }
 
-// writeProgress keeps the epoch if p has a lower one.
+// writeProgress keeps the epoch, and the number of the stream, if p has a lower one.
 func writeProgress(t *catalog.Tx, p progressMeta) error {
 	was, err := readProgress(t)
 	if err != nil {
 		return err
 	}
-	if p.Epoch = max(p.Epoch, was.Epoch); p == was {
+	p.Epoch, p.Stream = max(p.Epoch, was.Epoch), max(p.Stream, was.Stream)
+	if p == was {
 		return nil
 	}
 	v, err := json.Marshal(p)

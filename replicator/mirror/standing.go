@@ -73,30 +73,6 @@ func Kept(t *catalog.Tx) (bool, error) {
 	return err == nil, err
 }
 
-// open notes that a stream begins: until close, or if that never comes, something may
-// be made in the store that the catalog does not say.
-func (m *Mirror) open() error { return m.noteOpen(true) }
-
-// close notes that a stream has ended, and that the catalog says what was made in the
-// store; unless that may not be so since a stream before it.
-func (m *Mirror) close() error {
-	if !m.tidy {
-		return nil
-	}
-	return m.noteOpen(false)
-}
-
-func (m *Mirror) noteOpen(open bool) error {
-	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
-		p, err := readProgress(t)
-		if err != nil || p.Open == open {
-			return err
-		}
-		p.Open = open
-		return writeProgress(t, p)
-	}))
-}
-
 // Tidy reports whether a mirror's catalog says all that the mirror has made in its
 // store. It may not behind a crash, until all was done again.
 func Tidy(t *catalog.Tx) (bool, error) {
