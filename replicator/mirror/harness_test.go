@@ -36,6 +36,7 @@ type fixture struct {
 	m       *Mirror
 	changed chan struct{} // the status tells something new
 	epoch   journal.Epoch // that the node knows to have begun
+	stocks  int           // how often the store was looked at as a whole
 	led     func(string, journal.Epoch) error
 }
 
@@ -72,6 +73,10 @@ func newFixtureOf(t *testing.T, store, catalogDir string) *fixture {
 		Now: time.Now, Arrived: func() time.Time { return time.Time{} }, Explain: func(err error) error { return err },
 		Epoch: func() journal.Epoch { return f.epoch },
 		Led:   func(primary string, epoch journal.Epoch) error { return f.led(primary, epoch) },
+		TakeStock: func(context.Context) error {
+			f.stocks++
+			return nil
+		},
 		Changed: func() {
 			select {
 			case f.changed <- struct{}{}:
@@ -281,15 +286,9 @@ func (f *fixture) connect() *fakePrimary {
 
 // connectTo is connect without dialling.
 func (m *Mirror) connectTo(ctx context.Context, client pb.ReplicationServiceClient) error {
-	if err := m.openStore(); err != nil {
-		return err
-	}
-	if err := m.adopt(ctx); err != nil {
-		return err
-	}
-	stage, err := openStage(m.cfg.Root)
+	stage, err := m.prepare(ctx)
 	if err != nil {
-		return inStore(err, "prepare the staging directory", mailstore.Staging)
+		return err
 	}
 	defer stage.close()
 	return m.follow(ctx, client, stage)

@@ -73,6 +73,13 @@ func Kept(t *catalog.Tx) (bool, error) {
 	return err == nil, err
 }
 
+// Tidy reports whether a mirror's catalog says all that the mirror has made in its
+// store. It may not behind a crash, until all was done again.
+func Tidy(t *catalog.Tx) (bool, error) {
+	p, err := readProgress(t)
+	return err == nil && !p.Open, err
+}
+
 // Leave makes a catalog forget that it was a mirror's, when the node is one no
 // longer, and returns which store the catalog is of. It reports false if it was
 // none, and changes nothing then.
