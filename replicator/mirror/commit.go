@@ -109,6 +109,9 @@ func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 		return nil, inCatalog(err)
 	}
 	k.m.tellSplit(k.applier.split)
+	if err := k.m.open(); err != nil {
+		return nil, err
+	}
 	k.applied = max(k.applied, p.Applied)
 	k.debts.begin(p.Owed)
 	k.resync = newResync(k, w.Resync)
@@ -189,6 +192,9 @@ func (k *committer) finish() error {
 		}
 	}
 	if err := k.commit(); err != nil {
+		return err
+	}
+	if err := k.m.close(); err != nil {
 		return err
 	}
 	return k.silent
@@ -345,9 +351,12 @@ func (k *committer) commit() error {
 	if err != nil {
 		return err
 	}
+	tidy := k.m.tidy
+	k.m.tidy = false // unless it ends well
 	if err := k.makeAndRecord(&g, files); err != nil {
 		return err
 	}
+	k.m.tidy = tidy
 	for _, c := range g.changes {
 		if c.file != nil {
 			c.file.source.known()
@@ -358,6 +367,9 @@ func (k *committer) commit() error {
 	}
 	if err := k.m.cfg.Catalog.Sync(); err != nil {
 		return inCatalog(err)
+	}
+	if err := k.m.print(k.applied); err != nil {
+		return err
 	}
 	k.rhythm.took(&g, k.m.cfg.Now().Sub(began))
 	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })

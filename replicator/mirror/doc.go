@@ -61,7 +61,21 @@
 //
 // The index of a mailbox never gets ahead of its mail (see derived.go).
 //
+// # The footprint
+//
+// What is compared are catalogs, so a mirror's has to say what is in its store. An
+// older state of either one, that was restored from a backup, would leave behind what
+// nobody knows of, and a failover would bring it back. So a mirror leaves a footprint
+// in its store: durably when a stream begins, and about once a second while entries
+// are applied. It is never ahead of the catalog, and not more than one stream behind;
+// where it is, is lacking or cannot be read, the store is looked at as a whole, what
+// differs is hashed, and both nodes compare. The file ..mailtwin/footprint has one line
+// of 72 bytes:
+//
+//	mailtwin-footprint 1 <stream, 20 digits> <last entry applied, 20 digits> <CRC-32C of all before it, 8 hexadecimal digits>
+//
 // What the package rests on: fsync of a file, rename, fsync of its directory;
 // or, for many, syncfs before the renames and after them. The store has no
-// other writer; if it has one, the digests that the primary sends find it.
+// other writer: what another one does to it is not found by comparing catalogs.
+// When the node is promoted, its observer finds it (see watch.Inherit).
 package mirror

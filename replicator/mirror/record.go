@@ -45,7 +45,7 @@ func (k *committer) record(g *group, behind func() error) error {
 			}
 		}
 		totals = t.Totals()
-		if err := writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest()}); err != nil {
+		if err := writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest(), Open: true}); err != nil {
 			return err
 		}
 		failure = behind()
