@@ -493,24 +493,3 @@ func (p *fakePrimary) serveOnce(store map[string]file, page int) {
 		}
 	}
 }
-
-// whole makes a mirror that is at position 0 and needs no comparison.
-func (f *fixture) whole() *fakePrimary {
-	f.t.Helper()
-	err := f.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, true) })
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	p := f.connect()
-	p.welcome(p.hello.Position, "")
-	return p
-}
-
-// again ends a stream and begins another one from where the mirror is.
-func (p *fakePrimary) again() *fakePrimary {
-	p.f.t.Helper()
-	p.hangUp()
-	q := p.f.connect()
-	q.welcome(q.hello.Position, "")
-	return q
-}
