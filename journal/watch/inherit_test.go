@@ -300,3 +300,20 @@ func TestMissingIsGivenUp(t *testing.T) {
 	f.deliver("u1/new/6.h", "six") // from a backup
 	f.expect("put u1/new/6.h")
 }
+
+// TestRemovedWithAClockSetBack: no directory has changed since the node became
+// primary, by a clock that was set back since. What is gone was removed all the same.
+func TestRemovedWithAClockSetBack(t *testing.T) {
+	f := newFixture(t)
+	clock := new(jumpingClock)
+	f.cfg.Clock = clock
+	f.start()
+	f.deliver("u1/cur/1:2,S", "one")
+	f.deliver("u1/cur/2:2,S", "two")
+	f.settled()
+	clock.jump(time.Hour)
+	f.inherited(func() { clock.jump(-time.Hour); f.remove("u1/cur/1:2,S") }, nil)
+	f.expect("remove u1/cur/1:2,S")
+	f.remove("u1/cur/2:2,S")
+	f.expect("remove u1/cur/2:2,S")
+}

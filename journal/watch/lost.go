@@ -35,9 +35,10 @@ func (w *Watcher) stillComes(it *catalog.Item) bool {
 
 // lostIn reports whether what is gone from a directory was lost by the mirror that
 // this node was, and not removed by those who use the mail: the directory has not
-// changed since. It is to be asked behind the look at the names.
+// changed since. It is to be asked behind the look at the names. A clock that was
+// set back would have it unchanged for hours, with all that is removed meanwhile.
 func (c *cycle) lostIn(d *beneath.Dir, p journal.Path) bool {
-	if c.inherited == 0 || c.giveUp.Load() || c.doubts.adopted(p) {
+	if c.inherited == 0 || c.cfg.Clock.Now().UnixNano() < c.inherited || c.giveUp.Load() || c.doubts.adopted(p) {
 		return false
 	}
 	info, err := d.Info()

@@ -357,9 +357,6 @@ func (k *committer) commit() error {
 		return err
 	}
 	k.m.tidy = tidy
-	if err := k.m.print(k.applied); err != nil {
-		return err
-	}
 	for _, c := range g.changes {
 		if c.file != nil {
 			c.file.source.known()
@@ -370,6 +367,9 @@ func (k *committer) commit() error {
 	}
 	if err := k.m.cfg.Catalog.Sync(); err != nil {
 		return inCatalog(err)
+	}
+	if err := k.m.print(k.applied); err != nil {
+		return err
 	}
 	k.rhythm.took(&g, k.m.cfg.Now().Sub(began))
 	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })
