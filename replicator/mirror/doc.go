@@ -42,7 +42,8 @@
 // New mail does not wait for a comparison. Entries come to the committer in a
 // lane of their own and are committed before the contents and listings that the
 // primary has sent ahead of them, unless those may have to do with the same
-// names: whether those wait in their lane (see lanes.next) or, taken already, for
+// names, or are messages that a control file among the entries may name (see
+// concern): whether those wait in their lane (see lanes.next) or, taken already, for
 // more to be committed with (see committer.mayWait), though for a short while only.
 // What an entry owes counts as one. And of a comparison only as much is committed
 // at one time, and asked for, as the disk takes in a short while (see rhythm).
