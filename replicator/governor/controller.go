@@ -20,8 +20,7 @@ const (
 	probeCalm    = 2 * time.Second // without strain, before a probe
 	nextHold     = time.Second     // after a probe that found more
 	blindHold    = 2 * time.Second
-	quickHold    = 500 * time.Millisecond // before a search for the limit of a disk that is proven to be fast
-	quickCalm    = time.Second            // of a search: then it has no limit
+	quickHold    = 200 * time.Millisecond // before a disk that is proven to be fast is searched again
 	slowReads    = 10 * time.Millisecond  // above the baseline: a read that had to wait
 	slowShare    = 0.125                  // of the time that is spent on such reads, to count
 	headLatency  = time.Millisecond       // from here on a disk is taken to have heads
@@ -189,13 +188,20 @@ func (c *controller) note(w window) {
 	}
 }
 
-// prove notes how long an array has answered what only one without heads can.
+// prove notes how long an array without a limit that is known has answered what only
+// one without heads can. The longer it goes on doing so, the sooner it is searched
+// again when others have made it busy.
 func (c *controller) prove(w window) {
 	switch {
 	case c.heads():
 		c.proven = 0
-	case c.fast && c.strain.kind == calm && w.own >= fastRate*w.passed.Seconds():
-		c.proven = min(c.proven+w.passed, probeTime)
+	case !c.fast || c.phase != searching || c.strain.kind != calm || w.own < fastRate*w.passed.Seconds():
+	case c.quick():
+		c.hold = max(quickHold, c.hold-w.passed)
+	default:
+		if c.proven += w.passed; c.quick() {
+			c.hold = quickHold
+		}
 	}
 }
 
@@ -233,9 +239,6 @@ func (c *controller) enter(p phase) { c.phase, c.inPhase = p, 0 }
 // search doubles the rate until there is strain. Then what was done meanwhile
 // tells how much must be asked for to be at the limit, and no more is.
 func (c *controller) search(w window, bad bool) {
-	if c.quick() && c.inPhase >= quickCalm {
-		c.hold = quickHold / 2
-	}
 	switch {
 	case bad:
 		c.inFlight = 1
