@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -133,6 +134,28 @@ func (t *Tx) Meta(key string) (value []byte, err error) {
 		err = fmt.Errorf("%w: meta %q", ErrNotFound, key)
 	}
 	return value, err
+}
+
+// MetaJSON reads a value that SetMetaJSON has kept into v, which stays as it is if
+// there is none.
+func (t *Tx) MetaJSON(key string, v any) error {
+	value, err := t.Meta(key)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(value, v)
+}
+
+// SetMetaJSON keeps a small value as JSON under key.
+func (t *Tx) SetMetaJSON(key string, v any) error {
+	value, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return t.SetMeta(key, value)
 }
 
 // SetMeta keeps a small value under key; nil forgets it.

@@ -58,6 +58,10 @@
 // never came to, is not gone: it stays known, so that whoever has it keeps it,
 // and when it appears it is journaled as any new one.
 //
+// Nor is what is gone from a directory that has not changed since this node ceased
+// to be a mirror: nobody has removed that, but the mirror has lost it. It becomes one
+// that never came, if the mirror's catalog said what was in the store (see Inherit).
+//
 // # The health of the store
 //
 // Each second, and before removals, the root is identified (file system,

@@ -7,9 +7,9 @@
 //
 // A content of at most MinChunk bytes is one chunk. A larger one is cut behind
 // its header, at MIME boundaries, and inside large parts where the bytes
-// themselves say so (a rolling hash), so that one body delivered with many
-// different headers is always cut in the same places. The cuts are the
-// sender's own affair: nothing on disk and nothing in the protocol depends on
+// themselves say so (a hash of the end of a line, or a rolling hash where there
+// are no lines), so that one body delivered with many different headers is always
+// cut in the same places. The cuts are the sender's own affair: nothing on disk and nothing in the protocol depends on
 // them.
 //
 // # Numbers

@@ -158,7 +158,7 @@ func spindle(w *world) *disk {
 
 // flash is a disk without.
 func flash(w *world) *disk {
-	return &disk{w: w, servers: 16, merges: true, service: func() time.Duration {
+	return &disk{w: w, servers: 16, service: func() time.Duration {
 		return 80*time.Microsecond + time.Duration(w.rng.ExpFloat64()*float64(20*time.Microsecond))
 	}}
 }

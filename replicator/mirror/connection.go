@@ -69,15 +69,9 @@ type connection struct {
 
 // connect runs one stream to its end, and says what ended it.
 func (m *Mirror) connect(ctx context.Context) error {
-	if err := m.openStore(); err != nil {
-		return err
-	}
-	if err := m.adopt(ctx); err != nil {
-		return err
-	}
-	stage, err := openStage(m.cfg.Root)
+	stage, err := m.prepare(ctx)
 	if err != nil {
-		return inStore(err, "prepare the staging directory", mailstore.Staging)
+		return err
 	}
 	defer stage.close()
 	conn, err := m.cfg.Dial(ctx)
@@ -88,6 +82,22 @@ func (m *Mirror) connect(ctx context.Context) error {
 	return m.follow(ctx, pb.NewReplicationServiceClient(conn), stage)
 }
 
+// prepare makes sure that the store is the one that the catalog is of, and says what
+// is in it, and makes room for contents.
+func (m *Mirror) prepare(ctx context.Context) (*stage, error) {
+	if err := m.openStore(); err != nil {
+		return nil, err
+	}
+	if err := m.adopt(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.recognize(ctx); err != nil {
+		return nil, err
+	}
+	stage, err := openStage(m.cfg.Root)
+	return stage, inStore(err, "prepare the staging directory", mailstore.Staging)
+}
+
 // follow runs one stream over a connection.
 func (m *Mirror) follow(ctx context.Context, client pb.ReplicationServiceClient, stage *stage) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -95,7 +105,7 @@ func (m *Mirror) follow(ctx context.Context, client pb.ReplicationServiceClient,
 	// Whatever hangs in the stream ends with its context.
 	slow := time.AfterFunc(2*wire.SilenceLimit, func() { cancel(errSilent) })
 	defer slow.Stop()
-	stream, err := client.Replicate(ctx)
+	stream, err := client.Replicate(ctx, grpc.ForceCodecV2(wire.NewCodec()))
 	if err != nil {
 		return fmt.Errorf("reach the primary: %w", err)
 	}
@@ -283,13 +293,14 @@ func (c *connection) spent(bytes, entries int64) error {
 	return c.grant(b, e)
 }
 
-// receive waits for the next message. It is errOldEpoch, with the message, if
-// that is of a lower epoch than the mirror has followed.
-func (c *connection) receive() (*pb.ReplicateResponse, error) {
+// receive waits for the next message, which whoever gets it frees. It is errOldEpoch,
+// with the message, if that is of a lower epoch than the mirror has followed.
+func (c *connection) receive() (*wire.Received, error) {
 	c.mu.Lock()
 	c.listening = c.m.cfg.Now()
 	c.mu.Unlock()
-	m, err := c.stream.Recv()
+	m := &wire.Received{}
+	err := c.stream.RecvMsg(m)
 	c.mu.Lock()
 	c.listening = time.Time{}
 	if err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -35,18 +36,24 @@ type fixture struct {
 	m       *Mirror
 	changed chan struct{} // the status tells something new
 	epoch   journal.Epoch // that the node knows to have begun
+	stocks  int           // how often the store was looked at as a whole
 	led     func(string, journal.Epoch) error
 }
 
 func newFixture(t *testing.T) *fixture { return newFixtureIn(t, t.TempDir()) }
 
 func newFixtureIn(t *testing.T, store string) *fixture {
+	return newFixtureOf(t, store, filepath.Join(t.TempDir(), "catalog"))
+}
+
+// newFixtureOf makes a mirror of a store and a catalog that may be there already.
+func newFixtureOf(t *testing.T, store, catalogDir string) *fixture {
 	t.Helper()
 	root, err := beneath.Open(store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cat, err := catalog.Open(filepath.Join(t.TempDir(), "catalog"), catalog.Options{})
+	cat, err := catalog.Open(catalogDir, catalog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +73,10 @@ func newFixtureIn(t *testing.T, store string) *fixture {
 		Now: time.Now, Arrived: func() time.Time { return time.Time{} }, Explain: func(err error) error { return err },
 		Epoch: func() journal.Epoch { return f.epoch },
 		Led:   func(primary string, epoch journal.Epoch) error { return f.led(primary, epoch) },
+		TakeStock: func(context.Context) error {
+			f.stocks++
+			return nil
+		},
 		Changed: func() {
 			select {
 			case f.changed <- struct{}{}:
@@ -164,6 +175,7 @@ type fakePrimary struct {
 	requests chan *pb.ReplicateRequest
 	answers  chan *pb.ReplicateResponse
 	ended    chan error // what the mirror's end of the stream said
+	codec    *wire.Codec
 	entries  *content.StreamCompressor
 	hello    wire.HelloMessage
 	acked    journal.Sequence
@@ -215,7 +227,22 @@ func (s fakeStream) Trailer() metadata.MD         { return nil }
 func (s fakeStream) CloseSend() error             { return nil }
 func (s fakeStream) Context() context.Context     { return s.ctx }
 func (s fakeStream) SendMsg(any) error            { return errors.ErrUnsupported }
-func (s fakeStream) RecvMsg(any) error            { return errors.ErrUnsupported }
+
+// RecvMsg has each message come across in memory that is used again, as gRPC has.
+func (s fakeStream) RecvMsg(m any) error {
+	sent, err := s.Recv()
+	if err != nil {
+		return err
+	}
+	data, err := s.p.codec.Marshal(sent)
+	if err != nil {
+		return err
+	}
+	defer data.Free()
+	plain := data.Materialize()
+	half := len(plain) / 2
+	return s.p.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(plain[:half]), mem.SliceBuffer(plain[half:])}, m)
+}
 
 // Replicate implements pb.ReplicationServiceClient.
 func (p *fakePrimary) Replicate(ctx context.Context, _ ...grpc.CallOption) (grpc.BidiStreamingClient[pb.ReplicateRequest, pb.ReplicateResponse], error) {
@@ -229,7 +256,7 @@ func (f *fixture) connect() *fakePrimary {
 	p := &fakePrimary{
 		f: f, ctx: ctx, epoch: 1,
 		requests: make(chan *pb.ReplicateRequest, 1000), answers: make(chan *pb.ReplicateResponse),
-		ended: make(chan error, 1),
+		ended: make(chan error, 1), codec: wire.NewCodec(),
 	}
 	var err error
 	if p.entries, err = content.NewStreamCompressor(); err != nil {
@@ -259,15 +286,9 @@ func (f *fixture) connect() *fakePrimary {
 
 // connectTo is connect without dialling.
 func (m *Mirror) connectTo(ctx context.Context, client pb.ReplicationServiceClient) error {
-	if err := m.openStore(); err != nil {
-		return err
-	}
-	if err := m.adopt(ctx); err != nil {
-		return err
-	}
-	stage, err := openStage(m.cfg.Root)
+	stage, err := m.prepare(ctx)
 	if err != nil {
-		return inStore(err, "prepare the staging directory", mailstore.Staging)
+		return err
 	}
 	defer stage.close()
 	return m.follow(ctx, client, stage)

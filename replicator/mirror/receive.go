@@ -44,12 +44,17 @@ type arrived struct {
 
 // incoming is a transfer that goes on.
 type incoming struct {
-	file    *staged
-	f       *os.File
-	w       *bufio.Writer // to f
+	assembly
+	file   *staged
+	f      *os.File
+	source *chunkSource
+	lost   bool
+}
+
+// assembly is what a transfer needs while it goes on, and the next one after it.
+type assembly struct {
+	w       *bufio.Writer // to the file
 	decoder *content.Decoder
-	source  *chunkSource
-	lost    bool
 }
 
 // receiver takes messages from the stream.
@@ -59,7 +64,7 @@ type receiver struct {
 	entries  *content.StreamDecompressor
 	open     map[uint64]*incoming
 	contents map[uint64]*arrived // ended, for entries that follow
-	spare    []*bufio.Writer     // of transfers that have ended
+	spare    []assembly          // of transfers that have ended
 	passed   uint64              // steps that were passed on, but entries
 }
 
@@ -97,7 +102,9 @@ func (r *receiver) run(ctx context.Context) error {
 			}
 			return r.c.failure(err)
 		}
-		if err := r.take(ctx, m); err != nil {
+		err = r.take(ctx, m.ReplicateResponse)
+		m.Free()
+		if err != nil {
 			return err
 		}
 	}
@@ -109,19 +116,20 @@ func (r *receiver) closeOpen() {
 	}
 }
 
-// buffer returns a writer to f.
-func (r *receiver) buffer(f *os.File) *bufio.Writer {
+// assemble returns what a transfer into f needs.
+func (r *receiver) assemble(f *os.File, source *chunkSource) assembly {
 	last := len(r.spare) - 1
 	if last < 0 {
-		return bufio.NewWriterSize(f, writeBuffer)
+		return assembly{w: bufio.NewWriterSize(f, writeBuffer), decoder: content.NewDecoder(r.window, source)}
 	}
-	w := r.spare[last]
+	a := r.spare[last]
 	r.spare = r.spare[:last]
-	w.Reset(f)
-	return w
+	a.w.Reset(f)
+	a.decoder.Reset(source)
+	return a
 }
 
-// take acts on one message.
+// take acts on one message, of which it keeps nothing.
 func (r *receiver) take(ctx context.Context, m *pb.ReplicateResponse) error {
 	switch {
 	case m.GetBatch() != nil:
@@ -333,7 +341,7 @@ func (r *receiver) begin(number uint64) (*incoming, error) {
 		return nil, inStore(err, "write into", mailstore.Staging)
 	}
 	source := &chunkSource{c: r.c, name: file.name}
-	in := &incoming{file: file, f: f, w: r.buffer(f), source: source, decoder: content.NewDecoder(r.window, source)}
+	in := &incoming{assembly: r.assemble(f, source), file: file, f: f, source: source}
 	r.open[number] = in
 	return in, nil
 }
@@ -370,8 +378,10 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 		delete(r.open, number)
 	}
 	err := in.w.Flush()
+	in.file.id, in.file.size = in.decoder.Sum(), in.decoder.Size()
 	in.w.Reset(nil)
-	r.spare = append(r.spare, in.w)
+	in.decoder.Reset(nil)
+	r.spare = append(r.spare, in.assembly)
 	whole := err == nil && end.Outcome == wire.OK && !in.lost
 	if whole {
 		in.dress(end.Facts.Attr)
@@ -386,7 +396,6 @@ func (r *receiver) end(number uint64, in *incoming, end wire.ContentEnd) (*arriv
 	if err != nil {
 		return nil, inStore(err, "write into", mailstore.Staging)
 	}
-	in.file.id, in.file.size = in.decoder.Sum(), in.decoder.Size()
 	out.lost = in.lost
 	switch {
 	case end.Outcome != wire.OK || in.lost:

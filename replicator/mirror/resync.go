@@ -314,7 +314,7 @@ func (r *resync) sendFetches() error {
 	most := r.k.rhythm.inFlight()
 	for len(r.queue) > 0 && len(r.inFlight) < fetchesInFlight && (r.flying < most || r.queue[0].owed) {
 		n := min(len(r.queue), wire.MaxFetch, fetchesInFlight-len(r.inFlight))
-		items := make([]wire.FetchItem, 0, n)
+		var items []wire.FetchItem
 		for i, w := range r.queue[:n] {
 			if r.flying >= most && !w.owed {
 				n = i
@@ -326,7 +326,8 @@ func (r *resync) sendFetches() error {
 			r.flying += w.size
 			items = append(items, wire.FetchItem{Transfer: r.transfer, Path: w.path, Have: w.have, Plain: w.plain, Proof: w.proof})
 		}
-		r.queue = slices.Delete(r.queue, 0, n)
+		clear(r.queue[:n])
+		r.queue = r.queue[n:]
 		if err := r.k.c.send(wire.Fetch(items)); err != nil {
 			return err
 		}

@@ -117,7 +117,10 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 	}
 	defer src.settle()
 	in := &stoppable{ctx, src.reader()}
-	hasher := blake3.New()
+	var hasher *blake3.Hasher // of 10 KiB, and most contents are wanted and not compared
+	if a.fetch.Have.Known() {
+		hasher = blake3.New()
+	}
 	var data []byte
 	size := a.item.Facts.Size
 	if size > prefetchSize {

@@ -51,8 +51,12 @@ func (c *Codec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(b, &c.memory)}, nil
 }
 
-// Unmarshal implements encoding.CodecV2. The message shares no memory with data.
+// Unmarshal implements encoding.CodecV2. The message shares no memory with data,
+// unless it is a *Received.
 func (c *Codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if r, ok := v.(*Received); ok {
+		return r.unmarshal(data.MaterializeToBuffer(&c.memory))
+	}
 	m, ok := v.(protobuf.Message)
 	if !ok {
 		return fmt.Errorf("unmarshal a %T: %w", v, errNoMessage)
