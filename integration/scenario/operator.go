@@ -146,7 +146,7 @@ func byHand(ctx context.Context, r *run, args []string) error {
 	r.primary = m
 	// Of what may be lost nobody tells.
 	r.loss = site.Loss{}
-	return errors.Join(m.Node.Kill(), m.StartMail(ctx))
+	return errors.Join(m.Node.Kill(), m.StartMailByHand(ctx, r.Ledger.Users()))
 }
 
 func rejoins(ctx context.Context, r *run, args []string) error {

@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -131,6 +132,26 @@ func (m *Machine) AddHooks() error {
 // StartMail starts the mail server and gives this host the service address.
 func (m *Machine) StartMail(ctx context.Context) error {
 	return m.Run(ctx, "env", m.hook("promote", "after")...)
+}
+
+// StartMailByHand does what a promotion would have done for the mail of users: it
+// starts the mail server, has it look at all mailboxes while nobody reaches it, and
+// only then gives this host the service address.
+func (m *Machine) StartMailByHand(ctx context.Context, users []string) error {
+	if err := m.Run(ctx, "env", m.script("mailserver", "promote", "after")...); err != nil {
+		return err
+	}
+	for _, user := range users {
+		// It answers a moment after it has started.
+		var last error
+		if err := WaitFor(ctx, "Dovecot has looked at the mail of "+user, func() bool {
+			_, last = m.Dovecot.Doveadm(ctx, "search", "-u", user, "mailbox", "*", "uid", "1")
+			return last == nil
+		}); err != nil {
+			return errors.Join(err, last)
+		}
+	}
+	return m.StartMail(ctx)
 }
 
 // StopMail ends both.

@@ -93,11 +93,14 @@ func writeHooks(p paths) error {
 // hooks is the directory with the hooks of the host.
 func (m *Machine) hooks() string { return filepath.Join(m.Dir, "hooks") }
 
-// hook runs the hooks as the daemon would.
-func (m *Machine) hook(event, phase string) []string {
+// hook runs all hooks as the daemon would.
+func (m *Machine) hook(event, phase string) []string { return m.script("all", event, phase) }
+
+// script runs one hook as the daemon would.
+func (m *Machine) script(name, event, phase string) []string {
 	return []string{
 		"MAILTWIN_EVENT=" + event, "MAILTWIN_PHASE=" + phase, "MAILTWIN_PLANNED=no", "MAILTWIN_PEER=",
-		filepath.Join(m.hooks(), "all"), phase,
+		filepath.Join(m.hooks(), name), phase,
 	}
 }
 
