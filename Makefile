@@ -19,10 +19,11 @@ ENGINE = ./journal/... ./replicator/... ./cmd/...
 # Given by whoever wants more of go test, as in make test TESTFLAGS=-v.
 TESTFLAGS ?=
 
-# How often make soak runs each story, and how many it runs at once: most of the
-# time they wait.
+# How often make soak runs each story, how many it runs at once (most of the time
+# they wait), and which: a regular expression of their names.
 ROUNDS  ?= 50
 AT_ONCE ?= 4
+STORIES ?= .*
 
 # How the wire contract becomes Go, and where that goes.
 OUT     ?= proto
@@ -54,7 +55,7 @@ test: ## run every test with the race detector, against real Dovecot too
 
 soak: ## run each story of hosts that fail ROUNDS times, with other timing each time
 	integration/setup.sh
-	MAILTWIN_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h -parallel $(AT_ONCE) $(TESTFLAGS) ./integration/scenario
+	MAILTWIN_ROUNDS=$(ROUNDS) go test -count=1 -timeout 12h -parallel $(AT_ONCE) -run '^TestScenarios$$/^($(STORIES))$$' $(TESTFLAGS) ./integration/scenario
 
 bench: build ## measure, beside rsync and a floor on the same machine
 	integration/setup.sh

@@ -135,7 +135,7 @@ func lonePrimary(t *testing.T, store, perSecond string) (primary, mirror *pair.N
 	})
 	return primary, mirror, link, func() {
 		t.Helper()
-		_, err := mirror.Run(t.Context(), "join", link.Addr(), "--token", invitation.Token, "--store", mirror.Store,
+		_, err := mirror.Run(t.Context(), "join", link.Addr(), "--adopt", "--token", invitation.Token, "--store", mirror.Store,
 			"--name", "mirror", "--listen", addrs[1], "--state", mirror.State)
 		must(t, err)
 	}

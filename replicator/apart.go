@@ -27,20 +27,21 @@ func UIDsApart(store string) bool {
 		return false
 	}
 	defer func() { _ = root.Close() }()
-	stack := []journal.Path{journal.Root}
 	apart := 0
-	for looked := 0; len(stack) > 0 && looked < detectDirectories && apart < apartMailboxes; looked++ {
-		p := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		box := lookAt(root, p, detectDirectories-len(stack))
+	_ = look(root, func(p journal.Path, dir *beneath.Dir, most int) ([]journal.Path, error) {
+		box := lookAt(dir, p, most)
 		switch {
 		case box.numbered:
-			return false
+			apart = 0
+			return nil, errFound
 		case box.messages && some(root, p.Join("cur")):
 			apart++
 		}
-		stack = append(stack, box.below...)
-	}
+		if apart == apartMailboxes {
+			return nil, errFound
+		}
+		return box.below, nil
+	}) // it has no other error
 	return apart > 0
 }
 
@@ -51,12 +52,7 @@ type mailbox struct {
 	below    []journal.Path
 }
 
-func lookAt(root *beneath.Root, p journal.Path, most int) (box mailbox) {
-	dir, err := root.Dir(p)
-	if err != nil {
-		return box // what cannot be read now is reported by who watches it
-	}
-	defer func() { _ = dir.Close() }()
+func lookAt(dir *beneath.Dir, p journal.Path, most int) (box mailbox) {
 	_ = dir.Each(func(names []beneath.Name) error {
 		for _, n := range names {
 			switch {

@@ -13,14 +13,16 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
 // fencedPart is a node that was primary and is so no longer: it journals nothing
 // and serves nobody until it has rejoined the pair. Its journal can be read.
 type fencedPart struct {
-	n  *node
-	st identity.State
+	n     *node
+	st    identity.State
+	began time.Time
 
 	opened  chan struct{} // closed when the journal is open, or cannot be opened
 	demoted chan struct{} // closed when the hook demote has run once, whatever came of it
@@ -32,7 +34,7 @@ type fencedPart struct {
 }
 
 func newFenced(n *node, st identity.State) *fencedPart {
-	return &fencedPart{n: n, st: st, opened: make(chan struct{}), demoted: make(chan struct{}), err: errors.New("the journal is being opened")}
+	return &fencedPart{n: n, st: st, began: n.opt.Clock.Now(), opened: make(chan struct{}), demoted: make(chan struct{}), err: errors.New("the journal is being opened")}
 }
 
 // run sees to it that the mail server is stopped, and waits.
@@ -66,6 +68,28 @@ func (p *fencedPart) run(ctx context.Context) error {
 // demoteAgain is how often a fenced node sees to it that no mail server runs: one
 // may have been started at boot, or by a person, after the hook ran last.
 const demoteAgain = time.Minute
+
+// awaitDemote returns when the hook demote has run once: what a mail server that is
+// being stopped still takes would be on neither node after a rejoin. It says that it
+// waits.
+func (p *fencedPart) awaitDemote(ctx context.Context, tell operator.RejoinTeller) error {
+	select {
+	case <-p.demoted:
+		return nil
+	default:
+	}
+	age := p.n.opt.Clock.Now().Sub(p.began).Round(time.Second / 10)
+	if err := tell.Step(fmt.Sprintf("waiting for the hook demote, which stops the mail server here: it began %s ago; its two runs may take %s each",
+		age, p.n.cfg.Hooks.Timeout)); err != nil {
+		return err
+	}
+	select {
+	case <-p.demoted:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the hook demote is running: %w", context.Cause(ctx))
+	}
+}
 
 // runHook runs demote, when the node begins to be fenced and each minute from
 // then on: it is made for being run again. What is begun goes on to its end when the

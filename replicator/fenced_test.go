@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,8 +71,12 @@ func TestRejoinWaitsForDemote(t *testing.T) {
 
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := mx1.n.Rejoin(short, operator.RejoinOptions{}, &teller{}); !errors.Is(err, context.DeadlineExceeded) {
+	var told teller
+	if _, err := mx1.n.Rejoin(short, operator.RejoinOptions{}, &told); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while the mail server is being stopped: %v, want that it was waited for", err)
+	}
+	if len(told.steps) != 1 || !strings.HasPrefix(told.steps[0], "waiting for the hook demote, ") || !strings.Contains(told.steps[0], "may take 1m") {
+		t.Errorf("it says %q, want what it waits for", told.steps)
 	}
 	_, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{List: true}, &teller{})
 	c.must(err) // to look disturbs nobody

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
@@ -28,6 +29,21 @@ const (
 
 // writeBuffer is how much is handed to a connection at once, at most.
 const writeBuffer = 128 << 10
+
+// listen opens the port at which the other nodes find this one.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := wire.Listen(ctx, address)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		err = hint.Add(err, "another program has the port, maybe another node of this machine: end it, or choose another one with node.listen in the settings")
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		err = hint.Add(err, "no network interface of this machine has that address: correct node.listen in the settings, or write 0.0.0.0 for all of them")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the port for the other nodes: %w", err)
+	}
+	return l, nil
+}
 
 // serve answers the other nodes, and those that want to join, whatever the
 // role. Mirrors find the door open while the node is primary.

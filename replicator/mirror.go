@@ -17,10 +17,12 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/progress"
+	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
@@ -57,6 +59,9 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Rules: mailstore.Maildir{},
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now, Retry: 2 * time.Duration(n.cfg.Store.RetryInterval),
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
+		TakeStock: func(ctx context.Context) error {
+			return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, watch.Unwritten{})
+		},
 		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})
 	return p, nil

@@ -24,7 +24,6 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
-	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // storeRetry is how often a store that is not there is looked for.
@@ -140,6 +139,10 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	cat, err := catalog.Open(filepath.Join(cfg.StateDir, "catalog"), catalog.Options{
 		DigestKey: id.DigestKey(), Log: opt.Log.Named("catalog"),
 	})
+	if errors.Is(err, catalog.ErrInUse) {
+		return nil, hint.Add(fmt.Errorf("another daemon runs with the state directory %q", cfg.StateDir),
+			"ask it with `mailtwin status`; for a second node on this machine, give it a state directory of its own")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the catalog: %w", err)
 	}
@@ -177,11 +180,12 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 // run serves commands and the other nodes, and plays the part of the node's
 // role, which begins when the store is there.
 func (n *node) run(ctx context.Context) error {
-	listener, err := wire.Listen(ctx, n.cfg.Node.Listen)
+	listener, err := listen(ctx, n.cfg.Node.Listen)
 	if err != nil {
-		return fmt.Errorf("listen for the other nodes: %w", err)
+		return err
 	}
 	n.listen = listensAt(n.cfg.Node.Listen, listener.Addr())
+	n.warn()
 	defer n.vigil.close()
 	group, ctx := errgroup.WithContext(ctx)
 	n.lifetime = ctx
@@ -265,12 +269,25 @@ func (n *node) cast(ctx context.Context, st identity.State, root *beneath.Root) 
 	return nil, fmt.Errorf("this node's role is %s", st.Role)
 }
 
+// lockStore opens the store's root for this daemon alone: a mirror of a store that
+// is the primary's own would say for ever that both are equal.
+func lockStore(path string) (*beneath.Root, error) {
+	root, err := beneath.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := root.Lock(); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
+}
+
 // openStore opens the store's root, and waits for it if it is not there: an
 // array that is not mounted yet is no reason to give up.
 func (n *node) openStore(ctx context.Context) (*beneath.Root, error) {
 	logged := ""
 	for {
-		root, err := beneath.Open(n.cfg.Store.Path)
+		root, err := lockStore(n.cfg.Store.Path)
 		text := ""
 		if err != nil {
 			text = fmt.Sprintf("the store cannot be opened: %v", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -216,12 +217,20 @@ func (n *node) inherit(log *journal.Log) error {
 		return err
 	}
 	return n.catalog.UpdateDurably(func(t *catalog.Tx) error {
+		tidy, err := mirror.Tidy(t)
+		if err != nil {
+			return err
+		}
 		store, _, err := mirror.Leave(t)
 		if err != nil {
 			return err
 		}
 		t.SetPosition(log.Head())
-		return watch.Inherit(t, store, n.opt.Boot)
+		at := time.Time{}
+		if tidy {
+			at = n.opt.Clock.Now()
+		}
+		return watch.Inherit(t, store, n.opt.Boot, at)
 	})
 }
 

@@ -42,11 +42,8 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 		return result, fmt.Errorf("the journal is being opened: %w", context.Cause(ctx))
 	}
 	if !opt.List {
-		// What a mail server that is being stopped still takes would be on neither node.
-		select {
-		case <-p.demoted:
-		case <-ctx.Done():
-			return result, fmt.Errorf("the hook demote is running: %w", context.Cause(ctx))
+		if err := p.awaitDemote(ctx, tell); err != nil {
+			return result, err
 		}
 	}
 	address := n.peers.Address(st.Leader)

@@ -330,7 +330,7 @@ func describeRole(d *status.Document, st identity.State) {
 	}
 	switch {
 	case st.Role == identity.Fenced:
-		d.Fenced = fmt.Sprintf("fenced: %s is primary since epoch %d; nothing that is delivered here is replicated", leader, st.Epoch)
+		d.Fenced = fmt.Sprintf("fenced: %s is primary since epoch %d; nothing that is delivered here is replicated: run `mailtwin rejoin` here", leader, st.Epoch)
 	case st.Sealed:
 		d.Fenced = fmt.Sprintf("sealed for a switchover to %s (epoch %d) that is not complete: run `mailtwin failover` there again",
 			st.Promised.Name, st.Promised.Epoch)

@@ -12,19 +12,41 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
-// TestMirrorThatHasMore: two mirrors, and that one is promoted which has less,
-// against what it says. The other one gets the difference; what it alone had was
-// acknowledged as safe, so it is put aside and told, and nothing of it is lost.
-func TestMirrorThatHasMore(t *testing.T) {
-	c := newCluster(t, "mx1", "mx2", "mx3")
-	mx1, mx2, mx3 := c.nodes["mx1"], c.nodes["mx2"], c.nodes["mx3"]
-	const box = "u/Maildir/"
-	for i := range 20 {
+// box is the mailbox of the tests with two mirrors.
+const box = "u/Maildir/"
+
+// twoMirrors makes a primary and two mirrors, all in sync, with so many messages
+// in box.
+func twoMirrors(t *testing.T, messages int) (c *cluster, mx1, mx2, mx3 *testNode) {
+	c = newCluster(t, "mx1", "mx2", "mx3")
+	mx1, mx2, mx3 = c.nodes["mx1"], c.nodes["mx2"], c.nodes["mx3"]
+	for i := range messages {
 		mx1.write(fmt.Sprintf(box+"cur/both%d.M1P1.host:2,S", i), fmt.Sprintf("Subject: both %d\n\nbody\n", i))
 	}
 	mx1.journaled()
 	mx1.inSync()
 	mx2.until("acquainted", func(d status.Document) bool { return len(d.Peers) == 2 })
+	return c, mx1, mx2, mx3
+}
+
+// acknowledgedBy waits until a mirror has all of a journal of more than so many
+// entries.
+func acknowledgedBy(name string, entries uint64) func(status.Document) bool {
+	return func(d status.Document) bool {
+		for _, m := range d.Mirrors {
+			if m.Name == name && m.AckedSequence == d.Journal.Sequence && d.Journal.Sequence > entries {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// TestMirrorThatHasMore: two mirrors, and that one is promoted which has less,
+// against what it says. The other one gets the difference; what it alone had was
+// acknowledged as safe, so it is put aside and told, and nothing of it is lost.
+func TestMirrorThatHasMore(t *testing.T) {
+	c, mx1, mx2, mx3 := twoMirrors(t, 20)
 	mx2.stop()
 	for i := range 5 {
 		mx1.write(fmt.Sprintf(box+"new/only%d.M1P1.host", i), fmt.Sprintf("Subject: only mx3 has %d\n\nbody\n", i))
@@ -32,14 +54,7 @@ func TestMirrorThatHasMore(t *testing.T) {
 	mx1.write(box+".Work/cur/only.M1P1.host:2,S", "Subject: in a folder of its own\n\nbody\n")
 	mx1.remove(box + "cur/both0.M1P1.host:2,S")
 	mx1.journaled()
-	mx1.until("acknowledged by mx3", func(d status.Document) bool {
-		for _, m := range d.Mirrors {
-			if m.Name == "mx3" && m.AckedSequence == d.Journal.Sequence && d.Journal.Sequence > 25 {
-				return true
-			}
-		}
-		return false
-	})
+	mx1.until("acknowledged by mx3", acknowledgedBy("mx3", 25))
 	mx1.stop() // for good
 	before := mx3.tree()
 
@@ -105,26 +120,11 @@ func TestMirrorThatHasMore(t *testing.T) {
 // one was promoted. What it still has was removed for good, so it is removed here,
 // and nobody is asked to bring it back.
 func TestMirrorThatHasLess(t *testing.T) {
-	c := newCluster(t, "mx1", "mx2", "mx3")
-	mx1, mx2, mx3 := c.nodes["mx1"], c.nodes["mx2"], c.nodes["mx3"]
-	const box = "u/Maildir/"
-	for i := range 10 {
-		mx1.write(fmt.Sprintf(box+"cur/both%d.M1P1.host:2,S", i), fmt.Sprintf("Subject: both %d\n\nbody\n", i))
-	}
-	mx1.journaled()
-	mx1.inSync()
-	mx2.until("acquainted", func(d status.Document) bool { return len(d.Peers) == 2 })
+	_, mx1, mx2, mx3 := twoMirrors(t, 10)
 	mx3.stop()
 	mx1.remove(box + "cur/both0.M1P1.host:2,S")
 	mx1.journaled()
-	mx1.until("acknowledged by mx2", func(d status.Document) bool {
-		for _, m := range d.Mirrors {
-			if m.Name == "mx2" && m.AckedSequence == d.Journal.Sequence && d.Journal.Sequence > 10 {
-				return true
-			}
-		}
-		return false
-	})
+	mx1.until("acknowledged by mx2", acknowledgedBy("mx2", 10))
 	mx1.stop() // for good
 	mx2.until("without its primary", func(d status.Document) bool { return !d.Primary.Connected })
 	mx2.promote()

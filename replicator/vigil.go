@@ -242,10 +242,18 @@ func (v *vigil) note(address string, asked time.Time, r pairing.Report, err erro
 	switch {
 	case !changed:
 	case err != nil:
-		v.n.opt.Log.Info("a node of the pair does not answer", "address", address, "error", err, "hint", hint.Of(err))
+		v.n.opt.Log.Info("a node of the pair does not answer", append([]any{"address", address, "error", err}, remedy(err)...)...)
 	default:
 		v.n.opt.Log.Info("a node of the pair answers", "name", r.Name, "address", address, "role", r.Role, "leads", r.Leads)
 	}
+}
+
+// remedy is what to do about an error, for the log; nothing if that is not known.
+func remedy(err error) []any {
+	if h := hint.Of(err); h != "" {
+		return []any{"hint", h}
+	}
+	return nil
 }
 
 // lastOf returns what the node of a name said last, and when it was asked; zero

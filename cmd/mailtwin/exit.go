@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/replicator/hint"
 )
@@ -56,7 +59,24 @@ func complain(w io.Writer, err error) {
 		return
 	}
 	fmt.Fprintf(w, "mailtwin: error: %v\n", err)
-	if h := hint.Of(err); h != "" {
+	if h := remedy(err); h != "" {
 		fmt.Fprintf(w, "hint: %s\n", h)
 	}
+}
+
+// remedy is what to do about an error: what it says itself, else what can be said
+// of any error of its kind.
+func remedy(err error) string {
+	h := hint.Of(err)
+	switch {
+	case h != "":
+		return h
+	case errors.Is(err, fs.ErrPermission):
+		return "give the command as root, or as the user that the node belongs to"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "make room on that disk, and give the command again"
+	case errors.Is(err, unix.EROFS):
+		return "mount that file system so that it can be written to, or choose another place"
+	}
+	return ""
 }

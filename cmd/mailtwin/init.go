@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -58,31 +59,38 @@ func (p *program) init(ctx context.Context, s *setup, advertise string) error {
 	if err := p.places(c); err != nil {
 		return err
 	}
-	id, err := identity.Create(c.StateDir, identity.NewPairName(), c.Node.Name, p.now)
-	if err != nil {
+	made := invitation{Name: c.Node.Name, Config: p.config, Address: address}
+	if err := p.establish(c, func() error { return p.first(c, &made) }); err != nil {
 		return err
 	}
-	state := identity.State{Role: identity.Primary, Epoch: 1, Leader: id.Name(), Pair: id.Pair(), Name: id.Name()}
-	if err := identity.SaveState(c.StateDir, state); err != nil {
-		return err
-	}
-	token, expires, err := id.Invite(0)
-	if err != nil {
-		return err
-	}
-	if err := config.Write(p.config, c); err != nil {
-		return err
-	}
-	p.note("%s is the primary of %s; its settings are in %s.", c.Node.Name, id.Pair(), p.config)
+	p.note("%s is the primary of %s; its settings are in %s.", made.Name, made.Pair, p.config)
 	if replicator.UIDsApart(c.Store.Path) {
 		p.note("Warning: %s.", replicator.ApartWords)
 	}
 	p.note("Start it with `%s`, then run this on the machine of the mirror:", p.daemonLine())
-	return p.printInvitation(invitation{
-		Pair: id.Pair(), Name: c.Node.Name, Config: p.config,
-		Address: address, Token: token, Expires: expires,
-		Command: joinLine(address, token, c.Store.Path),
-	}, s.json)
+	made.Command = joinLine(made.Address, made.Token, c.Store.Path)
+	return p.printInvitation(made, s.json)
+}
+
+// first makes the first node of a pair, and a token. Nothing is left of it if
+// that fails: nobody has heard of it yet.
+func (p *program) first(c config.Config, made *invitation) (err error) {
+	id, err := identity.Create(c.StateDir, identity.NewPairName(), c.Node.Name, p.now)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, identity.Discard(c.StateDir))
+		}
+	}()
+	made.Pair = id.Pair()
+	state := identity.State{Role: identity.Primary, Epoch: 1, Leader: id.Name(), Pair: id.Pair(), Name: id.Name()}
+	if err := identity.SaveState(c.StateDir, state); err != nil {
+		return err
+	}
+	made.Token, made.Expires, err = id.Invite(0)
+	return err
 }
 
 // address is where the mirror finds this node, as far as that can be known.

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mailtwin/mailtwin/replicator/config"
+	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 )
@@ -17,8 +19,14 @@ func (p *program) inviteCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "invite",
 		Short: "Make a one-time token for one more mirror and print the command that joins it",
-		Args:  cobra.NoArgs,
+		Long: "Makes a one-time token for one more mirror and prints the command that joins it, to\n" +
+			"be run on its machine. The node must be the primary, and its daemon run.",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if validFor.Duration() > identity.MaxInvitation {
+				most := duration(identity.MaxInvitation)
+				return hint.Add(fmt.Errorf("--valid-for %s is too long for a token", &validFor), "choose up to %s", &most)
+			}
 			return p.invite(c.Context(), validFor, advertise, asJSON)
 		},
 	}

@@ -49,9 +49,9 @@ func (p *program) paceCommand() *cobra.Command {
 		}
 		return p.pace(c.Context(), change, asJSON)
 	}
-	c.Flags().StringVar(&bytesCap, "bytes", "", "the most bytes a second, such as `40MiB`; none for no cap")
-	c.Flags().Uint64Var(&reads, "reads", 0, "the most reads a second; `0` for no cap")
-	c.Flags().StringVar(&hours, "hours", "", "the hours in which it may be fast, such as `22:00-06:00`, or always")
+	c.Flags().StringVar(&bytesCap, "bytes", "", "the most bytes a second, a `size` such as 40MiB; none for no cap")
+	c.Flags().Uint64Var(&reads, "reads", 0, "the most reads a second, a `number`; 0 for no cap")
+	c.Flags().StringVar(&hours, "hours", "", "the `hours` in which it may be fast, such as 22:00-06:00, or always")
 	c.Flags().BoolVar(&asJSON, "json", false, "print for programs")
 	return c
 }

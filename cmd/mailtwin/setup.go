@@ -104,6 +104,19 @@ func storeExists(path string) error {
 	return nil
 }
 
+// establish writes the settings and makes what they are of. If that fails, they are
+// taken away again, so that the command can be given anew. They come first: a
+// token is good once, and must not be spent for a node that has none.
+func (p *program) establish(c config.Config, node func() error) error {
+	if err := config.Write(p.config, c); err != nil {
+		return err
+	}
+	if err := node(); err != nil {
+		return errors.Join(err, os.Remove(p.config))
+	}
+	return nil
+}
+
 // daemonLine is the command that starts the node.
 func (p *program) daemonLine() string {
 	if p.config == config.DefaultPath {

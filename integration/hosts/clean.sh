@@ -13,24 +13,31 @@ namespaces() {
 	ls /run/netns 2>/dev/null | grep "^$prefix-"
 }
 
-# A process may start another one while it is being killed.
-for try in 1 2 3 4 5 6 7 8 9 10; do
+mounts() {
+	while read -r _ mount _; do
+		case $mount in
+		"$directory"/*) echo "$mount" ;;
+		esac
+	done </proc/mounts | sort -r
+}
+
+# A process may start another one while it is being killed, and anything may be busy
+# for a moment while others are made and removed. What was looked at while others
+# changed it, as the list of mounts, may lack something. The directory goes last: when
+# it is gone, its name and the prefix may be somebody else's.
+try=0
+while [ $((try += 1)) -le 100 ]; do
 	pids=$(for ns in $(namespaces); do ip netns pids "$ns"; done)
-	[ -z "$pids" ] && break
-	kill -9 $pids 2>/dev/null
-	sleep 0.05
-done
-# One may be busy for a moment while others are made and removed.
-for try in 1 2 3 4 5 6 7 8 9 10; do
+	if [ -n "$pids" ]; then
+		kill -9 $pids 2>/dev/null
+		sleep 0.05
+		continue
+	fi
 	for ns in $(namespaces); do ip netns delete "$ns"; done
-	[ -z "$(namespaces)" ] && break
+	mounts | while read -r mount; do
+		umount "$mount" 2>/dev/null || umount -l "$mount"
+	done
+	[ -n "$(namespaces)" ] || ! rm -rf --one-file-system "$directory" || exit 0
 	sleep 0.1
 done
-while read -r _ mount _; do
-	case $mount in
-	"$directory"/*) echo "$mount" ;;
-	esac
-done </proc/mounts | sort -r | while read -r mount; do
-	umount "$mount" 2>/dev/null || umount -l "$mount"
-done
-rm -rf --one-file-system "$directory"
+exit 1

@@ -47,7 +47,11 @@ func (l *Ledger) Check(boxes []Box, salvaged bool) Verdict {
 		}
 	}
 	for _, token := range l.order {
-		l.messages[token].check(&v, token, found[token], salvaged)
+		m, before := l.messages[token], len(v.Wrong)
+		m.check(&v, token, found[token], salvaged)
+		if len(v.Wrong) > before {
+			v.Wrong[len(v.Wrong)-1] += m.history()
+		}
 	}
 	l.checkSights(&v, boxes, found)
 	return v
@@ -68,7 +72,7 @@ func (m *message) check(v *Verdict, token Token, all []finding, salvaged bool) {
 	case len(found) > 1 && !m.perhapsInBoth(found):
 		v.say("%s: message %s is there %d times: %s", m.user, token, len(found), places(found))
 	case len(found) == 1 && m.expunged() && !m.perhapsMoved():
-		v.say("%s: message %s was expunged and is back: %s; that was acknowledged at %s", m.user, token, places(found), m.expungedAt().Format(time.TimeOnly+".000"))
+		v.say("%s: message %s was expunged and is back: %s", m.user, token, places(found))
 	case len(found) == 1 && m.moved != nil && m.moved.binds() && found[0].box != m.moved.to:
 		v.say("%s: message %s was moved to %s, and is back: %s", m.user, token, m.moved.to, places(found))
 	case len(found) == 1 && found[0].user != m.user:
@@ -138,28 +142,20 @@ func (m *message) expunged() bool {
 	return slices.ContainsFunc(m.expunges, func(p *promise) bool { return p.binds() })
 }
 
-// expungedAt returns when it was acknowledged that the message was expunged.
-func (m *message) expungedAt() (at time.Time) {
-	for _, p := range m.expunges {
-		if p.binds() {
-			at = p.at
-		}
-	}
-	return at
-}
-
 // perhapsExpunged reports whether the message need not be there.
 func (m *message) perhapsExpunged() bool {
 	return slices.ContainsFunc(m.expunges, func(p *promise) bool { return p.answer != refused })
 }
 
-// checkFlags holds the flags that were changed against those that are there.
+// checkFlags holds the flags that were changed against those that are there. A message
+// that may be in two places has flags in each of them: what was asked after it was to be
+// moved may have been about the other one, which may have been expunged since.
 func (m *message) checkFlags(v *Verdict, token Token, e Entry) {
 	for flag, changes := range m.flags {
 		may := map[bool]bool{false: true} // what it may be
 		for _, c := range changes {
 			switch {
-			case c.binds():
+			case c.binds() && !(m.perhapsMoved() && c.asked.After(m.moved.asked)):
 				may = map[bool]bool{c.set: true}
 			case c.answer != refused:
 				may[c.set] = true

@@ -30,6 +30,8 @@ type promise struct {
 	loose  bool      // if done: a failover may have lost it
 	safe   bool      // if done: it was replicated
 	at     time.Time // if done: when it was acknowledged
+	by     string    // if done: who has acknowledged it; "" if that is not known
+	asked  time.Time
 }
 
 // binds reports whether what was asked must be so now.
@@ -116,13 +118,14 @@ type Asked struct {
 	ledger *Ledger
 	here   *promise
 	loose  bool
+	by     string
 }
 
 // Done writes down that it was acknowledged.
 func (a Asked) Done() {
 	a.ledger.mu.Lock()
 	defer a.ledger.mu.Unlock()
-	a.here.answer, a.here.loose, a.here.at = done, a.loose, time.Now()
+	a.here.answer, a.here.loose, a.here.by, a.here.at = done, a.loose, a.by, time.Now()
 }
 
 // Refused writes down that the server said that it did not do it.
@@ -139,12 +142,19 @@ func (a Asked) Loosely(loose bool) Asked {
 	return a
 }
 
+// By returns a for something that a server of that name was asked, for whoever
+// wants to know how what is wrong has come about.
+func (a Asked) By(server string) Asked {
+	a.by = server
+	return a
+}
+
 // Deliver writes down an attempt to deliver a message to a user.
 func (l *Ledger) Deliver(user string) (Token, Asked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	token := Token(fmt.Sprintf("%s-%d", l.name, len(l.order)+1))
-	m := &message{user: user, flags: map[string][]*flagChange{}}
+	m := &message{user: user, flags: map[string][]*flagChange{}, delivery: promise{asked: time.Now()}}
 	l.messages[token] = m
 	l.order = append(l.order, token)
 	return token, Asked{ledger: l, here: &m.delivery}
@@ -154,7 +164,7 @@ func (l *Ledger) Deliver(user string) (Token, Asked) {
 func (l *Ledger) Expunge(token Token) Asked {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := &promise{}
+	p := &promise{asked: time.Now()}
 	if m := l.messages[token]; m != nil {
 		m.expunges = append(m.expunges, p)
 	}
@@ -165,7 +175,7 @@ func (l *Ledger) Expunge(token Token) Asked {
 func (l *Ledger) Flag(token Token, flag string, set bool) Asked {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := &flagChange{set: set}
+	c := &flagChange{set: set, promise: promise{asked: time.Now()}}
 	if m := l.messages[token]; m != nil {
 		m.flags[flag] = append(m.flags[flag], c)
 	}
@@ -192,7 +202,7 @@ func (l *Ledger) transfer(token Token, mailbox string, of func(*message) **trans
 	if m == nil || *of(m) != nil {
 		return Asked{}, false
 	}
-	t := &transfer{to: mailbox}
+	t := &transfer{to: mailbox, promise: promise{asked: time.Now()}}
 	*of(m) = t
 	return Asked{ledger: l, here: &t.promise}, true
 }

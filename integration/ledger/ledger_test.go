@@ -292,6 +292,24 @@ func TestMoves(t *testing.T) {
 	s.finds(t, "not salvaged")
 }
 
+// TestFlagsOfWhatIsInTwoPlaces flags a message at the place to which it was perhaps
+// moved, and expunges it there: the one at the old place never had the flag.
+func TestFlagsOfWhatIsInTwoPlaces(t *testing.T) {
+	s := newStory()
+	token := s.deliver()
+	s.Flag(token, "Early", true).Done()
+	asked, _ := s.Move(token, "Archive")
+	s.Flag(token, "Late", true).Done()
+	s.Expunge(token).Done()
+	s.finds(t, "the flag Early is there: false")
+	s.box.Entries[0].Flags = []string{"Early"}
+	s.finds(t, "")
+	asked.Done() // it was moved, so the flag was that of the only one
+	if v := s.Check([]Box{s.box}, false); !strings.Contains(strings.Join(v.Wrong, ""), "the flag Late is there: false") {
+		t.Errorf("%q", v.Wrong)
+	}
+}
+
 func TestDownloads(t *testing.T) {
 	s := newStory()
 	token := s.deliver()
@@ -310,4 +328,29 @@ func TestDownloads(t *testing.T) {
 	wants("d", false, "") // what was loose may come back by another one
 	s.Unplanned()
 	wants("e", false, "")
+}
+
+// TestHistory finds a flag that is not there, and tells how that has come about.
+func TestHistory(t *testing.T) {
+	s := newStory()
+	token := s.deliver()
+	s.Flag(token, "Project", true).By("mx1").Done()
+	s.Replicated()
+	s.Copy(token, "Kept")
+	lost, _ := s.Move(token, "Archive")
+	lost.By("mx1").Loosely(true).Done()
+	s.Expunge(token).Refused()
+	v := s.wants(t, false, "the flag Project is there: false, and must not be so")
+	lines := strings.Split(v.Wrong[0], "\n")[1:]
+	for i, want := range []string{
+		`delivery: acknowledged by "" at `, `set Project: acknowledged by "mx1" at `, "copy to Kept: no answer",
+		`move to Archive: acknowledged by "mx1" at `, "expunge: refused",
+	} {
+		if i >= len(lines) || !strings.Contains(lines[i], want) {
+			t.Fatalf("%q, want %q in line %d", lines, want, i)
+		}
+	}
+	if !strings.HasSuffix(lines[1], ", replicated") || !strings.HasSuffix(lines[3], ", perhaps lost by a failover") {
+		t.Errorf("%q", lines)
+	}
 }

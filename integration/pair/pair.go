@@ -123,7 +123,7 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 	if opt.Direct {
 		peer = p.Primary.Listen
 	}
-	if _, err := p.Mirror.Run(ctx, "join", peer, "--token", invitation.Token, "--store", p.Mirror.Store,
+	if _, err := p.Mirror.Run(ctx, "join", peer, "--adopt", "--token", invitation.Token, "--store", p.Mirror.Store,
 		"--name", p.Mirror.Name, "--listen", p.Mirror.Listen, "--state", p.Mirror.State); err != nil {
 		return p, err
 	}

@@ -9,9 +9,16 @@ import (
 // cut stands for what a document leaves out.
 const cut = "[...]"
 
-// masks are what may be different each time, and what is compared in its place.
-func masks() []struct{ pattern, as string } {
-	return []struct{ pattern, as string }{
+// mask is what may be different each time, and what is compared in its place.
+type mask struct {
+	pattern *regexp.Regexp
+	as      string
+}
+
+// masks are those of all lines. To make them takes longer than to use them.
+func masks() []mask {
+	var all []mask
+	for _, m := range []struct{ pattern, as string }{
 		{`\b\d{9,}\.[^\s;/]+`, "MESSAGE"},
 		{`example\.org/[^\s";]+`, "MAILBOX"},
 		{`\bpair-\w+`, "PAIR"},
@@ -21,13 +28,16 @@ func masks() []struct{ pattern, as string } {
 		{`@[0-9a-f]{8}\b`, "@DIGEST"},
 		{`\b\d+(\.\d+)*\b`, "N"},
 		{` +`, " "},
+	} {
+		all = append(all, mask{regexp.MustCompile(m.pattern), m.as})
 	}
+	return all
 }
 
 // shape returns what is compared of a line.
-func shape(line string) string {
-	for _, m := range masks() {
-		line = regexp.MustCompile(m.pattern).ReplaceAllString(line, m.as)
+func shape(line string, all []mask) string {
+	for _, m := range all {
+		line = m.pattern.ReplaceAllString(line, m.as)
 	}
 	return strings.TrimRight(line, " ")
 }
@@ -45,15 +55,15 @@ type aligner struct {
 // align reports whether lines of a document show what was seen, and returns them with
 // what was seen now.
 func align(want, seen, chance []string) ([]string, bool) {
-	a := &aligner{want: want, seen: seen, failed: map[[2]int]bool{}}
+	a, all := &aligner{want: want, seen: seen, failed: map[[2]int]bool{}}, masks()
 	has := func(line string) bool {
 		return slices.ContainsFunc(chance, func(words string) bool { return strings.Contains(line, words) })
 	}
 	for _, line := range want {
-		a.pattern, a.wantBy = append(a.pattern, patternOf(line)), append(a.wantBy, has(line))
+		a.pattern, a.wantBy = append(a.pattern, patternOf(line, all)), append(a.wantBy, has(line))
 	}
 	for _, line := range seen {
-		a.shapes = append(a.shapes, shape(line))
+		a.shapes = append(a.shapes, shape(line, all))
 	}
 	if !a.from(0, 0) {
 		return nil, false
@@ -62,13 +72,13 @@ func align(want, seen, chance []string) ([]string, bool) {
 	return a.lines, true
 }
 
-func patternOf(line string) *regexp.Regexp {
+func patternOf(line string, all []mask) *regexp.Regexp {
 	if line == cut {
 		return nil
 	}
 	parts := strings.Split(line, cut)
 	for i, part := range parts {
-		parts[i] = regexp.QuoteMeta(shape(part))
+		parts[i] = regexp.QuoteMeta(shape(part, all))
 	}
 	return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$")
 }

@@ -26,6 +26,9 @@ type Options struct {
 	Say func(format string, args ...any)
 	// Shown is told what operators typed and saw, once the story has ended well.
 	Shown func(typed []site.Typed)
+	// Keep is a directory for what hosts have on their disks when a story fails; "":
+	// nothing is kept.
+	Keep string
 }
 
 // run is a story that is being run.
@@ -43,7 +46,7 @@ type run struct {
 // everything was then.
 func (s Script) Run(ctx context.Context, opt Options) (err error) {
 	r := &run{opt: opt, rng: rand.New(rand.NewPCG(opt.Seed, 17)), mail: tree.NewWriter(opt.Seed)}
-	r.Site, err = site.New(ctx, site.Options{Binary: opt.Binary, Names: s.Hosts, Hooks: opt.Hooks})
+	r.Site, err = site.New(ctx, site.Options{Binary: opt.Binary, Names: s.Hosts, Hooks: opt.Hooks, Keep: opt.Keep})
 	if r.Site != nil {
 		defer func() { err = errors.Join(err, r.Close()) }()
 	}
@@ -53,7 +56,8 @@ func (s Script) Run(ctx context.Context, opt Options) (err error) {
 	began := time.Now()
 	for _, st := range s.steps {
 		if err := r.step(ctx, st); err != nil {
-			return fmt.Errorf("line %d, %q: %w\n%s\n%s", st.line, st.text, err, r.Describe(), r.Logs())
+			err = fmt.Errorf("line %d, %q: %w\n%s\n%s", st.line, st.text, err, r.Describe(), r.Logs())
+			return errors.Join(err, r.Keep(context.WithoutCancel(ctx)))
 		}
 		opt.Say("%6.2f s  %s", time.Since(began).Seconds(), st.text)
 	}

@@ -21,11 +21,13 @@ import (
 )
 
 // The environment says how often each story is run, with which seed at first,
-// where the stories are, and which mailtwin they are about; without that once,
-// with one of chance, those of testdata, and the one that is built here.
+// where the stories are, which mailtwin they are about, and in which directory the
+// disks of hosts and what was said in IMAP are kept when a story fails; without that
+// once, with one of chance, those of testdata, the one that is built here, and nowhere.
 const (
 	binaryVariable = "MAILTWIN_BINARY"
 	dirVariable    = "MAILTWIN_STORIES"
+	keepVariable   = "MAILTWIN_KEEP"
 	roundsVariable = "MAILTWIN_ROUNDS"
 	seedVariable   = "MAILTWIN_SEED"
 )
@@ -95,6 +97,9 @@ func TestScenarios(t *testing.T) {
 				// Two at once: most of the time they wait.
 				t.Parallel()
 				opt := Options{Binary: binary, Seed: seed, Hooks: slices.Contains(able, "failover")}
+				if dir := os.Getenv(keepVariable); dir != "" {
+					opt.Keep = filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-"))
+				}
 				if opt.Hooks {
 					opt.Shown = func(typed []site.Typed) { book.hold(t, name, typed) }
 				}

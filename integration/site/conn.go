@@ -3,6 +3,8 @@ package site
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -19,14 +21,25 @@ const (
 	longPatience = 30 * time.Second
 )
 
+// isReady is what a server's greeting says behind the name of its host.
+const isReady = " is ready"
+
+// longestGreeting is in how many bytes a server has to say who it is.
+const longestGreeting = 1024
+
+// errWho says that a server has not said which of the hosts it is.
+var errWho = errors.New("the server did not say which host it is on")
+
 // conn is a connection of somebody with bounded patience: when nothing comes,
-// or nothing can be sent, it breaks. It knows the first line that it has
-// heard, which has the name of who is at the other end.
+// or nothing can be sent, it breaks. It knows what it has heard up to the greeting,
+// which has the name of who is at the other end. That need not be the first line: a
+// Dovecot whose login process does not reach its authentication yet, as on a machine
+// that has much to do, says so first.
 type conn struct {
 	net.Conn
 	patience time.Duration
 	mu       sync.Mutex
-	first    []byte
+	greeting []byte
 	broken   error // why nothing is read any more
 }
 
@@ -57,8 +70,8 @@ func (c *conn) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.broken = err
-	if n > 0 && !bytes.Contains(c.first, []byte("\n")) {
-		c.first = append(c.first, b[:n]...)
+	if n > 0 && len(c.greeting) < longestGreeting && !bytes.Contains(c.greeting, []byte(isReady)) {
+		c.greeting = append(c.greeting, b[:n]...)
 	}
 	return n, err
 }
@@ -82,32 +95,42 @@ func (c *conn) SetReadDeadline(time.Time) error { return nil }
 // SetWriteDeadline does nothing.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
-// server returns which of the hosts greeted; nil before it did.
-func (s *Site) server(c *conn) *Machine {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	line, _, _ := strings.Cut(string(c.first), "\n")
-	for name, m := range s.Machines {
-		for word := range strings.FieldsSeq(line) {
-			if word == name {
-				return m
-			}
-		}
-	}
-	return nil
+// greeted returns an error if the server has not said which of the hosts it is on:
+// what it promises cannot be written down then, for it may be one that is replicated
+// no more.
+func (s *Site) greeted(c *conn) error {
+	_, err := s.server(c)
+	return err
 }
 
-// told calls f with whether what was said on a connection is loose. Meanwhile that
-// does not change: else something that was said at the moment of a failover would be
-// written down as firm behind it.
-func (s *Site) told(c *conn, f func(loose bool)) {
+// server returns which of the hosts greeted.
+func (s *Site) server(c *conn) (*Machine, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, _, ready := strings.Cut(string(c.greeting), isReady)
+	words := strings.Fields(before)
+	if ready && len(words) > 0 {
+		if m := s.Machines[words[len(words)-1]]; m != nil {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %q", errWho, c.greeting)
+}
+
+// told calls f with who has said something on a connection that was greeted, and
+// whether that is loose. Meanwhile it does not change: else something that was said
+// at the moment of a failover would be written down as firm behind it.
+func (s *Site) told(c *conn, f func(by string, loose bool)) error {
 	s.answers.Lock()
 	defer s.answers.Unlock()
-	m := s.server(c)
-	f(m != nil && m.Abandoned())
+	m, err := s.server(c)
+	if err == nil {
+		f(m.Name, m.Abandoned())
+	}
+	return err
 }
 
 // done writes down that what was asked was acknowledged on a connection.
-func (s *Site) done(c *conn, asked ledger.Asked) {
-	s.told(c, func(loose bool) { asked.Loosely(loose).Done() })
+func (s *Site) done(c *conn, asked ledger.Asked) error {
+	return s.told(c, func(by string, loose bool) { asked.By(by).Loosely(loose).Done() })
 }

@@ -50,6 +50,9 @@ func (s *Site) attempt(ctx context.Context, address, user string, body []byte) e
 	if err != nil {
 		return err
 	}
+	if err := s.greeted(c); err != nil {
+		return errors.Join(err, l.Hangup())
+	}
 	token, asked := s.Ledger.Deliver(user)
 	if err := l.Deliver(bytes.NewReader(stamp(token, body)), user); err != nil {
 		if client.NotDelivered(err) {
@@ -57,9 +60,9 @@ func (s *Site) attempt(ctx context.Context, address, user string, body []byte) e
 		}
 		return errors.Join(err, l.Hangup())
 	}
-	s.done(c, asked)
+	err = s.done(c, asked)
 	_ = l.Close() // it has said what it had to say
-	return nil
+	return err
 }
 
 // stamp puts the token into a message.
@@ -77,6 +80,9 @@ func (s *Site) session(ctx context.Context, address, user string, waits time.Dur
 	i, err := client.NewIMAP(c, user, dovecot.Password)
 	if err != nil {
 		return nil, nil, errors.Join(err, c.Close())
+	}
+	if err := s.greeted(c); err != nil {
+		return nil, nil, errors.Join(err, i.Hangup())
 	}
 	return i, c, nil
 }

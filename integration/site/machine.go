@@ -55,9 +55,13 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 			return nil, err
 		}
 	}
+	rawLog, err := s.rawLog(run)
+	if err != nil {
+		return nil, err
+	}
 	if m.Dovecot, err = dovecot.Prepare(run, dovecot.Options{
 		Store: store, Everywhere: true, Wrap: h.Wrap(), Name: name,
-		MailOptions: "mail_fsync = always\n" + s.waiting(m),
+		MailOptions: "mail_fsync = always\n" + s.waiting(m) + rawLog,
 	}); err != nil {
 		return nil, err
 	}

@@ -39,6 +39,9 @@ func (s *Site) downloadOf(ctx context.Context, user string) (wrong []string, err
 		return nil, err
 	}
 	defer func() { _ = p.Hangup() }() // all that it had to say was said
+	if err := s.greeted(c); err != nil {
+		return nil, err
+	}
 	has := s.downloads[user]
 	if has == nil {
 		has = map[string]bool{}
@@ -57,9 +60,11 @@ func (s *Site) downloadOf(ctx context.Context, user string) (wrong []string, err
 			return wrong, err
 		}
 		has[uidl] = true
-		s.told(c, func(loose bool) {
+		if err := s.told(c, func(_ string, loose bool) {
 			wrong = append(wrong, s.Ledger.Downloaded(user, uidl, ledger.Token(token), loose)...)
-		})
+		}); err != nil {
+			return wrong, err
+		}
 	}
 	return wrong, p.Close()
 }

@@ -26,6 +26,8 @@ type Options struct {
 	ArraySize int64
 	// Hooks gives the nodes hooks; a mailtwin without failover has none.
 	Hooks bool
+	// Keep is the directory for what Keep is to keep; "": nothing.
+	Keep string
 }
 
 // Site is a mail service. Its methods are for one script; the traffic that
@@ -77,7 +79,7 @@ func (s *Site) Close() error {
 	}
 	var err error
 	for _, m := range s.Machines {
-		if m.Node != nil {
+		if m != nil && m.Node != nil {
 			err = errors.Join(err, m.Node.Kill())
 		}
 	}

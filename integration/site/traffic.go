@@ -171,9 +171,9 @@ func (r *reader) step(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.site.told(r.conn, func(loose bool) { r.traffic.say(r.site.Ledger.Seen(box, loose)) })
-	if len(box.Entries) == 0 {
-		return nil
+	err = r.site.told(r.conn, func(_ string, loose bool) { r.traffic.say(r.site.Ledger.Seen(box, loose)) })
+	if err != nil || len(box.Entries) == 0 {
+		return err
 	}
 	e := box.Entries[r.rng.IntN(len(box.Entries))]
 	uids := []imap.UID{imap.UID(e.UID)}
@@ -208,7 +208,7 @@ func (r *reader) ask(asked ledger.Asked, do func() error) error {
 	err := do()
 	switch {
 	case err == nil:
-		r.site.done(r.conn, asked)
+		return r.site.done(r.conn, asked)
 	case client.Refused(err):
 		asked.Refused()
 	}

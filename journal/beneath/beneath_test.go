@@ -332,3 +332,24 @@ func TestListing(t *testing.T) {
 		t.Errorf("Each: %v", err)
 	}
 }
+
+// TestLock: of two roots that ask for a directory one gets it, and keeps it when
+// it looks the path up anew, also where another directory is there now.
+func TestLock(t *testing.T) {
+	root, dir := tree(t)
+	must(t, root.Lock())
+	other, err := Open(dir)
+	must(t, err)
+	defer other.Close()
+	wantErr(t, "a store that another root has", other.Lock(), ErrLocked)
+	must(t, root.Reopen())
+	wantErr(t, "a store that another root has opened anew", other.Lock(), ErrLocked)
+
+	must(t, os.Rename(dir, dir+".old"))
+	must(t, os.Mkdir(dir, 0o700))
+	must(t, root.Reopen())
+	must(t, other.Lock()) // it has the directory that was there before
+	wantErr(t, "a root that moves to a directory of another", other.Reopen(), ErrLocked)
+	must(t, root.Close())
+	must(t, other.Reopen())
+}

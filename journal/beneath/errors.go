@@ -21,6 +21,8 @@ var (
 	ErrNotRegular = errors.New("not a regular file")
 	// ErrNotSymlink says that a name is not a symbolic link.
 	ErrNotSymlink = errors.New("not a symbolic link")
+	// ErrLocked says that another root has the store, here or in another process.
+	ErrLocked = errors.New("another daemon has this store")
 	// ErrOwner says that the owner could not be set for want of privilege.
 	ErrOwner = errors.New("not permitted to set the owner")
 	// ErrXattrs says that extended attributes could not be kept: the file

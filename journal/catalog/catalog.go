@@ -24,6 +24,8 @@ var (
 	// ErrFailed says that a write to the catalog's files failed, so that it
 	// takes no more until it is opened again.
 	ErrFailed = errors.New("catalog cannot be written")
+	// ErrInUse says that another process has the catalog.
+	ErrInUse = errors.New("already in use")
 	// ErrClosed says that the catalog was closed.
 	ErrClosed = errors.New("catalog is closed")
 	// ErrReadOnly says that a View tried to change something.
@@ -302,6 +304,8 @@ func (c *Catalog) explain(doing string, err error) error {
 		return fmt.Errorf("%s: %w; use the newer mailtwin, or remove the directory %q to have the store scanned anew", doing, err, c.dir)
 	case errors.Is(err, ErrKey):
 		return fmt.Errorf("%s: %w; remove the directory %q to have the store scanned anew", doing, err, c.dir)
+	case errors.Is(err, ErrInUse):
+		return fmt.Errorf("%s %q: %w by another process", doing, c.dir, ErrInUse)
 	case errors.Is(err, ErrFailed):
 		return fmt.Errorf("%s: %w; see to the disk of %q and restart mailtwin", doing, err, c.dir)
 	}

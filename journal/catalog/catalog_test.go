@@ -97,6 +97,7 @@ func TestPutLookupListAndReopen(t *testing.T) {
 		check(t, tx.Put("u", directory(0o700)))
 		tx.SetPosition(pos)
 		check(t, tx.SetMeta("store", []byte("x")))
+		check(t, tx.SetMetaJSON("progress", map[string]int{"applied": 7}))
 		digest = tx.Digest()
 	})
 	check(t, c.Close())
@@ -111,6 +112,14 @@ func TestPutLookupListAndReopen(t *testing.T) {
 		}
 		if _, err := tx.Lookup("u/cur/a/b"); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
+		}
+		progress := map[string]int{}
+		check(t, tx.MetaJSON("nothing", &progress))
+		equal(t, "progress that nobody has kept", progress, map[string]int{})
+		check(t, tx.MetaJSON("progress", &progress))
+		equal(t, "progress", progress, map[string]int{"applied": 7})
+		if tx.MetaJSON("store", &progress) == nil {
+			t.Error("what is no JSON was read as such")
 		}
 		equal(t, "position", tx.Position(), pos)
 		equal(t, "digest", tx.Digest(), digest)

@@ -37,7 +37,8 @@ var errStop = errors.New("stop")
 
 // store is the key-value store in one directory.
 type store struct {
-	db *pebble.DB
+	db          *pebble.DB
+	compactions *compactions
 
 	mu     sync.Mutex
 	failed error // once set, nothing is written any more
@@ -66,6 +67,8 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 		},
 	}
 	opt.Experimental.FileCacheShards = 1
+	s.compactions = newCompactions()
+	opt.Experimental.CompactionScheduler = s.compactions
 	opt.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	last := len(opt.Levels) - 1
 	for i := range opt.Levels {
@@ -79,6 +82,7 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 	if err != nil {
 		return nil, err
 	}
+	s.compactions.begin(compactAfter)
 	s.db = db
 	return s, nil
 }

@@ -3,10 +3,13 @@ package catalog
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/journal"
 )
@@ -100,6 +103,8 @@ func openError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNewer, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: a file is missing: %w", errRecord, err)
+	case errors.Is(err, unix.EAGAIN): // of its lock
+		return fmt.Errorf("%w: %w", ErrInUse, err)
 	}
 	return err
 }
@@ -129,6 +134,28 @@ func (t *Tx) Meta(key string) (value []byte, err error) {
 		err = fmt.Errorf("%w: meta %q", ErrNotFound, key)
 	}
 	return value, err
+}
+
+// MetaJSON reads a value that SetMetaJSON has kept into v, which stays as it is if
+// there is none.
+func (t *Tx) MetaJSON(key string, v any) error {
+	value, err := t.Meta(key)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(value, v)
+}
+
+// SetMetaJSON keeps a small value as JSON under key.
+func (t *Tx) SetMetaJSON(key string, v any) error {
+	value, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return t.SetMeta(key, value)
 }
 
 // SetMeta keeps a small value under key; nil forgets it.

@@ -14,15 +14,16 @@ import (
 // Limits of looking ahead.
 const (
 	aheadLookers = 4                     // who look at directories at a time, as far as they get leave
-	aheadAtMost  = 64                    // directories that the walk has not come to yet
+	aheadAtMost  = 256                   // directories that the walk has not come to yet
 	aheadPause   = 20 * time.Millisecond // between two looks at what else is due, while one of them is waited for
 )
 
 // ahead looks at the directories of the catalog, and at the files in them that
-// may change in place, shortly before a walk comes to them. It finds out nothing:
-// it has them brought into memory, with leave, several at a time, where the walk
-// would wait for the disk once for each. So the walk needs no leave for what was
-// looked at ahead of it.
+// may change in place, shortly before a walk comes to them, with leave, several at
+// a time, where the walk would wait for the disk once for each. What is as the
+// catalog has it, and watched since before that was found, is nothing that the walk
+// has to look at again. Of the rest nothing is found out: it is in memory then, and
+// the walk needs no leave for it.
 type ahead struct {
 	w    *Watcher
 	jobs chan *sighting
@@ -40,9 +41,16 @@ type ahead struct {
 
 // sighting is a directory that is looked at ahead of a walk.
 type sighting struct {
-	path journal.Path
-	done chan struct{} // closed when it was looked at
-	ok   bool          // nothing of it was left out. To be read when done is closed
+	path   journal.Path
+	opaque bool
+	done   chan struct{} // closed when it was looked at
+
+	// The rest is to be read when done is closed.
+	whole    bool      // nothing of it was left out
+	read     bool      // all names in it were read, because it has changed
+	asKnown  bool      // it is watched, unless it is opaque, and all is as the catalog has it
+	messages bool      // there are only messages in it
+	files    []inPlace // which may change in place
 }
 
 // lookAhead begins to look ahead of a walk of the whole store, until stop is
@@ -76,10 +84,10 @@ func (a *ahead) find() {
 			a.levels = nil
 			return
 		}
-		s := &sighting{path: p, done: make(chan struct{})}
+		s := &sighting{path: p, opaque: a.w.opaque(p), done: make(chan struct{})}
 		a.queue = append(a.queue, s)
 		a.jobs <- s // there is room, and nobody else puts any in
-		a.levels = append(a.levels, &level{dir: p, end: a.w.opaque(p)})
+		a.levels = append(a.levels, &level{dir: p, end: s.opaque})
 	}
 }
 
@@ -99,40 +107,82 @@ func (a *ahead) take(p journal.Path) *sighting {
 func (a *ahead) look(ctx context.Context, s *sighting) {
 	defer close(s.done)
 	var d *beneath.Dir
-	a.withLeave(ctx, 1, func() { d, _ = a.w.cfg.Root.Dir(s.path) })
+	var info beneath.Info
+	err := context.Canceled
+	a.withLeave(ctx, 1, func() {
+		watched := s.opaque || a.w.hints.Add(s.path) == nil // before anything is looked at
+		if d, err = a.w.cfg.Root.Dir(s.path); err == nil {
+			info, err = d.Info()
+			s.asKnown = watched && err == nil
+		}
+	})
 	if d == nil {
 		return
 	}
 	defer d.Close()
-	files := a.files(s.path)
-	if s.ok = len(files) == 0; s.ok {
+	changed := false
+	if err == nil {
+		changed, err = a.compare(s, info)
+	}
+	if err != nil {
+		s.asKnown = false // the walk is told as well
 		return
 	}
-	a.withLeave(ctx, len(files), func() {
-		for _, f := range files {
-			_, _ = d.Stat(f.Name())
+	if changed {
+		a.withLeave(ctx, 1, func() { s.read = readAll(d) })
+	}
+	if s.whole = len(s.files) == 0; s.whole {
+		return
+	}
+	a.withLeave(ctx, len(s.files), func() {
+		for _, f := range s.files {
+			info, err := d.Stat(f.path.Name())
+			s.asKnown = s.asKnown && a.w.unchanged(f, info, err)
 		}
-		s.ok = true
+		s.whole = true
 	})
+	s.asKnown = s.asKnown && s.whole
 }
 
-// files returns those in a directory at which the walk will look if the directory
-// is unchanged, as many as it looks at first.
-func (a *ahead) files(p journal.Path) (files []journal.Path) {
-	if a.w.opaque(p) {
-		return nil
-	}
-	err := a.w.cfg.Catalog.View(func(tx *catalog.Tx) error {
-		messages, err := a.w.onlyMessages(tx, p)
-		if err == nil && !messages {
-			files, _, err = a.w.inPlaceIn(tx, p, "")
+// readAll brings the names in a directory into memory, and reports whether that was
+// all of them: of one with very many the walk reads them with a leave for each part.
+func readAll(d *beneath.Dir) bool {
+	parts := 0
+	err := d.Each(func([]beneath.Name) error {
+		if parts++; parts > 1 {
+			return errEnough
 		}
+		return nil
+	})
+	return err == nil
+}
+
+// compare compares a directory with the catalog, and finds the files at which the
+// walk will look if it is unchanged, as many as it looks at first. It reports
+// whether the names in the directory may have changed.
+func (a *ahead) compare(s *sighting, info beneath.Info) (changed bool, err error) {
+	err = a.w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		it, err := tx.Lookup(s.path)
+		if err != nil {
+			return err
+		}
+		if it.Facts.Type != journal.TypeDirectory || !a.w.same(it.Stamp, info.Stamp) {
+			s.asKnown = false
+		}
+		if s.opaque {
+			return nil
+		}
+		changed = it.Observed == 0 || it.Observed != info.DirMTime
+		s.asKnown = s.asKnown && !changed
+		if s.messages, err = a.w.onlyMessages(tx, s.path); s.messages || err != nil {
+			return err
+		}
+		more := ""
+		s.files, more, err = a.w.inPlaceIn(tx, s.path, "")
+		s.asKnown = s.asKnown && more == ""
 		return err
 	})
-	if err != nil {
-		return nil // the walk is told as well
-	}
-	return files
+	return changed, err
 }
 
 // withLeave calls f when so many names may be looked at, unless ctx ends before.
@@ -177,26 +227,36 @@ func (a *ahead) leave(ctx context.Context, names int) (done func()) {
 	return nil
 }
 
-// sighted reports whether a directory to which the walk has come was looked at
-// ahead of it, and waits until it is if somebody is about to.
-func (w *Watcher) sighted(p journal.Path) (bool, error) {
+// sighted returns how a directory to which the walk has come was found ahead of it,
+// and waits for that if somebody is about to look; nil if nobody was.
+func (w *Watcher) sighted(p journal.Path) (*sighting, error) {
 	if w.ahead == nil || w.within || p == journal.Root {
-		return false, nil
+		return nil, nil
 	}
 	w.ahead.find()
 	s := w.ahead.take(p)
 	if s == nil {
-		return false, nil
+		return nil, nil
 	}
 	for {
 		select {
 		case <-s.done:
-			return s.ok, nil
+			return s, nil
 		default:
 		}
 		if err := w.meanwhile(s.done, aheadPause); err != nil {
-			return false, err
+			return nil, err
 		}
+	}
+}
+
+// pass passes over a directory in which all was found as the catalog has it.
+func (w *Watcher) pass(s *sighting) {
+	if !s.opaque {
+		w.watched[w.hash(s.path)] = struct{}{}
+	}
+	for _, f := range s.files {
+		w.resolved(f.path)
 	}
 }
 

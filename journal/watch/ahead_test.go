@@ -1,7 +1,9 @@
 package watch_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,15 +82,23 @@ func TestLeaveThatIsGivenBackIsTaken(t *testing.T) {
 	f.settled()
 }
 
-// held are hints whose Add waits, at one directory.
+// held are hints that leave one directory to the scan itself, and let it wait there.
 type held struct {
 	*testHints
 	at      journal.Path
+	ahead   *atomic.Bool // somebody was there ahead of the scan
 	release chan struct{}
+}
+
+func holdAt(f *fixture, at journal.Path) held {
+	return held{testHints: filtered(f.store, nil), at: at, ahead: &atomic.Bool{}, release: make(chan struct{})}
 }
 
 func (h held) Add(dir journal.Path) error {
 	if dir == h.at {
+		if !h.ahead.Swap(true) {
+			return errors.New("it is left to the scan")
+		}
 		<-h.release
 	}
 	return h.testHints.Add(dir)
@@ -99,10 +109,10 @@ func (h held) Add(dir journal.Path) error {
 func TestNobodyLooksTooFarAhead(t *testing.T) {
 	f := withFolders(t, 100)
 	g := openGate(f)
-	h := held{testHints: filtered(f.store, nil), at: "u1/.A", release: make(chan struct{})}
+	h := holdAt(f, "u1/.A")
 	f.cfg.Hints = h
 	f.start()
-	const most = 64 + 3 // and the root, and those that the scan has come to
+	const most = 256 + 3 // and the root, and those that the scan has come to
 	f.wait("they look ahead", func() bool { return g.asked.Load() >= most-1 })
 	if n := g.asked.Load(); n > most {
 		t.Errorf("%d directories were looked at", n)
@@ -124,10 +134,10 @@ func TestWhatWasLookedAtAheadIsObserved(t *testing.T) {
 	f.close()
 	f.deliver("u2/new/1.h", "one")
 	g := openGate(f)
-	h := held{testHints: filtered(f.store, nil), at: "u1/.A", release: make(chan struct{})}
+	h := holdAt(f, "u1/.A")
 	f.cfg.Hints = h
 	f.start()
-	const all = 1 + 4*3 + 1 // the root, each mailbox with its directories, and the file of u1
+	const all = 1 + 4*3 + 2 // the root, each mailbox with its directories, the file of u1, and the names in u2/new
 	f.wait("all is looked at", func() bool { return g.asked.Load() >= all && g.out.Load() == 0 })
 	f.write("u1/subscriptions", "B\n")
 	f.remove("u1/.A")
@@ -139,4 +149,45 @@ func TestWhatWasLookedAtAheadIsObserved(t *testing.T) {
 			t.Errorf("%s is still known", p)
 		}
 	}
+}
+
+// TestWhatIsAsKnownIsLookedAtOnce: the scan has nothing to do where nothing has
+// changed, but what was looked at ahead of it is watched.
+func TestWhatIsAsKnownIsLookedAtOnce(t *testing.T) {
+	f := withFolders(t, 30)
+	h := filtered(f.store, nil)
+	f.cfg.Hints = h
+	f.start()
+	f.settled()
+	f.noMore()
+	s := f.watcher.Status()
+	if h.added != s.Watches || h.added != len(h.dirs) || s.DirectoriesListed != 0 {
+		t.Errorf("%d watches of %d directories were added %d times, and %d directories were listed", s.Watches, len(h.dirs), h.added, s.DirectoriesListed)
+	}
+	f.deliver("u3/.F017/new/1.h", "one")
+	f.expect("put u3/.F017/new/1.h")
+}
+
+// TestChangesInPlaceAreFoundAheadOfAScan: of a directory that has not changed, a
+// file that did has; also where its size and its mtime are as before.
+func TestChangesInPlaceAreFoundAheadOfAScan(t *testing.T) {
+	f := withFolders(t, 3)
+	for _, p := range []string{"u3/.F000/subscriptions", "u3/.F001/subscriptions"} {
+		f.write(p, "A\n")
+	}
+	f.start()
+	f.settled()
+	f.close()
+	f.write("u3/.F000/subscriptions", "B\n")
+	f.write("u3/.F001/subscriptions", "C\n")
+	if err := os.Chtimes(f.path("u3/.F001/subscriptions"), time.Unix(1e9, 0), time.Unix(1e9, 0)); err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	f.expect(
+		`put u3/.F000/subscriptions +0 "B\n"`,
+		`put u3/.F001/subscriptions +0 "C\n"`,
+	)
+	f.settled()
+	f.noMore()
 }

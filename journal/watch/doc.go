@@ -42,7 +42,8 @@
 //
 // A read error is not a removal, and neither is an absence. A name that is
 // gone is looked at a second time after Timing.Confirm (found by a scan: at
-// the end of the scan, so that a file which moved is met first). Then its
+// the end of the scan, so that a file which moved is met first; while polling, at
+// the end of the next one, for it may have moved to where nothing is watched). Then its
 // directory must be the one that the catalog knows, and the store must be the
 // one it was. For a message, the directories of its mailbox are listed and the
 // same base name is looked for; where the directory changed during the listing,
@@ -50,9 +51,16 @@
 // Only then is the removal journaled.
 // These listings never take more than a tenth of the time that passes.
 //
+// A message that has another name and another content at once, because it was
+// compressed, is renamed and then put: it is never gone meanwhile.
+//
 // A file that the catalog calls missing, because this node was a mirror that it
 // never came to, is not gone: it stays known, so that whoever has it keeps it,
 // and when it appears it is journaled as any new one.
+//
+// Nor is what is gone from a directory that has not changed since this node ceased
+// to be a mirror: nobody has removed that, but the mirror has lost it. It becomes one
+// that never came, if the mirror's catalog said what was in the store (see Inherit).
 //
 // # The health of the store
 //

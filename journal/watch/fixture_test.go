@@ -342,7 +342,7 @@ func (f *fixture) differences() (bad []string) {
 		bad = append(bad, err.Error())
 	}
 	for p, it := range items {
-		if !it.Missing {
+		if !it.Missing && (it.Facts.Type != journal.TypeDirectory || it.Stamp.Inode != 0) {
 			bad = append(bad, "not in the store: "+string(p))
 		}
 	}

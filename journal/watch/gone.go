@@ -24,7 +24,7 @@ func (c *cycle) gone(l look) {
 		return
 	}
 	c.later(l.path, reasonGone, c.cfg.Timing.Confirm, c.cfg.Timing.Confirm)
-	if w = c.agenda.get(l.path); w != nil && l.scan && c.walking {
+	if w = c.agenda.get(l.path); w != nil && (l.scan && c.walking || c.status.Mode == ModePolling) {
 		w.scan = true
 		w.due = never
 	}
@@ -83,6 +83,11 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 				return c.suspend("%s is empty now, but was not before", c.cfg.Root.Path())
 			}
 		}
+		if c.lostIn(d.Dir, dir) {
+			if gone, err = c.loseAll(dir, gone); err != nil {
+				return err
+			}
+		}
 		for _, g := range gone {
 			if err := c.remove(g); err != nil {
 				return err
@@ -98,7 +103,8 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 type goneName struct {
 	path    journal.Path
 	item    catalog.Item
-	another bool          // something else has the name now
+	absent  bool          // nothing has the name now
+	another bool          // something else has it
 	heir    *beneath.Info // the directory that has taken its place
 }
 
@@ -122,7 +128,7 @@ func (c *cycle) stillGone(d *beneath.Dir, names []journal.Path) []goneName {
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist), meansNothing:
-			gone = append(gone, goneName{path: p, item: it})
+			gone = append(gone, goneName{path: p, item: it, absent: err != nil})
 		case err != nil:
 			c.unreadable(p, err)
 		case another && isDir && info.Facts.Type == journal.TypeDirectory:

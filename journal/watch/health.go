@@ -196,11 +196,7 @@ func (w *Watcher) remember(id beneath.Identity) error {
 		devices = devices[1:]
 	}
 	w.store.Devices = append(devices, id.Device)
-	value, err := json.Marshal(w.store)
-	if err != nil {
-		return fmt.Errorf("record the store's identity: %w", err)
-	}
-	return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaStore, value) })
+	return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMetaJSON(metaStore, w.store) })
 }
 
 // ErrNothingThere says that there is nothing at the store's path that could be

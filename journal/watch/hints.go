@@ -20,7 +20,8 @@ type Hint struct {
 }
 
 // HintSource tells of changes in the directories that were added. It may lose,
-// double and delay hints; the observer depends on none of them.
+// double and delay hints; the observer depends on none of them. Add and Remove may
+// be called concurrently.
 type HintSource interface {
 	// Add watches the names in dir, but not what is below its subdirectories.
 	// What happens after Add has returned is hinted. Adding a directory again

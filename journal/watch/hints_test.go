@@ -190,6 +190,26 @@ func TestWatchLimit(t *testing.T) {
 	f.settled()
 }
 
+// TestMovedToWhereNothingIsWatched: that a message left its folder is hinted, and
+// that it came into another one is not. It is never told to be gone.
+func TestMovedToWhereNothingIsWatched(t *testing.T) {
+	f := newFixture(t)
+	h := filtered(f.store, nil)
+	h.allow(9) // not for u2/new, which comes last
+	f.cfg.Hints = h
+	f.cfg.Timing.Poll = time.Second
+	f.deliver("u1/cur/1:2,S", "a message")
+	f.deliver("u1/cur/2:2,S", "another one")
+	f.start()
+	f.wait("polling", func() bool {
+		s := f.watcher.Status()
+		return s.Mode == watch.ModePolling && s.Phase == watch.PhaseWatching && s.Dirty == 0
+	})
+	f.rename("u1/cur/1:2,S", "u2/new/1:2,S")
+	f.remove("u1/cur/2:2,S")
+	f.expect("move u1/cur/1:2,S > u2/new/1:2,S", "remove u1/cur/2:2,S")
+}
+
 // TestBoundedDirt makes more names dirty than the observer remembers.
 func TestBoundedDirt(t *testing.T) {
 	f := newFixture(t)

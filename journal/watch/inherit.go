@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
@@ -16,13 +18,18 @@ import (
 // for a baseline. What the catalog calls missing stays so until it is there.
 // store is the store that the catalog is of; what a mirror has in its catalog is
 // on the disk, whatever happened before the machine's present boot.
-func Inherit(tx *catalog.Tx, store beneath.Identity, boot string) error {
-	value, err := json.Marshal(storeIdentity{Identity: store, Devices: []uint64{store.Device}})
+//
+// at is the present time if the catalog said what was in the store when the mirror
+// had ended, and zero if a crash may have come between the two. Then what is not
+// there was lost, unless its directory has changed since: nobody has removed it, so
+// that is not journaled. It stays known as what never came.
+func Inherit(tx *catalog.Tx, store beneath.Identity, boot string, at time.Time) error {
+	err := tx.SetMetaJSON(metaStore, storeIdentity{Identity: store, Devices: []uint64{store.Device}})
 	if err == nil {
-		err = tx.SetMeta(metaStore, value)
+		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), tx.SetMetaJSON(metaBoot, lastBoot{Boot: boot}))
 	}
-	if err == nil {
-		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), writeBoot(tx, lastBoot{Boot: boot}))
+	if err == nil && !at.IsZero() {
+		err = tx.SetMeta(metaInherited, strconv.AppendInt(nil, at.Add(-tick).UnixNano(), 10))
 	}
 	if err != nil {
 		return fmt.Errorf("take over a catalog: %w", err)
@@ -54,7 +61,7 @@ func Leave(tx *catalog.Tx) (store beneath.Identity, complete bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(value, &known)
 	}
-	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole} {
+	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole, metaInherited} {
 		if err == nil {
 			err = tx.SetMeta(key, nil)
 		}

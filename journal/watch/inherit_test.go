@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 				return err
 			}
 		}
-		return watch.Inherit(tx, store, f.cfg.Boot)
+		return watch.Inherit(tx, store, f.cfg.Boot, f.cfg.Clock.Now())
 	}))
 	f.must(c.Close())
 	meanwhile()
@@ -125,6 +126,56 @@ func TestMissingIsNotGone(t *testing.T) {
 	}
 	f.must(os.Rename(f.path("u1/.A"), filepath.Join(t.TempDir(), "A"))) // at once, with what is missing in it
 	f.expect("rmdir u1/.A")
+}
+
+// TestLostIsNotRemoved: what a mirror has lost, before it became primary, was not
+// removed by those who use the mail. What they remove afterwards is.
+func TestLostIsNotRemoved(t *testing.T) {
+	f := started(t)
+	f.mailbox("u1/.B")
+	f.mailbox("u1/.B/.C")
+	for _, p := range []string{"u1/cur/1:2,S", "u1/new/2", "u1/new/3", "u1/.B/new/4", "u1/.B/.C/cur/5:2,", "u2/new/6"} {
+		f.deliver(p, "message "+p)
+	}
+	f.write("u2/subscriptions", "A\n")
+	f.settled()
+	f.close()
+	f.remove("u1/new/2")
+	f.remove("u1/.B")
+	f.remove("u2/subscriptions")
+	lostAt := time.Now()
+	f.wait("a later time", func() bool { return time.Since(lostAt) > 50*time.Millisecond }) // file systems have coarse clocks
+	f.inherited(func() { f.remove("u1/cur/1:2,S") }, nil)
+	f.expect("remove u1/cur/1:2,S")
+	lost := []journal.Path{"u1/new/2", "u1/.B/new/4", "u1/.B/.C/cur/5:2,", "u2/subscriptions"}
+	still := func(when string) {
+		t.Helper()
+		items := f.items()
+		for _, p := range lost {
+			if it, ok := items[p]; !ok || !it.Missing {
+				t.Errorf("%s: %s is %+v", when, p, it)
+			}
+		}
+	}
+	still("at first")
+	f.remove("u1/new/3") // its directory changes, and so does that of the folder
+	f.mailbox("u1/.D")
+	f.settled()
+	f.restart()
+	f.settled()
+	still("later")
+	f.mailbox("u1/.B")
+	f.deliver("u1/.B/new/4", "message u1/.B/new/4") // somebody brings it back
+	f.settled()
+	lost = slices.DeleteFunc(lost, func(p journal.Path) bool { return p == "u1/.B/new/4" })
+	still("in a folder that is made again")
+	f.must(f.watcher.GiveUp())
+	f.settled()
+	for p, it := range f.items() {
+		if it.Missing {
+			t.Errorf("given up, and still there: %s", p)
+		}
+	}
 }
 
 // TestReplayOfAnotherHistory: a catalog is not led on by a journal that it does
@@ -248,4 +299,21 @@ func TestMissingIsGivenUp(t *testing.T) {
 	}
 	f.deliver("u1/new/6.h", "six") // from a backup
 	f.expect("put u1/new/6.h")
+}
+
+// TestRemovedWithAClockSetBack: no directory has changed since the node became
+// primary, by a clock that was set back since. What is gone was removed all the same.
+func TestRemovedWithAClockSetBack(t *testing.T) {
+	f := newFixture(t)
+	clock := new(jumpingClock)
+	f.cfg.Clock = clock
+	f.start()
+	f.deliver("u1/cur/1:2,S", "one")
+	f.deliver("u1/cur/2:2,S", "two")
+	f.settled()
+	clock.jump(time.Hour)
+	f.inherited(func() { clock.jump(-time.Hour); f.remove("u1/cur/1:2,S") }, nil)
+	f.expect("remove u1/cur/1:2,S")
+	f.remove("u1/cur/2:2,S")
+	f.expect("remove u1/cur/2:2,S")
 }

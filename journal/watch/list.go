@@ -18,6 +18,7 @@ type listing struct {
 	dir    *beneath.Dir
 	path   journal.Path
 	scan   bool // part of a walk
+	read   bool // all names in it were read ahead of the walk
 	ahead  bool // what is observed first was looked at ahead of the walk
 	fresh  bool // the catalog has nothing in it yet
 	seen   []uint64
@@ -32,13 +33,15 @@ type listing struct {
 // differs. If nothing moved meanwhile, it records that the directory was
 // completely observed. Hints are served between two pieces of it. A directory
 // that is not there, or another one, is observed itself instead.
-func (w *Watcher) list(p journal.Path, scan bool) error {
-	_, err := w.compare(p, scan)
+func (w *Watcher) list(p journal.Path) error {
+	_, err := w.compare(&listing{Watcher: w, path: p})
 	return err
 }
 
-// compare is list, and reports whether the directory could be listed.
-func (w *Watcher) compare(p journal.Path, scan bool) (listed bool, err error) {
+// compare is list, of the directory that l is of, and reports whether that could
+// be listed.
+func (w *Watcher) compare(l *listing) (listed bool, err error) {
+	p := l.path
 	if w.opaque(p) {
 		return false, nil
 	}
@@ -52,25 +55,25 @@ func (w *Watcher) compare(p journal.Path, scan bool) (listed bool, err error) {
 		return false, w.listFailed(p, err)
 	}
 	w.listed++
-	l := &listing{Watcher: w, dir: d, path: p, scan: scan, messages: messages && scan && w.walking && !w.baseline}
-	if w.baseline && scan {
+	l.dir, l.messages = d, messages && l.scan && w.walking && !w.baseline
+	if w.baseline && l.scan {
 		if l.fresh, err = w.nothingKnown(p); err != nil {
 			return false, err
 		}
 	}
 	var own error // as opposed to one of the store
-	read, err := l.leaveToRead()
+	done, err := l.leaveToRead()
 	if err != nil {
 		return false, err
 	}
 	err = d.Each(func(names []beneath.Name) error {
-		read()
+		done()
 		if own = l.piece(names); own == nil {
-			read, own = l.leaveToRead()
+			done, own = l.leaveToRead()
 		}
 		return own
 	})
-	read()
+	done()
 	if own != nil {
 		return false, own
 	}
@@ -186,7 +189,7 @@ func (l *listing) piece(names []beneath.Name) error {
 				found = append(found, n)
 			case err != nil:
 				return err
-			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || inPlace(class, n.Type):
+			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || changesInPlace(class, n.Type):
 				different = append(different, n)
 			}
 		}
@@ -223,8 +226,8 @@ func (l *listing) differ(names []beneath.Name) error {
 	return l.batches(paths)
 }
 
-// inPlace reports whether a file may change without its name changing.
-func inPlace(class Class, t journal.Type) bool {
+// changesInPlace reports whether a file may change without its name changing.
+func changesInPlace(class Class, t journal.Type) bool {
 	return t == journal.TypeFile && class != ClassMessage
 }
 

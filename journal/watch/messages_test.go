@@ -85,6 +85,20 @@ func TestReplacedContent(t *testing.T) {
 	f.settled()
 }
 
+// TestReplacedUnderAnotherName compresses a message, and marks it by a flag: whoever
+// follows the journal has it at every moment, and never under two names.
+func TestReplacedUnderAnotherName(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1.h:2,S", "a long message")
+	f.expect("put u1/cur/1.h:2,S")
+	f.close() // or the one may be seen before the other
+	f.write("u1/tmp/1.h", "short")
+	f.remove("u1/cur/1.h:2,S")
+	f.rename("u1/tmp/1.h", "u1/cur/1.h:2,SZ")
+	f.start()
+	f.expect("move u1/cur/1.h:2,S > u1/cur/1.h:2,SZ", "put u1/cur/1.h:2,SZ")
+}
+
 // TestXattrs sees extended attributes come and go.
 func TestXattrs(t *testing.T) {
 	f := started(t)

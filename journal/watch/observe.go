@@ -143,39 +143,66 @@ func (c *cycle) message(l look, it catalog.Item, known bool) error {
 	if facts.Attr.Xattrs, err = c.xattrs(l); err != nil {
 		return c.failed(l, err)
 	}
-	if err := c.supersede(l.path); err != nil {
+	if err := c.supersede(l, known); err != nil {
 		return err
 	}
 	c.resolved(l.path)
 	return c.emit(journal.Entry{Kind: journal.KindPut, Path: l.path, Facts: facts, Stamp: info.Stamp})
 }
 
-// supersede removes other names of the same message which are gone, so that
-// no two names of it are ever seen.
-func (c *cycle) supersede(p journal.Path) error {
+// supersede takes away other names of the same message which are gone, so that no
+// two names of it are ever seen. Where the message is not known by this name, it is
+// renamed first, with the content that it had: whoever follows the journal has it at
+// every moment, though the new content may be a long time on its way.
+func (c *cycle) supersede(l look, known bool) error {
+	old, err := c.formerNames(l.path)
+	if err != nil {
+		return err
+	}
+	for _, q := range old {
+		it, err := c.tx.Lookup(q)
+		if err != nil {
+			return err
+		}
+		c.resolved(q)
+		e := journal.Entry{Kind: journal.KindRemove, Path: q}
+		if !known && !it.Missing {
+			e = journal.Entry{Kind: journal.KindMove, Path: l.path, From: q, Facts: it.Facts, Stamp: it.Stamp}
+			known = true
+		}
+		if err := c.emit(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxFormer bounds how many names of one message are superseded at one time.
+const maxFormer = 8
+
+// formerNames returns names that the catalog has for the message at p, but p itself,
+// and that are gone.
+func (c *cycle) formerNames(p journal.Path) (gone []journal.Path, err error) {
 	base := c.cfg.Rules.Base(p.Name())
 	for _, dir := range c.cfg.Rules.MessageDirs(p.Dir()) {
 		var old []journal.Path
 		err := c.tx.ListPrefix(dir, base, func(name string, it catalog.Item) error {
 			q := dir.Join(name)
-			if q != p && it.Facts.Type == journal.TypeFile && c.cfg.Rules.Base(name) == base && len(old) < 8 {
+			if q != p && it.Facts.Type == journal.TypeFile && c.cfg.Rules.Base(name) == base && len(old) < maxFormer {
 				old = append(old, q)
 			}
 			return nil
 		})
 		if err != nil && !errors.Is(err, catalog.ErrNotFound) {
-			return err
+			return nil, err
 		}
 		for _, q := range old {
 			if _, err := c.lstat(q); errors.Is(err, fs.ErrNotExist) {
-				c.resolved(q)
-				if err := c.emit(journal.Entry{Kind: journal.KindRemove, Path: q}); err != nil {
-					return err
-				}
+				gone = append(gone, q)
 			}
 		}
 	}
-	return nil
+	return gone, nil
 }
 
 // symlink observes a symbolic link.

@@ -49,7 +49,7 @@ func (w *Watcher) meanwhile(done <-chan struct{}, wait time.Duration) error {
 		return err
 	}
 	if p, ok := w.dirty.takeDir(); ok {
-		err := w.list(p, false)
+		err := w.list(p)
 		w.looked(1)
 		if err != nil {
 			return err
@@ -75,9 +75,10 @@ func (w *Watcher) walkMeanwhile() error {
 }
 
 // leaveToRead waits, in a scan, until the next names of the directory may be
-// read, and returns what to call when they have been, or will not be.
+// read, and returns what to call when they have been, or will not be. What was read
+// ahead of the walk needs no leave.
 func (l *listing) leaveToRead() (done func(), err error) {
-	if !l.scan {
+	if !l.scan || l.read {
 		return func() {}, nil
 	}
 	done, err = l.leave(1)

@@ -2,10 +2,12 @@ package watch
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 	"sync"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 )
 
@@ -139,10 +141,16 @@ func (w *Watcher) visit(p journal.Path) (*level, error) {
 		return nil, err
 	}
 	w.progressed()
-	sighted, err := w.sighted(p)
+	ahead, err := w.sighted(p)
 	if err != nil {
 		return nil, err
 	}
+	if ahead != nil && ahead.asKnown {
+		w.pass(ahead)
+		l.end = ahead.opaque || ahead.messages
+		return l, nil
+	}
+	sighted := ahead != nil && ahead.whole
 	done := func() {}
 	if !sighted {
 		if done, err = w.leave(1); err != nil {
@@ -165,7 +173,8 @@ func (w *Watcher) visit(p journal.Path) (*level, error) {
 	ended()
 	switch {
 	case !s.unchanged:
-		return l, w.list(p, true)
+		_, err := w.compare(&listing{Watcher: w, path: p, scan: true, read: ahead != nil && ahead.read})
+		return l, err
 	case s.messages:
 		l.end = true
 		return l, nil
@@ -203,7 +212,7 @@ func (w *Watcher) stand(p journal.Path, within bool) (s standing, err error) {
 func (w *Watcher) inPlaceFiles(p journal.Path, ahead bool) error {
 	l := &listing{Watcher: w, path: p, scan: true, ahead: ahead}
 	for from, end := "", false; !end; {
-		var files []journal.Path
+		var files []inPlace
 		err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
 			files, from, err = w.inPlaceIn(tx, p, from)
 			return err
@@ -212,7 +221,11 @@ func (w *Watcher) inPlaceFiles(p journal.Path, ahead bool) error {
 			return err
 		}
 		end = from == ""
-		if err := l.batches(files); err != nil {
+		paths := make([]journal.Path, len(files))
+		for i, f := range files {
+			paths[i] = f.path
+		}
+		if err := l.batches(paths); err != nil {
 			return err
 		}
 		l.ahead = false
@@ -220,15 +233,21 @@ func (w *Watcher) inPlaceFiles(p journal.Path, ahead bool) error {
 	return nil
 }
 
+// inPlace is a file that may have changed though its directory did not.
+type inPlace struct {
+	path journal.Path
+	item *catalog.Item // nil: the catalog does not know it, and it may be there all the same
+}
+
 // inPlaceIn returns files of a directory that may have changed though it did not,
 // from a name on, and where the next ones begin; "" if there are none. It may be
 // called by anyone.
-func (w *Watcher) inPlaceIn(tx *catalog.Tx, p journal.Path, from string) (files []journal.Path, next string, err error) {
+func (w *Watcher) inPlaceIn(tx *catalog.Tx, p journal.Path, from string) (files []inPlace, next string, err error) {
 	err = tx.List(p, from, func(name string, it catalog.Item) error {
 		file := p.Join(name)
-		if it.Facts.Type == journal.TypeFile && inPlace(w.cfg.Rules.Classify(file, journal.TypeFile), journal.TypeFile) &&
+		if it.Facts.Type == journal.TypeFile && changesInPlace(w.cfg.Rules.Classify(file, journal.TypeFile), journal.TypeFile) &&
 			!(w.baseline && !it.Facts.Content.Known()) {
-			files = append(files, file)
+			files = append(files, inPlace{file, &it})
 		}
 		if len(files) >= w.cfg.Limits.Batch {
 			next = name + "\x00"
@@ -243,7 +262,24 @@ func (w *Watcher) inPlaceIn(tx *catalog.Tx, p journal.Path, from string) (files 
 		return files, "", err
 	}
 	unknown, err := w.unknownMembers(tx, p)
-	return append(files, unknown...), "", err
+	for _, p := range unknown {
+		files = append(files, inPlace{path: p})
+	}
+	return files, "", err
+}
+
+// unchanged reports whether a file is as the catalog has it, beyond doubt, by what
+// came of a look at it: to observe it would find nothing. It may be called by
+// anyone.
+func (w *Watcher) unchanged(f inPlace, info beneath.Info, err error) bool {
+	if f.item == nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	was, is := &f.item.Facts, &info.Facts
+	return err == nil && !f.item.Missing && is.Type == journal.TypeFile &&
+		w.same(f.item.Stamp, info.Stamp) && f.item.Stamp.Change == info.Stamp.Change &&
+		sameSize(*was, *is) && sameOwner(was.Attr, is.Attr) && !w.racy(is.Attr.MTime) &&
+		!w.unwritten.Has(info.Stamp.Change)
 }
 
 // onlyMessages reports whether p is a directory of messages, in which nothing

@@ -216,7 +216,7 @@ func (w *Watcher) observeMailbox(s *snapshot) (bool, error) {
 	dirs := append(w.cfg.Rules.MessageDirs(s.members[0].look.path), s.dir)
 	forgotten := w.forgotten
 	for _, dir := range dirs {
-		complete, err := w.compare(dir, false)
+		complete, err := w.compare(&listing{Watcher: w, path: dir})
 		if err != nil {
 			return false, err
 		}

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -43,10 +42,7 @@ func (u Unwritten) Has(change int64) bool { return u.from <= change && change < 
 // a journal, nil, all that was changed before is in doubt.
 func FindUnwritten(cat *catalog.Catalog, log *journal.Log, boot string, now time.Time) (Unwritten, error) {
 	var last lastBoot
-	err := cat.View(func(tx *catalog.Tx) (err error) {
-		last, err = readBoot(tx)
-		return err
-	})
+	err := cat.View(func(tx *catalog.Tx) error { return tx.MetaJSON(metaBoot, &last) })
 	u := Unwritten{from: allOfIt, until: now.UnixNano()}
 	switch {
 	case err != nil:
@@ -77,25 +73,6 @@ func FindUnwritten(cat *catalog.Catalog, log *journal.Log, boot string, now time
 // allOfIt is the beginning of a doubt about all that there is.
 const allOfIt = 1
 
-func readBoot(tx *catalog.Tx) (last lastBoot, err error) {
-	value, err := tx.Meta(metaBoot)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return last, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(value, &last)
-	}
-	return last, err
-}
-
-func writeBoot(tx *catalog.Tx, last lastBoot) error {
-	value, err := json.Marshal(last)
-	if err != nil {
-		return err
-	}
-	return tx.SetMeta(metaBoot, value)
-}
-
 // findUnwritten finds what may be unwritten, and notes it until the store was scanned: a
 // second start in the same boot must not take the first one's entries for all
 // that there was.
@@ -104,21 +81,18 @@ func (w *Watcher) findUnwritten() (err error) {
 		return err
 	}
 	return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
-		return writeBoot(tx, lastBoot{Boot: w.cfg.Boot, From: w.unwritten.from})
+		return tx.SetMetaJSON(metaBoot, lastBoot{Boot: w.cfg.Boot, From: w.unwritten.from})
 	})
 }
 
 // scanned notes durably that the store was scanned to its end.
 func (w *Watcher) scanned() error {
 	var last lastBoot
-	if err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
-		last, err = readBoot(tx)
-		return err
-	}); err != nil || !w.baseline && last.From == 0 {
+	if err := w.cfg.Catalog.View(func(tx *catalog.Tx) error { return tx.MetaJSON(metaBoot, &last) }); err != nil || !w.baseline && last.From == 0 {
 		return err
 	}
 	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
-		return errors.Join(tx.SetMeta(metaBaseline, []byte{1}), writeBoot(tx, lastBoot{Boot: w.cfg.Boot}))
+		return errors.Join(tx.SetMeta(metaBaseline, []byte{1}), tx.SetMetaJSON(metaBoot, lastBoot{Boot: w.cfg.Boot}))
 	})
 	w.baseline = w.baseline && err != nil
 	return err

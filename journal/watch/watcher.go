@@ -49,6 +49,7 @@ type Watcher struct {
 
 	baseline  bool      // the first scan is not complete
 	unwritten Unwritten // what a power cut may have taken back
+	inherited int64     // until when the store was a mirror's, in ns since 1970; 0: it was none
 	walking   bool
 	within    bool // a walk goes on while another one waits for leave
 	free      int  // names that a walk may look at without asking for leave
@@ -148,9 +149,6 @@ func (w *Watcher) GiveUp() error {
 	}
 }
 
-// stillComes reports whether a file is one whose content is still to come.
-func (w *Watcher) stillComes(it *catalog.Item) bool { return it.Missing && !w.giveUp.Load() }
-
 // Rescan has everything compared with the catalog.
 func (w *Watcher) Rescan() { w.dirty.whole("asked for", false) }
 
@@ -209,6 +207,9 @@ func (w *Watcher) begin() error {
 		return err
 	}
 	if err := w.findUnwritten(); err != nil {
+		return err
+	}
+	if err := w.findInherited(); err != nil {
 		return err
 	}
 	if err := w.replay(); err != nil {
@@ -282,7 +283,7 @@ func (w *Watcher) step() error {
 	}
 	if p, ok := w.dirty.takeDir(); ok {
 		defer w.looked(1)
-		if err := w.list(p, false); err != nil {
+		if err := w.list(p); err != nil {
 			w.dirty.dir(p)
 			return err
 		}
@@ -299,7 +300,7 @@ func (w *Watcher) step() error {
 		return err
 	}
 	if p, ok := w.settler.take(now); ok {
-		return w.list(p, false)
+		return w.list(p)
 	}
 	if w.settler.lost || w.snapshots.lost {
 		w.settler.lost, w.snapshots.lost = false, false

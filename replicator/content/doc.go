@@ -40,7 +40,7 @@
 // the end. Chunks without a number, which are the tops of headers and messages
 // too small to be cut, are blocks of one zstd context that lasts for the stream:
 // such text is much alike. A Compressor finds its level from what holds the sender up, see
-// there. Batches of entries go through a zstd context of their own that lasts for
+// there; what somebody waits for may go without (see Encoder.Hurry). Batches of entries go through a zstd context of their own that lasts for
 // the stream (StreamCompressor), so that names repeated from batch to batch cost
 // little.
 //

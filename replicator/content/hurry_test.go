@@ -19,7 +19,7 @@ func TestHurry(t *testing.T) {
 	for _, level := range []Level{LevelOff, LevelFastest, LevelDefault, LevelBetter} {
 		for _, hurry := range []bool{false, true} {
 			e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(level))
-			e.Hurry(hurry)
+			e.Hurry(hurry, false)
 			d := NewDecoder(NewReceived(DefaultWindow, DefaultCache), nil)
 			var got bytes.Buffer
 			res, err := e.EncodeBytes(bytes.Clone(text), false, func(p Piece) error { return d.Write(p, &got) })
@@ -41,5 +41,36 @@ func TestHurry(t *testing.T) {
 	}
 	if sizes["default false"] == sizes["fastest false"] {
 		t.Error("the default level makes what the fastest one does: the test shows nothing")
+	}
+}
+
+// TestNearby: what somebody nearby waits for is not compressed, a chunk without a
+// number as little as others; it is referred to, and those behind it are read, as
+// ever.
+func TestNearby(t *testing.T) {
+	e := NewEncoder(NewSent(DefaultWindow), NewFixedCompressor(LevelDefault))
+	d := NewDecoder(NewReceived(DefaultWindow, DefaultCache), nil)
+	large, small := bytes.Repeat([]byte("some line of a message\n"), 2000), bytes.Repeat([]byte("a few words "), 20)
+	for i, tt := range []struct {
+		on, near bool
+		data     []byte
+		sent     func(int64) bool
+	}{
+		{true, true, large, func(n int64) bool { return n == int64(len(large)) }},
+		{true, true, large, func(n int64) bool { return n < int64(len(large))/2 }},
+		{true, true, small, func(n int64) bool { return n == int64(len(small)) }},
+		{true, false, small, func(n int64) bool { return n < int64(len(small)) }},
+		{false, true, append([]byte("X-Other: 1\n\n"), small...), func(n int64) bool { return n < int64(len(small)) }},
+	} {
+		e.Hurry(tt.on, tt.near)
+		d.Reset(nil)
+		var got bytes.Buffer
+		res, err := e.EncodeBytes(bytes.Clone(tt.data), false, func(p Piece) error { return d.Write(p, &got) })
+		if err != nil || d.Sum() != res.ID || !bytes.Equal(got.Bytes(), tt.data) {
+			t.Fatalf("%d: %v", i, err)
+		}
+		if !tt.sent(res.Sent) {
+			t.Errorf("%d: %d bytes sent of %d", i, res.Sent, len(tt.data))
+		}
 	}
 }

@@ -245,6 +245,11 @@ func (l *Loss) sayDoubts(p *Plan) {
 	default:
 		l.add("Since when mail that was delivered there may be lost unnoticed is not known.")
 	}
+	// Tried with Dovecot 2.3.19.1 on an ext4 that had turned read-only, and on one that
+	// answered with I/O errors: whoever had a mailbox open was told OK for a STORE, an
+	// EXPUNGE, and once for a MOVE whose message stayed where it was, because the index
+	// goes on in memory. New mail, APPEND and COPY were refused.
+	l.add("Until it is stopped, its mail server may acknowledge flags, moves and removals of mail that it cannot write down: they are lost, and what was removed is back.")
 }
 
 func (l *Loss) sayFiles() {

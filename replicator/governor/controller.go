@@ -20,11 +20,12 @@ const (
 	probeCalm    = 2 * time.Second // without strain, before a probe
 	nextHold     = time.Second     // after a probe that found more
 	blindHold    = 2 * time.Second
-	slowReads    = 10 * time.Millisecond // above the baseline: a read that had to wait
-	slowShare    = 0.125                 // of the time that is spent on such reads, to count
-	headLatency  = time.Millisecond      // from here on a disk is taken to have heads
-	fastRate     = 1000.0                // operations a second that only a disk without heads answers one by one
-	windows      = 5                     // that the operations are averaged over
+	quickHold    = 200 * time.Millisecond // before a disk that is proven to be fast is searched again
+	slowReads    = 10 * time.Millisecond  // above the baseline: a read that had to wait
+	slowShare    = 0.125                  // of the time that is spent on such reads, to count
+	headLatency  = time.Millisecond       // from here on a disk is taken to have heads
+	fastRate     = 1000.0                 // operations a second that only a disk without heads answers one by one
+	windows      = 5                      // that the operations are averaged over
 	maxRate      = 1e6
 )
 
@@ -86,6 +87,7 @@ type controller struct {
 	late     time.Duration // see window; that of lately
 	answer   time.Duration // what the slowest member of the array takes for a read when it is idle; 0: not known
 	fast     bool          // there are no heads
+	proven   time.Duration // for how long it was so without strain; see quick
 	strain   strain
 
 	phase   phase
@@ -119,10 +121,18 @@ func (c *controller) urgent(w window) bool {
 	return w.slow || w.passed >= lookInterval || c.searched(w)
 }
 
-// searched reports whether a window is long enough to double the rate. Without
-// a bound there is none to be found.
+// searched reports whether a window is long enough for a step of the search.
+// Without a bound there is none to be found, and where neither the rate nor how
+// many are out holds anybody up, the next step makes no difference.
 func (c *controller) searched(w window) bool {
-	return c.phase == searching && !c.manner.unbound && w.own >= searchOps
+	return c.phase == searching && !c.manner.unbound && w.own >= searchOps &&
+		(c.outrun(w) || w.crowded && c.inFlight < c.mostInFlight())
+}
+
+// outrun reports whether more would have been done in a window if the rate were
+// higher.
+func (c *controller) outrun(w window) bool {
+	return w.limited && w.own >= c.rate*w.passed.Seconds()/2
 }
 
 // decide takes one window into account.
@@ -136,6 +146,7 @@ func (c *controller) decide(w window) {
 		c.inFlight = c.manner.inFlight
 		return
 	}
+	c.prove(w)
 	bad := c.strain.kind != calm
 	switch c.phase {
 	case searching:
@@ -177,6 +188,28 @@ func (c *controller) note(w window) {
 	}
 }
 
+// prove notes how long an array without a limit that is known has answered what only
+// one without heads can. The longer it goes on doing so, the sooner it is searched
+// again when others have made it busy.
+func (c *controller) prove(w window) {
+	switch {
+	case c.heads():
+		c.proven = 0
+	case !c.fast || c.phase != searching || c.strain.kind != calm || w.own < fastRate*w.passed.Seconds():
+	case c.quick():
+		c.hold = max(quickHold, c.hold-w.passed)
+	default:
+		if c.proven += w.passed; c.quick() {
+			c.hold = quickHold
+		}
+	}
+}
+
+// quick reports whether an array is fast beyond doubt: it was for longer than by
+// what it may have saved up for. What is measured of such a one while others make it
+// busy for a moment says little of what it can do, so that is soon searched for again.
+func (c *controller) quick() bool { return c.proven >= probeTime }
+
 // idle reports whether the array is as good as idle, so that reads take now
 // what they take at best: there is no strain, or we add next to nothing to
 // what others ask for; others ask for little; and our own reads do not wait
@@ -215,7 +248,7 @@ func (c *controller) search(w window, bad bool) {
 		}
 		c.busyOps, c.busy = 0, 0
 		c.recent = c.recent[:0]
-	case !w.slow && w.limited && w.own >= c.rate*w.passed.Seconds()/2:
+	case !w.slow && c.outrun(w):
 		c.rate *= 2
 	}
 }
@@ -243,6 +276,9 @@ func (c *controller) settle() {
 	c.fast = c.fast && c.capacity >= fastRate
 	c.enter(cruising)
 	c.calm, c.probed, c.strains, c.recent = 0, 0, 0, c.recent[:0]
+	if c.quick() {
+		c.hold = min(2*c.hold, lastHold)
+	}
 }
 
 // target is how many operations a second all together may use.
@@ -270,7 +306,12 @@ func (c *controller) cruise(w window, bad bool) {
 	case w.limited:
 		c.rate += 0.35 * min(spare, max(c.rate, c.manner.floor)) * step
 	}
-	if c.probed >= c.hold && c.calm >= min(c.hold, probeCalm) && w.limited && spare < c.rate/4 {
+	switch due := c.probed >= c.hold && c.calm >= min(c.hold, probeCalm) && w.limited; {
+	case due && c.quick():
+		c.rate = max(c.rate, startRate)
+		c.enter(searching)
+		c.recent = c.recent[:0]
+	case due && spare < c.rate/4:
 		c.before = c.rate
 		c.rate = min(c.rate, c.used) + probeMore*c.capacity - c.total
 		c.enter(probing)

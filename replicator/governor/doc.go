@@ -47,6 +47,12 @@
 //     pauses between probes that find nothing double, up to two minutes, because
 //     whoever reads in that moment waits too.
 //
+// A disk that has answered more than one with heads can, for longer than by what it
+// may have saved up for, is fast beyond doubt. What is measured of it while others
+// make it busy for a moment, as whoever writes much does, is far from what it can
+// do. So its limits are not probed, but searched for again as soon as it has been
+// quiet for a moment, and later in pauses that double as well.
+//
 // Signs of strain are: our own reads take longer than an idle array takes (the
 // baseline), or one of them is not answered at all; a member of the array
 // answers reads later than it does when idle; the mail server waits for the

@@ -52,6 +52,7 @@ func TestTheForeground(t *testing.T) {
 		{"throttled, gentle, idle", slow, Gentle, 0.01, 200, 100, 0.70, 4 * time.Minute},
 		{"throttled, normal", slow, Normal, 20, 200, 10, 0.80, 4 * time.Minute},
 		{"500, gentle", func(w *world) *disk { return throttled(w, 50) }, Gentle, 20, 500, 1.25, 0.70, 4 * time.Minute},
+		{"3000, gentle", func(w *world) *disk { return throttled(w, 300) }, Gentle, 20, 3000, 1.25, 0.70, 4 * time.Minute},
 		{"spindle, gentle", spindle, Gentle, 10, 125, 2.0, 0.2, 4 * time.Minute},
 		{"flash, gentle", flash, Gentle, 200, 1e5, 1.25, 0.25, 4 * time.Second},
 	} {
@@ -176,6 +177,63 @@ func TestAFastDiskIsNotSlowed(t *testing.T) {
 	t.Logf("50,000 messages: %v without, %v with a governor", free, governed)
 	if governed-free > 300*time.Millisecond {
 		t.Errorf("%v more with a governor", governed-free)
+	}
+}
+
+// TestAFastDiskIsSeldomLookedAt: where nobody waits for leave, the counters of the
+// devices, which cost more to read than a message, are read no more often than they
+// have to be.
+func TestAFastDiskIsSeldomLookedAt(t *testing.T) {
+	w := newWorld(4)
+	b := newBulk(w, flash(w), gently())
+	b.run()
+	w.run(time.Second)
+	before := b.looks
+	w.run(5 * time.Second)
+	if looks := b.looks - before - int(5*time.Second/pulse); looks > 100 {
+		t.Errorf("%d looks in 5 s beside those of the clock, at %.0f operations/s; %s", looks, b.p.law.used, b.p.reason())
+	}
+}
+
+// TestAFastDiskIsSoonFastAgain: others who make a fast disk busy for a moment are
+// given way to, and what can be measured meanwhile is not taken for what the disk
+// can do.
+func TestAFastDiskIsSoonFastAgain(t *testing.T) {
+	for name, others := range map[string]func(w *world, d *disk){
+		"many small writes": func(w *world, d *disk) {
+			d.ahead(2000 + w.rng.IntN(2000))
+			w.run(25 * time.Millisecond)
+		},
+		"some large ones": func(w *world, d *disk) {
+			usual := d.service
+			d.service = func() time.Duration { return 5*time.Millisecond + usual() }
+			d.ahead(60)
+			w.run(15 * time.Millisecond)
+			d.service = usual
+			w.run(10 * time.Millisecond)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(8) {
+				w := newWorld(seed + 90)
+				d := flash(w)
+				b := newBulk(w, d, gently())
+				b.run()
+				w.run(time.Second)
+				files := b.files
+				w.run(time.Second)
+				usual := b.files - files
+				for range 16 {
+					others(w, d)
+				}
+				w.run(time.Second)
+				files = b.files
+				w.run(time.Second)
+				if got := b.files - files; got < usual*9/10 {
+					t.Errorf("a second after others have stopped, %d messages are read in one, usually %d; %s", got, usual, b.p.reason())
+				}
+			}
+		})
 	}
 }
 

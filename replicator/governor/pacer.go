@@ -222,8 +222,9 @@ func (p *pacer) done(now, started time.Duration, measured bool, asked int64, cou
 	if len(p.out) == 0 {
 		p.settle(now, asked, counters)
 	}
-	return p.slow(now) && now-p.decided > lookInterval/10 ||
-		p.law.searched(p.window)
+	w := p.window
+	w.passed = now - p.decided
+	return p.slow(now) && w.passed > lookInterval/10 || p.law.searched(w)
 }
 
 // slow reports whether the window so far is one at the limit of the array: a

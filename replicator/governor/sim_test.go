@@ -158,7 +158,7 @@ func spindle(w *world) *disk {
 
 // flash is a disk without.
 func flash(w *world) *disk {
-	return &disk{w: w, servers: 16, merges: true, service: func() time.Duration {
+	return &disk{w: w, servers: 16, service: func() time.Duration {
 		return 80*time.Microsecond + time.Duration(w.rng.ExpFloat64()*float64(20*time.Microsecond))
 	}}
 }
@@ -221,6 +221,7 @@ type bulk struct {
 	waiting []wish
 	armed   bool
 	ops     int
+	looks   int
 	asked   int64
 	files   int
 	dirs    int // that are left to scan
@@ -269,6 +270,7 @@ func (b *bulk) delay() time.Duration {
 }
 
 func (b *bulk) look() {
+	b.looks++
 	b.p.look(b.w.now, readings{counters: b.d.counters(), stalls: b.stalls(), asked: b.asked})
 	b.pump()
 }

@@ -2,8 +2,10 @@ package identity
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 const (
@@ -65,6 +67,9 @@ func (g *gathered) flush() error {
 	return err
 }
 
+// farewell is how long the end of a connection may take.
+const farewell = time.Second
+
 // secured is a TLS connection over one that gathers.
 type secured struct {
 	*tls.Conn
@@ -82,4 +87,17 @@ func (s *secured) Write(b []byte) (int, error) {
 		n, err = 0, ferr
 	}
 	return n, err
+}
+
+// Close implements net.Conn. TLS says goodbye before it closes the connection, and
+// has five seconds for that: it takes all of them where the other side takes nothing
+// any more, or while a large write is stuck, and so long a stop or another attempt
+// would wait.
+func (s *secured) Close() error {
+	enough := time.AfterFunc(farewell, func() { _ = s.below.Conn.Close() })
+	err := s.Conn.Close()
+	if !enough.Stop() && errors.Is(err, net.ErrClosed) {
+		return nil // nobody was there to say goodbye to
+	}
+	return err
 }

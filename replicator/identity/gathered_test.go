@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // counted counts the writes to a connection, and fails those after the last.
@@ -105,5 +106,43 @@ func TestGatheredWriteTellsOfFailure(t *testing.T) {
 		if n, err := s.Write(make([]byte, size)); err == nil || n == size {
 			t.Errorf("%d bytes written, %v", n, err)
 		}
+	}
+}
+
+// stuck is a connection of which the other side takes nothing any more: a write to
+// it ends when it is closed, and not by a deadline.
+type stuck struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *stuck) Write([]byte) (int, error) {
+	<-c.closed
+	return 0, net.ErrClosed
+}
+
+func (c *stuck) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *stuck) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// TestCloseDoesNotWait: a connection to somebody who takes nothing is closed all the
+// same, whether or not a large write is on its way.
+func TestCloseDoesNotWait(t *testing.T) {
+	for _, size := range []int{0, 2 * maxRecord} {
+		s, raw, _ := secure(t)
+		s.below.Conn = &stuck{Conn: raw, closed: make(chan struct{})}
+		wrote := make(chan error, 1)
+		go func() {
+			_, err := s.Write(make([]byte, size))
+			wrote <- err
+		}()
+		if err := s.Close(); err != nil {
+			t.Errorf("Close with %d bytes on their way: %v", size, err)
+		}
+		<-wrote
 	}
 }

@@ -260,3 +260,15 @@ func Vacant(stateDir string) error {
 	}
 	return nil
 }
+
+// Discard takes away an identity that was just made and that nobody has heard of,
+// with the node's state.
+func Discard(stateDir string) error {
+	if err := os.RemoveAll(filepath.Join(stateDir, identityDir)); err != nil {
+		return fmt.Errorf("taking the identity away: %w", err)
+	}
+	if err := os.Remove(filepath.Join(stateDir, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("taking the node's state away: %w", err)
+	}
+	return nil
+}

@@ -86,7 +86,7 @@ func withRemedy(err error) error {
 		return err
 	}
 	return hint.Add(err, "restore the state directory from a backup if this node was the primary; "+
-		"a mirror can be made anew with `mailtwin join` and an empty state directory, its mail is kept")
+		"a mirror can be made anew with `mailtwin join --adopt` and an empty state directory, its mail is kept")
 }
 
 // SaveState writes the state into the state directory; it is durable when

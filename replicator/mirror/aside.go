@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,26 +51,13 @@ func mayHaveMore(pos journal.Position, was progressMeta, w wire.WelcomeMessage) 
 
 func readSplit(t *catalog.Tx) (split, error) {
 	var s split
-	v, err := t.Meta(metaSplit)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return s, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(v, &s)
-	}
-	if err != nil {
+	if err := t.MetaJSON(metaSplit, &s); err != nil {
 		return s, fmt.Errorf("read whether something was put aside: %w", err)
 	}
 	return s, nil
 }
 
-func writeSplit(t *catalog.Tx, s split) error {
-	v, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	return t.SetMeta(metaSplit, v)
-}
+func writeSplit(t *catalog.Tx, s split) error { return t.SetMetaJSON(metaSplit, s) }
 
 // openSplit notes that the comparison that begins may find what only this mirror
 // has.

@@ -1,10 +1,9 @@
 package mirror
 
 import (
+	"slices"
 	"time"
 
-	"github.com/mailtwin/mailtwin/journal"
-	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -40,24 +39,10 @@ func (k *committer) mayWait(g *group, entries []wire.Entry) bool {
 	return true
 }
 
-// concerns reports whether a change of the group may have to do with what an
-// entry changes. A control file may name any message in the directories beneath
-// its own, and must not be there before them.
+// concerns reports whether a change of the group concerns an entry.
 func (k *committer) concerns(g *group, e *wire.Entry) bool {
-	control := (e.Kind == journal.KindPut || e.Kind == journal.KindMove || e.Kind == journal.KindLink) &&
-		k.m.cfg.Rules.Classify(e.Path, journal.TypeFile) != watch.ClassMessage
-	for _, c := range g.changes {
-		if control && c.Path.Within(e.Path.Dir()) || related(c.Path, e.Path) || related(c.Path, e.From) || related(c.From, e.Path) || related(c.From, e.From) {
-			return true
-		}
-	}
-	return false
-}
-
-// related reports whether one of two paths, if both are set, is the other one or
-// above it.
-func related(p, q journal.Path) bool {
-	return p != "" && q != "" && (p.Within(q) || q.Within(p))
+	concern := concernOf(e, k.m.cfg.Rules)
+	return slices.ContainsFunc(g.changes, func(c *change) bool { return concern.with(c.Path) || concern.with(c.From) })
 }
 
 // joinsEntries reports whether an answer is committed together with the entries

@@ -81,8 +81,8 @@ type committer struct {
 	debts    debts
 	group    group
 	epoch    journal.Epoch    // of the primary
-	position journal.Position // durable, and the primary can tell if it is its own
-	applied  journal.Sequence // durable; may be within a batch, beyond position
+	position journal.Position // durable in the store, and the primary can tell if it is its own
+	applied  journal.Sequence // the same; may be within a batch, beyond position
 	received journal.Sequence // the last entry that was taken from the stream
 	acked    journal.Sequence
 	greeted  bool // the primary was told where this mirror is
@@ -109,6 +109,9 @@ func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 		return nil, inCatalog(err)
 	}
 	k.m.tellSplit(k.applier.split)
+	if err := k.m.open(); err != nil {
+		return nil, err
+	}
 	k.applied = max(k.applied, p.Applied)
 	k.debts.begin(p.Owed)
 	k.resync = newResync(k, w.Resync)
@@ -189,6 +192,9 @@ func (k *committer) finish() error {
 		}
 	}
 	if err := k.commit(); err != nil {
+		return err
+	}
+	if err := k.m.close(); err != nil {
 		return err
 	}
 	return k.silent
@@ -330,7 +336,10 @@ func (k *committer) add(c *change) error {
 	return nil
 }
 
-// commit makes the group durable and visible, and acknowledges it.
+// commit makes the group durable and visible, and acknowledges it. What is
+// acknowledged is in the store for good. That the catalog says so too is waited for
+// afterwards, and before anything else is changed in the store: if a crash takes it
+// from the catalog, this group, and nothing beyond it, is made a second time.
 func (k *committer) commit() error {
 	g := k.group
 	k.group = group{}
@@ -342,26 +351,36 @@ func (k *committer) commit() error {
 	if err != nil {
 		return err
 	}
+	tidy := k.m.tidy
+	k.m.tidy = false // unless it ends well
 	if err := k.makeAndRecord(&g, files); err != nil {
 		return err
 	}
+	k.m.tidy = tidy
 	for _, c := range g.changes {
 		if c.file != nil {
 			c.file.source.known()
 		}
 	}
+	if err := k.acknowledge(); err != nil {
+		return err
+	}
+	if err := k.m.cfg.Catalog.Sync(); err != nil {
+		return inCatalog(err)
+	}
+	if err := k.m.print(k.applied); err != nil {
+		return err
+	}
 	k.rhythm.took(&g, k.m.cfg.Now().Sub(began))
 	k.m.update(func(s *Status) { s.OwnersLost = s.OwnersLost || k.applier.ownersLost })
 	if g.memory > 0 && !k.isSilent() {
-		if err := k.said(k.c.spent(g.memory, 0)); err != nil {
-			return err
-		}
+		return k.said(k.c.spent(g.memory, 0))
 	}
-	return k.acknowledge()
+	return nil
 }
 
-// makeAndRecord makes the changes of a group, whose contents are staged, in the
-// store and then in the catalog, both durably. What the catalog is to be told of
+// makeAndRecord makes the changes of a group, whose contents are staged, durably in
+// the store, and then in the catalog. What the catalog is to be told of
 // new files is known before: that is put together while they are made durable,
 // and takes effect behind them all the same.
 func (k *committer) makeAndRecord(g *group, files []*change) error {

@@ -69,15 +69,9 @@ type connection struct {
 
 // connect runs one stream to its end, and says what ended it.
 func (m *Mirror) connect(ctx context.Context) error {
-	if err := m.openStore(); err != nil {
-		return err
-	}
-	if err := m.adopt(ctx); err != nil {
-		return err
-	}
-	stage, err := openStage(m.cfg.Root)
+	stage, err := m.prepare(ctx)
 	if err != nil {
-		return inStore(err, "prepare the staging directory", mailstore.Staging)
+		return err
 	}
 	defer stage.close()
 	conn, err := m.cfg.Dial(ctx)
@@ -86,6 +80,22 @@ func (m *Mirror) connect(ctx context.Context) error {
 	}
 	defer func() { _ = conn.Close() }()
 	return m.follow(ctx, pb.NewReplicationServiceClient(conn), stage)
+}
+
+// prepare makes sure that the store is the one that the catalog is of, and says what
+// is in it, and makes room for contents.
+func (m *Mirror) prepare(ctx context.Context) (*stage, error) {
+	if err := m.openStore(); err != nil {
+		return nil, err
+	}
+	if err := m.adopt(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.recognize(ctx); err != nil {
+		return nil, err
+	}
+	stage, err := openStage(m.cfg.Root)
+	return stage, inStore(err, "prepare the staging directory", mailstore.Staging)
 }
 
 // follow runs one stream over a connection.

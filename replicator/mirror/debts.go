@@ -1,8 +1,6 @@
 package mirror
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -112,35 +110,31 @@ type progressMeta struct {
 	Applied journal.Sequence `json:"applied"`
 	// Owed is the first entry whose content is still to come; 0 if none is.
 	Owed journal.Sequence `json:"owed"`
+	// Open says that something is being made in the store, or was when the mirror
+	// crashed, that the catalog does not say.
+	Open bool `json:"open,omitempty"`
+	// Stream numbers the streams of this catalog, as the footprint in the store does;
+	// 0: there was none.
+	Stream uint64 `json:"stream,omitempty"`
 }
 
 func readProgress(t *catalog.Tx) (progressMeta, error) {
 	var p progressMeta
-	v, err := t.Meta(metaProgress)
-	if errors.Is(err, catalog.ErrNotFound) {
-		return p, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(v, &p)
-	}
-	if err != nil {
+	if err := t.MetaJSON(metaProgress, &p); err != nil {
 		return p, fmt.Errorf("read how far the mirror was: %w", err)
 	}
 	return p, nil
 }
 
-// writeProgress keeps the epoch if p has a lower one.
+// writeProgress keeps the epoch, and the number of the stream, if p has a lower one.
 func writeProgress(t *catalog.Tx, p progressMeta) error {
 	was, err := readProgress(t)
 	if err != nil {
 		return err
 	}
-	if p.Epoch = max(p.Epoch, was.Epoch); p == was {
+	p.Epoch, p.Stream = max(p.Epoch, was.Epoch), max(p.Stream, was.Stream)
+	if p == was {
 		return nil
 	}
-	v, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("note how far the mirror is: %w", err)
-	}
-	return t.SetMeta(metaProgress, v)
+	return t.SetMetaJSON(metaProgress, p)
 }

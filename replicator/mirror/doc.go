@@ -14,12 +14,16 @@
 //     by rename, so that nobody ever sees half a message, and so does a
 //     directory, so that none is ever another's than its owner's;
 //  4. the directories are made durable;
-//  5. the catalog takes the changes and the position, durably (of new files they
-//     are put together during the steps 2 to 4, and take effect here);
-//  6. the position is acknowledged.
+//  5. the catalog takes the changes and the position (of new files they are put
+//     together during the steps 2 to 4, and take effect here);
+//  6. the position is acknowledged: all that it stands for is durable in the store;
+//  7. the catalog is made durable, before the next group changes anything.
 //
 // A crash between any two of them is repaired by doing the group again: only
-// changes that can be made twice together are in one group (see trail). An
+// changes that can be made twice together are in one group (see trail). One
+// before the end of step 7 may leave the catalog at a position that is before the
+// acknowledged one, by this group. The primary sends it again from its journal, and
+// should it not be there any more, both compare. An
 // error ends the stream, with nothing of the group acknowledged; the next stream
 // begins at the position of the catalog, with an empty staging directory, so
 // that nothing is trusted whose fsync failed.
@@ -38,7 +42,8 @@
 // New mail does not wait for a comparison. Entries come to the committer in a
 // lane of their own and are committed before the contents and listings that the
 // primary has sent ahead of them, unless those may have to do with the same
-// names: whether those wait in their lane (see lanes.next) or, taken already, for
+// names, or are messages that a control file among the entries may name (see
+// concern): whether those wait in their lane (see lanes.next) or, taken already, for
 // more to be committed with (see committer.mayWait), though for a short while only.
 // What an entry owes counts as one. And of a comparison only as much is committed
 // at one time, and asked for, as the disk takes in a short while (see rhythm).
@@ -57,7 +62,21 @@
 //
 // The index of a mailbox never gets ahead of its mail (see derived.go).
 //
+// # The footprint
+//
+// What is compared are catalogs, so a mirror's has to say what is in its store. An
+// older state of either one, that was restored from a backup, would leave behind what
+// nobody knows of, and a failover would bring it back. So a mirror leaves a footprint
+// in its store: durably when a stream begins, and about once a second while entries
+// are applied. It is never ahead of the catalog, and not more than one stream behind;
+// where it is, is lacking or cannot be read, the store is looked at as a whole, what
+// differs is hashed, and both nodes compare. The file ..mailtwin/footprint has one line
+// of 72 bytes:
+//
+//	mailtwin-footprint 1 <stream, 20 digits> <last entry applied, 20 digits> <CRC-32C of all before it, 8 hexadecimal digits>
+//
 // What the package rests on: fsync of a file, rename, fsync of its directory;
 // or, for many, syncfs before the renames and after them. The store has no
-// other writer; if it has one, the digests that the primary sends find it.
+// other writer: what another one does to it is not found by comparing catalogs.
+// When the node is promoted, its observer finds it (see watch.Inherit).
 package mirror

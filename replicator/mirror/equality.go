@@ -63,6 +63,7 @@ func (r *resync) checkMark() error {
 			return err
 		}
 		r.failures = 0
+		r.k.m.tidy = true // whatever was not finished before the last start was done again
 		r.k.m.update(func(s *Status) {
 			// The digest says which contents there ought to be.
 			proven := mark.Unread == 0 && totals.Missing == 0 && totals.Guessed == 0

@@ -36,18 +36,24 @@ type fixture struct {
 	m       *Mirror
 	changed chan struct{} // the status tells something new
 	epoch   journal.Epoch // that the node knows to have begun
+	stocks  int           // how often the store was looked at as a whole
 	led     func(string, journal.Epoch) error
 }
 
 func newFixture(t *testing.T) *fixture { return newFixtureIn(t, t.TempDir()) }
 
 func newFixtureIn(t *testing.T, store string) *fixture {
+	return newFixtureOf(t, store, filepath.Join(t.TempDir(), "catalog"))
+}
+
+// newFixtureOf makes a mirror of a store and a catalog that may be there already.
+func newFixtureOf(t *testing.T, store, catalogDir string) *fixture {
 	t.Helper()
 	root, err := beneath.Open(store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cat, err := catalog.Open(filepath.Join(t.TempDir(), "catalog"), catalog.Options{})
+	cat, err := catalog.Open(catalogDir, catalog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +73,10 @@ func newFixtureIn(t *testing.T, store string) *fixture {
 		Now: time.Now, Arrived: func() time.Time { return time.Time{} }, Explain: func(err error) error { return err },
 		Epoch: func() journal.Epoch { return f.epoch },
 		Led:   func(primary string, epoch journal.Epoch) error { return f.led(primary, epoch) },
+		TakeStock: func(context.Context) error {
+			f.stocks++
+			return nil
+		},
 		Changed: func() {
 			select {
 			case f.changed <- struct{}{}:
@@ -276,15 +286,9 @@ func (f *fixture) connect() *fakePrimary {
 
 // connectTo is connect without dialling.
 func (m *Mirror) connectTo(ctx context.Context, client pb.ReplicationServiceClient) error {
-	if err := m.openStore(); err != nil {
-		return err
-	}
-	if err := m.adopt(ctx); err != nil {
-		return err
-	}
-	stage, err := openStage(m.cfg.Root)
+	stage, err := m.prepare(ctx)
 	if err != nil {
-		return inStore(err, "prepare the staging directory", mailstore.Staging)
+		return err
 	}
 	defer stage.close()
 	return m.follow(ctx, client, stage)
@@ -488,25 +492,4 @@ func (p *fakePrimary) serveOnce(store map[string]file, page int) {
 			p.brings(string(it.Path), f)
 		}
 	}
-}
-
-// whole makes a mirror that is at position 0 and needs no comparison.
-func (f *fixture) whole() *fakePrimary {
-	f.t.Helper()
-	err := f.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, true) })
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	p := f.connect()
-	p.welcome(p.hello.Position, "")
-	return p
-}
-
-// again ends a stream and begins another one from where the mirror is.
-func (p *fakePrimary) again() *fakePrimary {
-	p.f.t.Helper()
-	p.hangUp()
-	q := p.f.connect()
-	q.welcome(q.hello.Position, "")
-	return q
 }

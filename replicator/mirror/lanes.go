@@ -1,9 +1,9 @@
 package mirror
 
 import (
+	"slices"
 	"time"
 
-	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -63,41 +63,29 @@ func (k *committer) nextEntries() (step, bool) {
 	return s, s.after <= l.taken || !k.resync.concerns(s.entries.Entries)
 }
 
-// concerns reports whether contents and listings that were asked for may have to
-// do with what entries change.
+// concerns reports whether contents and listings that were asked for may concern
+// entries.
 func (r *resync) concerns(entries []wire.Entry) bool {
 	for i := range entries {
-		e := &entries[i]
-		if lacksContent(e) || r.concernsPath(e, e.Path) || e.From != "" && r.concernsPath(e, e.From) {
+		if lacksContent(&entries[i]) || r.concernsEntry(&entries[i]) {
 			return true
 		}
 	}
 	return false
 }
 
-// lacksContent reports whether the content of an entry has not come with it: it
-// may be that of an answer.
-func lacksContent(e *wire.Entry) bool {
-	return e.Kind == journal.KindPut && e.Held == nil && e.Transfer == 0 && e.Outcome == wire.OK && e.Facts.Size > 0
-}
-
-func (r *resync) concernsPath(e *wire.Entry, p journal.Path) bool {
-	for _, t := range r.asked {
-		if p.Within(t.path) || t.path.Within(p) {
-			return true
-		}
-	}
-	if r.sent[p] > 0 {
+func (r *resync) concernsEntry(e *wire.Entry) bool {
+	concern := concernOf(e, r.k.m.cfg.Rules)
+	if slices.ContainsFunc(r.asked, func(t *task) bool { return concern.with(t.path) }) {
 		return true
 	}
-	switch e.Kind {
-	case journal.KindRemoveDir, journal.KindMoveDir, journal.KindRemove, journal.KindSymlink:
-		for q := range r.sent {
-			if q.Within(p) {
-				return true
-			}
+	if concern.single {
+		return r.sent[e.Path] > 0 || r.sent[e.From] > 0
+	}
+	for p := range r.sent {
+		if concern.with(p) {
+			return true
 		}
-	default:
 	}
 	return false
 }

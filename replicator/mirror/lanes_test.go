@@ -24,7 +24,7 @@ type laneTest struct {
 func newLaneTest(t *testing.T) *laneTest {
 	t.Helper()
 	c := &connection{steps: make(chan step, 100), live: make(chan step, 100)}
-	k := &committer{c: c}
+	k := &committer{c: c, m: &Mirror{cfg: Config{Rules: mailstore.Maildir{}}}}
 	k.resync = &resync{k: k, sent: map[journal.Path]int{}}
 	return &laneTest{t: t, k: k, r: &receiver{c: c}}
 }
@@ -88,6 +88,11 @@ func TestEntriesOvertake(t *testing.T) {
 		"a listing elsewhere":              {nil, []journal.Path{"v"}, [][]wire.Entry{{}, {put("u/new/1")}, {}}, "u/new/1 - - "},
 		"a content that did not come":      {nil, nil, [][]wire.Entry{{}, {lacks}, {}}, "- u/new/1 - "},
 		"what waits holds up what follows": {[]journal.Path{"x"}, nil, [][]wire.Entry{{}, {put("x")}, {}, {put("u/new/1")}, {}}, "- x u/new/1 - - "},
+		"a control file of the mailbox":    {[]journal.Path{"u/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "- u/dovecot-uidlist - "},
+		"one that is renamed":              {[]journal.Path{"u/cur/1"}, nil, [][]wire.Entry{{}, {arriving(journal.KindMove, "u/dovecot-keywords", "u/old")}, {}}, "- u/dovecot-keywords - "},
+		"one of a mailbox above":           {[]journal.Path{"u/.Work/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "u/dovecot-uidlist - - "},
+		"one of another mailbox":           {[]journal.Path{"u2/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "u/dovecot-uidlist - - "},
+		"one whose messages are listed":    {nil, []journal.Path{"u/cur"}, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "- u/dovecot-uidlist - "},
 		"one of several":                   {[]journal.Path{"x"}, nil, [][]wire.Entry{{}, {put("u/new/1"), put("x")}, {}}, "- u/new/1 - "},
 	} {
 		t.Run(name, func(t *testing.T) {

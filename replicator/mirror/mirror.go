@@ -56,6 +56,8 @@ type Config struct {
 	// Led is told which primary of which epoch the mirror is about to follow,
 	// before it takes anything of it; an error keeps it from that.
 	Led func(primary string, epoch journal.Epoch) error
+	// TakeStock makes the catalog say what is in the store, where it may not.
+	TakeStock func(context.Context) error
 	// Dial connects to the primary; the connection is closed by the mirror.
 	Dial func(context.Context) (*grpc.ClientConn, error)
 	// Arrived returns when bytes last came over the connection; zero if none did.
@@ -69,6 +71,10 @@ type Config struct {
 // Mirror keeps a store equal to that of its primary.
 type Mirror struct {
 	cfg Config
+	// tidy says that the catalog says all that was made in the store before the stream
+	// that goes on. It belongs to Run, and to the committer while there is one.
+	tidy    bool
+	printed time.Time // when the last footprint was left
 
 	mu     sync.Mutex
 	status Status
@@ -188,6 +194,7 @@ func (m *Mirror) loadStatus() error {
 		if err != nil {
 			return err
 		}
+		m.tidy = m.tidy || !p.Open
 		m.update(func(s *Status) {
 			s.Applied, s.Acked, s.Epoch = max(pos.Sequence, p.Applied), pos.Sequence, max(pos.Epoch, p.Epoch)
 			if p.Owed > 0 {

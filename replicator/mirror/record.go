@@ -19,8 +19,9 @@ type recorder struct {
 	compare []journal.Path
 }
 
-// record makes the group durable in the catalog, with the place that it leads
-// to. The last thing before that is behind: if it fails, the catalog is as it was.
+// record tells the catalog of the group, with the place that it leads to, but not
+// durably. The last thing before that is behind: if it fails, the catalog is as it
+// was.
 func (k *committer) record(g *group, behind func() error) error {
 	r := &recorder{k: k}
 	k.resync.answered(g.changes)
@@ -30,7 +31,7 @@ func (k *committer) record(g *group, behind func() error) error {
 	}
 	var totals catalog.Totals
 	var failure error
-	err := k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
+	err := k.m.cfg.Catalog.Update(func(t *catalog.Tx) error {
 		r.tx = t
 		for _, c := range g.changes {
 			if err := r.change(c); err != nil {
@@ -44,7 +45,7 @@ func (k *committer) record(g *group, behind func() error) error {
 			}
 		}
 		totals = t.Totals()
-		if err := writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest()}); err != nil {
+		if err := writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest(), Open: true}); err != nil {
 			return err
 		}
 		failure = behind()

@@ -9,6 +9,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -120,4 +121,25 @@ func (p *fakePrimary) lists(l wire.Listing) {
 		p.f.t.Fatal(err)
 	}
 	p.send(wire.ListingMessage(packed, len(plain)))
+}
+
+// whole makes a mirror that is at position 0 and needs no comparison.
+func (f *fixture) whole() *fakePrimary {
+	f.t.Helper()
+	err := f.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeWhole(t, true) })
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	p := f.connect()
+	p.welcome(p.hello.Position, "")
+	return p
+}
+
+// again ends a stream and begins another one from where the mirror is.
+func (p *fakePrimary) again() *fakePrimary {
+	p.f.t.Helper()
+	p.hangUp()
+	q := p.f.connect()
+	q.welcome(q.hello.Position, "")
+	return q
 }

@@ -59,7 +59,7 @@ func openStage(root *beneath.Root) (*stage, error) {
 func sweep(own *beneath.Dir) error {
 	return own.Each(func(names []beneath.Name) error {
 		for _, n := range names {
-			if n.Type == journal.TypeDirectory && n.Name != stageName {
+			if n.Type == journal.TypeDirectory && n.Name != stageName || n.Name == footprintName {
 				continue
 			}
 			if err := own.RemoveTree(n.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {

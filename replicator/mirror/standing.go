@@ -73,6 +73,13 @@ func Kept(t *catalog.Tx) (bool, error) {
 	return err == nil, err
 }
 
+// Tidy reports whether a mirror's catalog says all that the mirror has made in its
+// store. It may not behind a crash, until all was done again.
+func Tidy(t *catalog.Tx) (bool, error) {
+	p, err := readProgress(t)
+	return err == nil && !p.Open, err
+}
+
 // Leave makes a catalog forget that it was a mirror's, when the node is one no
 // longer, and returns which store the catalog is of. It reports false if it was
 // none, and changes nothing then.
@@ -99,10 +106,7 @@ func Leave(t *catalog.Tx) (store beneath.Identity, was bool, err error) {
 // of a primary does which has just observed it. exact says that the catalog's
 // position is one of the history that the mirror will follow; else it compares.
 func Enter(t *catalog.Tx, store beneath.Identity, epoch journal.Epoch, exact bool) error {
-	v, err := json.Marshal(store)
-	if err == nil {
-		err = t.SetMeta(metaStore, v)
-	}
+	err := t.SetMetaJSON(metaStore, store)
 	if err == nil {
 		err = t.SetMeta(metaAdopted, []byte("1"))
 	}

@@ -69,11 +69,7 @@ func (m *Mirror) openStore() error {
 	if some && !found.Same(known) {
 		return &storeError{fmt.Errorf("%s: %w: found %v, expected %v", m.cfg.Root.Path(), errOtherStore, found, known)}
 	}
-	v, err := json.Marshal(found)
-	if err != nil {
-		return fmt.Errorf("note which store it is: %w", err)
-	}
-	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaStore, v) }))
+	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMetaJSON(metaStore, found) }))
 }
 
 // readWhole reports whether the last comparison was finished.

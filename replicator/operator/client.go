@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -95,6 +98,22 @@ func (c *Client) follow(ctx context.Context, r *pb.StatusRequest, f func([]byte)
 	}
 }
 
+// unavailable says why the daemon does not answer. What gRPC says is used where a
+// look at the socket does not tell.
+func (c *Client) unavailable(message string) error {
+	remedy := "start it with `mailtwin daemon`, or name its settings with --config"
+	conn, err := net.Dial("unix", c.path)
+	switch {
+	case err == nil:
+		_ = conn.Close()
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		message = "it does not run"
+	case errors.Is(err, fs.ErrPermission):
+		message, remedy = "permission denied", "give the command as root, or as the user of the daemon"
+	}
+	return hint.Add(fmt.Errorf("%w on %q: %s", ErrNotRunning, c.path, message), "%s", remedy)
+}
+
 // JournalLine is an entry of the journal, and which mirrors have it.
 type JournalLine struct {
 	Sequence journal.Sequence
@@ -167,8 +186,7 @@ func (c *Client) explain(err error) error {
 	st, _ := grpcstatus.FromError(err)
 	switch st.Code() {
 	case codes.Unavailable:
-		return hint.Add(fmt.Errorf("%w on %q: %s", ErrNotRunning, c.path, st.Message()),
-			"start it with `mailtwin daemon`, or name its settings with --config")
+		return c.unavailable(st.Message())
 	case codes.Canceled:
 		return context.Canceled
 	case codes.DeadlineExceeded:

@@ -44,7 +44,7 @@ func (s *sender) sendContentOf(e *wire.Entry, transfer uint64) error {
 	defer src.settle()
 	s.server.cfg.Pace.Live(e.Facts.Size)
 	r := &patientReader{s: s, r: src.reader()}
-	s.live.Hurry(e.Facts.Size <= hurrySize)
+	s.live.Hurry(e.Facts.Size <= hurrySize, s.session.isNear())
 	id, outcome, err := s.transfer(transfer, src, func(emit func(content.Piece) error) (content.Result, error) {
 		res, err := s.live.Encode(r, false, emit)
 		return res, cmp.Or(r.over, err)

@@ -2,6 +2,7 @@ package primary
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
@@ -80,8 +81,8 @@ func (s *sender) flush() error {
 	if err := s.spend(bytes, entries); err != nil {
 		return err
 	}
-	s.session.countBatch(bytes, s.last.Sequence)
 	start := s.server.cfg.Now()
+	s.session.countBatch(bytes, s.last.Sequence, count > 0, start)
 	if err := s.send(&pb.ReplicateResponse{Message: &pb.ReplicateResponse_Batch{Batch: out}}); err != nil {
 		return err
 	}
@@ -137,10 +138,13 @@ func (s *session) takeCredit(bytes, entries int64) bool {
 }
 
 // countBatch notes what a batch carries, and the last entry that was sent with
-// it or before.
-func (s *session) countBatch(bytes int64, last journal.Sequence) {
+// it or before; entries says that there are some in it.
+func (s *session) countBatch(bytes int64, last journal.Sequence, entries bool, now time.Time) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.sent.bytes += uint64(bytes)
 	s.sentTo = max(s.sentTo, last)
-	s.mu.Unlock()
+	if entries {
+		s.distance.sent(last, now)
+	}
 }

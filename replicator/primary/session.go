@@ -87,6 +87,7 @@ type session struct {
 	lastHeard     time.Time
 	report        wire.Report
 	sent          sentTotals
+	distance      distance
 }
 
 type sentTotals struct {
@@ -371,6 +372,7 @@ func (s *session) acknowledge(seq journal.Sequence) error {
 	sent, news := s.sentTo, seq > s.acked
 	if news && seq <= sent {
 		s.acked = seq
+		s.distance.acknowledged(seq, s.server.cfg.Now())
 	}
 	s.mu.Unlock()
 	switch {

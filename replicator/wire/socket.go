@@ -31,11 +31,7 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	// What is set on a listener of multipath TCP gets lost on its connections.
 	c.SetMultipathTCP(false)
 	c.Control = keepShort
-	l, err := c.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	return l, nil
+	return c.Listen(ctx, "tcp", address)
 }
 
 // keepShort lets a write to a socket wait while much has not been sent; the

@@ -1,0 +1,131 @@
+package watch
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// metaInherited holds, in a catalog that was a mirror's and that said then what was
+// in its store, when that was: nanoseconds since 1970, in decimal.
+const metaInherited = "watch.inherited"
+
+// findInherited finds until when the store was a mirror's.
+func (w *Watcher) findInherited() error {
+	return w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		value, err := tx.Meta(metaInherited)
+		if errors.Is(err, catalog.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			w.inherited, err = strconv.ParseInt(string(value), 10, 64)
+		}
+		return err
+	})
+}
+
+// stillComes reports whether a file is one whose content is still to come, or a
+// directory one that is itself.
+func (w *Watcher) stillComes(it *catalog.Item) bool {
+	return (it.Missing || it.Facts.Type == journal.TypeDirectory && it.Stamp.Inode == 0) && !w.giveUp.Load()
+}
+
+// lostIn reports whether what is gone from a directory was lost by the mirror that
+// this node was, and not removed by those who use the mail: the directory has not
+// changed since. It is to be asked behind the look at the names. A clock that was
+// set back would have it unchanged for hours, with all that is removed meanwhile.
+func (c *cycle) lostIn(d *beneath.Dir, p journal.Path) bool {
+	if c.inherited == 0 || c.cfg.Clock.Now().UnixNano() < c.inherited || c.giveUp.Load() || c.doubts.adopted(p) {
+		return false
+	}
+	info, err := d.Info()
+	return err == nil && max(info.Stamp.Change, info.DirMTime) < c.inherited
+}
+
+// maxLost bounds what is noted as lost in one cycle.
+const maxLost = 10 * maxCycleEntries
+
+// loseAll keeps names that were lost, so that whoever has them keeps them: a file
+// becomes one whose content never came, and a directory one that never came, with all
+// in it. It returns those of which that cannot be said.
+func (c *cycle) loseAll(dir journal.Path, gone []goneName) (others []goneName, err error) {
+	lost, left := 0, maxLost
+	for _, g := range gone {
+		kept := false
+		if g.absent && left > 0 {
+			if kept, err = c.loseItem(g.path, g.item, &left); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case left <= 0:
+			c.again(g.path) // there is more of it
+		case kept:
+			lost++
+			c.resolved(g.path)
+		default:
+			others = append(others, g)
+		}
+	}
+	c.changed = c.changed || left < maxLost
+	if lost > 0 {
+		c.cfg.Log.Warn("this node has lost what it had as a mirror: it is kept as missing", "directory", string(dir), "names", lost)
+	}
+	return others, nil
+}
+
+// loseItem keeps one name, and reports false if it cannot; left is how many more may
+// be looked at now.
+func (c *cycle) loseItem(p journal.Path, it catalog.Item, left *int) (bool, error) {
+	switch it.Facts.Type {
+	case journal.TypeFile:
+		*left--
+		if c.cfg.Rules.Classify(p, it.Facts.Type) == ClassDerived {
+			return false, nil
+		}
+		return true, c.tx.Put(p, catalog.Item{Facts: it.Facts, Missing: true})
+	case journal.TypeDirectory:
+		return true, c.loseDir(p, it, left)
+	default:
+		*left--
+		return false, nil
+	}
+}
+
+// loseDir is lose for a directory: one that never came has no stamp. It gets that
+// when all in it is noted.
+func (c *cycle) loseDir(p journal.Path, it catalog.Item, left *int) error {
+	var in []journal.Path
+	err := c.tx.List(p, "", func(name string, it catalog.Item) error {
+		if !c.stillComes(&it) {
+			in = append(in, p.Join(name))
+		}
+		if len(in) >= *left {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	for _, q := range in {
+		it, err := c.tx.Lookup(q)
+		if err == nil {
+			_, err = c.loseItem(q, it, left)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if *left--; *left <= 0 {
+		return nil
+	}
+	c.unwatch(p)
+	c.settler.forget(p)
+	c.snapshots.forget(p)
+	it.Stamp, it.Observed = journal.Stamp{}, 0
+	return c.tx.Put(p, it)
+}

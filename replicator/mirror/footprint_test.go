@@ -1,0 +1,93 @@
+package mirror
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mailtwin/mailtwin/journal"
+)
+
+const goldenFootprint = "mailtwin-footprint 1 00000000000000000007 00000000000000000042 "
+
+func TestFootprintComesBack(t *testing.T) {
+	f := newFixture(t)
+	root := f.m.cfg.Root
+	if _, err := readFootprint(root); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("where there is none: %v", err)
+	}
+	want := footprint{stream: 7, applied: 42}
+	if line := want.line(); len(line) != footprintSize || !strings.HasPrefix(line, goldenFootprint) {
+		t.Errorf("%q", line)
+	}
+	for range 2 {
+		if err := want.make(root); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readFootprint(root); err != nil || got != want {
+			t.Errorf("%+v, %v", got, err)
+		}
+		want.applied++
+		if err := want.overwrite(root); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readFootprint(root); err != nil || got != want {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	path := filepath.Join(f.store, string(staging), footprintName)
+	for content, wants := range map[string]error{
+		"": errFootprint, want.line()[:40]: errFootprint, want.line() + "x": errFootprint,
+		strings.Replace(want.line(), "44 ", "54 ", 1):                 errFootprint,
+		strings.Replace(want.line(), "footprint 1", "footprint 2", 1): errFootprintNewer,
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readFootprint(root); !errors.Is(err, wants) {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}
+
+func FuzzFootprint(f *testing.F) {
+	f.Add(footprint{stream: 7, applied: 42}.line())
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := parseFootprint(text); err == nil && got.line() != text {
+			t.Errorf("%q is %+v", text, got)
+		}
+	})
+}
+
+// TestApart: a crash leaves the catalog and the footprint of one moment, or the one of
+// the stream before; an older state of one of them does not pass for that.
+func TestApart(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		stream  uint64 // of the catalog
+		applied uint64
+		print   footprint
+		err     error
+		apart   bool
+	}{
+		{"a new mirror", 0, 0, footprint{}, fs.ErrNotExist, false},
+		{"one that was a mirror before", 0, 10, footprint{9, 70}, nil, false},
+		{"the same moment", 5, 10, footprint{5, 10}, nil, false},
+		{"a footprint that lags", 5, 10, footprint{5, 3}, nil, false},
+		{"a crash before the footprint", 6, 10, footprint{5, 10}, nil, false},
+		{"another epoch since", 6, 0, footprint{5, 10}, nil, false},
+		{"an older catalog", 4, 10, footprint{5, 10}, nil, true},
+		{"an older catalog of the same stream", 5, 10, footprint{5, 11}, nil, true},
+		{"an older store", 7, 10, footprint{5, 10}, nil, true},
+		{"no footprint any more", 5, 10, footprint{}, fs.ErrNotExist, true},
+		{"a damaged one", 5, 10, footprint{}, errFootprint, true},
+	} {
+		why := apart(progressMeta{Stream: c.stream}, journal.Sequence(c.applied), c.print, c.err)
+		if (why != "") != c.apart {
+			t.Errorf("%s: %q", c.what, why)
+		}
+	}
+}
