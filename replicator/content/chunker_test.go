@@ -52,7 +52,7 @@ func TestChunkerGolden(t *testing.T) {
 		{"mail", join(header(3), body(5, 400<<10)), "[-722 23115 60531 57486 69342 87048 53742 64662 16872 -15]"},
 		{"prose", words(6, 300<<10, false), "[66176 64093 24567 92824 59540]"},
 		{"binary", random(7, 300<<10), "[58036 59883 67757 59688 31212 30624]"},
-		{"no lines", bytes.Replace(random(7, 300<<10), []byte("\n"), []byte("\r"), -1), "[17242 57806 37190 58153 18356 24603 53401 26944 13505]"},
+		{"no lines", bytes.ReplaceAll(random(7, 300<<10), []byte("\n"), []byte("\r")), "[17242 57806 37190 58153 18356 24603 53401 26944 13505]"},
 		{"zeros", make([]byte, 600<<10), "[262144 262144 90112]"},
 		{"small", words(8, MinChunk, false), "[-16384]"},
 		{"lf header", []byte("A: b\nC: d\n\n" + strings.Repeat("x", 20000)), "[-11 20000]"},

@@ -45,11 +45,30 @@ type answer struct {
 	err      error             // why there is none
 }
 
+// toPrepare is a request for a content, and where its answer is waited for.
+type toPrepare struct {
+	request
+	promise chan<- *answer
+}
+
 // prefetch prepares answers, several at a time, and hands them over in the
-// order of the requests.
+// order of the requests. Who prepares them goes on with the next ones: a goroutine
+// for each would have to grow its stack each time.
 func prefetch(ctx context.Context, s *session, out chan<- chan *answer) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(prefetchReaders + 1)
+	work := make(chan toPrepare)
+	for range prefetchReaders {
+		group.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case w := <-work:
+					w.promise <- s.server.prepare(ctx, w.request)
+				}
+			}
+		})
+	}
 	group.Go(func() error {
 		for {
 			var req request
@@ -68,10 +87,11 @@ func prefetch(ctx context.Context, s *session, out chan<- chan *answer) error {
 				promise <- &answer{request: req}
 				continue
 			}
-			group.Go(func() error {
-				promise <- s.server.prepare(ctx, req)
-				return nil
-			})
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case work <- toPrepare{req, promise}:
+			}
 		}
 	})
 	return group.Wait()

@@ -74,8 +74,9 @@ func lend(b []byte, m *pb.ReplicateResponse) bool {
 			first := m.Message == nil
 			m.Message = &pb.ReplicateResponse_Batch{Batch: batch}
 			return first && lendBatch(f.bytes, batch)
+		default:
+			return false
 		}
-		return false
 	}) && m.Message != nil
 }
 
@@ -124,6 +125,7 @@ func lendPiece(b []byte, m *pb.Piece) bool {
 		case piecePackedSize:
 			m.PackedSize = uint32(f.varint)
 			return f.kind == protowire.VarintType
+		default:
 		}
 		if f.bytes == nil || m.Piece != nil {
 			return false
