@@ -81,3 +81,26 @@ func TestUIDsApart(t *testing.T) {
 		t.Error("of a store that cannot be looked at")
 	}
 }
+
+// TestHolds: what is no part of a store does not count, such as what a new file
+// system has.
+func TestHolds(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"lost+found", "..mailtwin"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if name, err := Holds(dir); name != "" || err != nil {
+		t.Errorf("an empty store holds %q, %v", name, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "letter"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := Holds(dir); name != "letter" || err != nil {
+		t.Errorf("a store with a file holds %q, %v", name, err)
+	}
+	if _, err := Holds(filepath.Join(dir, "gone")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a store that is not there: %v", err)
+	}
+}

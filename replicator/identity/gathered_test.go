@@ -143,6 +143,8 @@ func TestCloseDoesNotWait(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close with %d bytes on their way: %v", size, err)
 		}
-		<-wrote
+		if err := <-wrote; err == nil && size > 0 {
+			t.Error("what nobody has taken was written")
+		}
 	}
 }
