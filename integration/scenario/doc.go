@@ -1,8 +1,6 @@
 // Package scenario runs stories about a mail service, written as sentences:
 // who fails when, what the operator does, and what must be true afterwards.
 // They are in testdata, one a file, and say themselves what they are about.
-// What should be true and is not yet waits in testdata/open, where no test runs
-// it unless MAILTWIN_STORIES says so.
 //
 // # The language
 //
