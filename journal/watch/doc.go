@@ -94,10 +94,10 @@
 // A directory that had hints is listed in full when it has been quiet for
 // some seconds, but at least once a minute: what hints did not tell is found,
 // and its mtime is recorded as completely observed. A scan does not list a
-// directory whose mtime is the recorded one; it takes its subdirectories from
-// the catalog and looks at its control files, which change in place. An mtime
-// younger than Timing.Racy is never recorded, because a change in the same
-// tick of the clock would not show.
+// directory whose mtime is the recorded one, and its ctime as well, which nobody
+// can set; it takes its subdirectories from the catalog and looks at its control
+// files, which change in place. An mtime younger than Timing.Racy is never
+// recorded, because a change in the same tick of the clock would not show.
 //
 // So a message whose attributes or bytes are changed in place while no watch
 // sees it, and without its name changing, is not found by a restart; that is

@@ -115,7 +115,7 @@ func (w *Watcher) observed(p journal.Path, info beneath.Info) error {
 		if err != nil {
 			return err
 		}
-		if it.Observed == info.DirMTime {
+		if it.Observed == info.DirMTime && (p == journal.Root || it.Stamp == info.Stamp) {
 			return errEnough
 		}
 		if p == journal.Root {

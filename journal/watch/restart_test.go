@@ -66,6 +66,26 @@ func TestRestartUnchanged(t *testing.T) {
 	}
 }
 
+// TestRestartFindsWhatWasRestored: whoever brings a message back while nobody looks
+// gives its directory the time that it had.
+func TestRestartFindsWhatWasRestored(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/new/1.h", "one")
+	f.settled()
+	f.close()
+	dir, err := os.Stat(f.path("u1/new"))
+	f.must(err)
+	f.deliver("u1/new/2.h", "two")
+	f.must(os.Chtimes(f.path("u1/new"), dir.ModTime(), dir.ModTime()))
+	f.start()
+	f.expect("put u1/new/2.h")
+	f.restart()
+	f.settled()
+	if n := f.watcher.Status().DirectoriesListed; n != 0 {
+		t.Errorf("%d directories were listed that have not changed since", n)
+	}
+}
+
 // TestRestartChanged finds exactly what was done meanwhile.
 func TestRestartChanged(t *testing.T) {
 	f := newFixture(t)

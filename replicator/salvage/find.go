@@ -87,8 +87,8 @@ func (f *finder) walk(ctx context.Context, p journal.Path) error {
 	return nil
 }
 
-// open opens a directory, and says how it compares. A directory whose mtime is
-// that of its last complete observation has the names that it had then.
+// open opens a directory, and says how it compares. A directory whose times are
+// those of its last complete observation has the names that it had then.
 func (f *finder) open(p journal.Path) (*beneath.Dir, dirState, error) {
 	known, err := f.lookup(p)
 	if err != nil {
@@ -106,7 +106,7 @@ func (f *finder) open(p journal.Path) (*beneath.Dir, dirState, error) {
 		_ = d.Close()
 		return nil, 0, err
 	}
-	if known != nil && known.Observed != 0 && known.Observed == info.DirMTime && known.Stamp.SameInode(info.Stamp) {
+	if known != nil && known.Observed != 0 && known.Observed == info.DirMTime && known.Stamp.SameInode(info.Stamp) && known.Stamp.Change == info.Stamp.Change {
 		return d, dirSame, nil
 	}
 	return d, dirDiffers, nil
