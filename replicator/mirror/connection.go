@@ -167,6 +167,11 @@ func (c *connection) greet() (wire.WelcomeMessage, error) {
 
 // begin notes from where the mirror goes on, before it does.
 func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w wire.WelcomeMessage) error {
+	if w.Resync != "" && !c.m.tidy {
+		// What is compared are catalogs, and none would tell of what the last group made.
+		c.m.untold = "something was made in it before a crash or an error that its catalog may not tell of"
+		return fmt.Errorf("the stores have to be compared: %s; but first, this one is looked at as a whole", w.Resync)
+	}
 	now := was
 	now.Epoch = w.Epoch
 	if w.Position != pos || w.Epoch != was.Epoch {

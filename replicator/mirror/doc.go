@@ -22,8 +22,9 @@
 // A crash between any two of them is repaired by doing the group again: only
 // changes that can be made twice together are in one group (see trail). One
 // before the end of step 7 may leave the catalog at a position that is before the
-// acknowledged one, by this group. The primary sends it again from its journal, and
-// should it not be there any more, both compare. An
+// acknowledged one, by this group. The primary sends it again from its journal; should
+// it not be there any more, the mirror looks at its store as a whole before both
+// compare, for only the store has what the group made. An
 // error ends the stream, with nothing of the group acknowledged; the next stream
 // begins at the position of the catalog, with an empty staging directory, so
 // that nothing is trusted whose fsync failed.
@@ -67,9 +68,9 @@
 // What is compared are catalogs, so a mirror's has to say what is in its store. An
 // older state of either one, that was restored from a backup, would leave behind what
 // nobody knows of, and a failover would bring it back. So a mirror leaves a footprint
-// in its store: durably when a stream begins, and about once a second while entries
-// are applied. It is never ahead of the catalog, and not more than one stream behind;
-// where it is, is lacking or cannot be read, the store is looked at as a whole, what
+// in its store: durably when a stream begins and ends, and about once a second while
+// entries are applied. It is never ahead of the catalog, not more than one stream
+// behind, and behind nothing if the last stream has ended well; where it is, is lacking or cannot be read, the store is looked at as a whole, what
 // differs is hashed, and both nodes compare. The file ..mailtwin/footprint has one line
 // of 72 bytes:
 //

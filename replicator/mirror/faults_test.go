@@ -125,7 +125,7 @@ func TestGoesOnWithinABatch(t *testing.T) {
 		p.untilAcked(1)
 		p.hangUp()
 		err := f.m.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
-			return writeProgress(tx, progressMeta{Epoch: 1, Applied: 2})
+			return writeProgress(tx, progressMeta{Epoch: 1, Applied: 2, Open: true})
 		})
 		if err != nil {
 			t.Fatal(err)

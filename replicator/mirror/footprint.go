@@ -125,8 +125,8 @@ func (f footprint) overwrite(root *beneath.Root) error {
 }
 
 // apart says why a catalog and a store, of which the footprint is, cannot be of the
-// same moment; "" if they can. A crash may have come before the footprint of the
-// catalog's stream.
+// same moment; "" if they can. Behind a stream that ended well they are the same; a
+// crash may have come before the footprint of the catalog's stream.
 func apart(p progressMeta, applied journal.Sequence, f footprint, err error) string {
 	switch {
 	case p.Stream == 0:
@@ -137,7 +137,7 @@ func apart(p progressMeta, applied journal.Sequence, f footprint, err error) str
 		return err.Error()
 	case f.stream > p.Stream, f.stream == p.Stream && f.applied > applied:
 		return "the state directory is of an earlier time than the store"
-	case f.stream+1 < p.Stream:
+	case f.stream+1 < p.Stream, !p.Open && f != footprint{p.Stream, applied}:
 		return "the store is of an earlier time than the state directory"
 	}
 	return ""
@@ -154,6 +154,9 @@ func (m *Mirror) recognize(ctx context.Context) error {
 	f, err := readFootprint(m.cfg.Root)
 	why := apart(p, applied, f, err)
 	if why == "" {
+		why = m.untold
+	}
+	if why == "" {
 		return nil
 	}
 	m.cfg.Log.Warn("the store is looked at as a whole: the catalog may not say what is in it", "reason", why)
@@ -161,7 +164,7 @@ func (m *Mirror) recognize(ctx context.Context) error {
 	if err := m.cfg.TakeStock(ctx); err != nil {
 		return inStore(err, "look at", journal.Root)
 	}
-	m.tidy = true
+	m.tidy, m.untold = true, ""
 	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
 		p.Stream = max(p.Stream, f.stream)
 		return errors.Join(writeWhole(t, false), writeProgress(t, p))
@@ -204,7 +207,7 @@ func (m *Mirror) close() error {
 	if err != nil {
 		return err
 	}
-	if err := (footprint{p.Stream, applied}).overwrite(m.cfg.Root); err != nil {
+	if err := (footprint{p.Stream, applied}).make(m.cfg.Root); err != nil {
 		return inStore(err, "leave a footprint in", staging)
 	}
 	if !m.tidy {
@@ -216,11 +219,11 @@ func (m *Mirror) close() error {
 
 // print brings the footprint up to date now and then.
 func (m *Mirror) print(applied journal.Sequence) error {
-	if now := m.cfg.Now(); now.Sub(m.printed) < footprintPause {
+	now := m.cfg.Now()
+	if now.Sub(m.printed) < footprintPause {
 		return nil
-	} else {
-		m.printed = now
 	}
+	m.printed = now
 	p, _, err := m.progress()
 	if err != nil {
 		return err

@@ -69,23 +69,27 @@ func TestApart(t *testing.T) {
 		what    string
 		stream  uint64 // of the catalog
 		applied uint64
+		open    bool
 		print   footprint
 		err     error
 		apart   bool
 	}{
-		{"a new mirror", 0, 0, footprint{}, fs.ErrNotExist, false},
-		{"one that was a mirror before", 0, 10, footprint{9, 70}, nil, false},
-		{"the same moment", 5, 10, footprint{5, 10}, nil, false},
-		{"a footprint that lags", 5, 10, footprint{5, 3}, nil, false},
-		{"a crash before the footprint", 6, 10, footprint{5, 10}, nil, false},
-		{"another epoch since", 6, 0, footprint{5, 10}, nil, false},
-		{"an older catalog", 4, 10, footprint{5, 10}, nil, true},
-		{"an older catalog of the same stream", 5, 10, footprint{5, 11}, nil, true},
-		{"an older store", 7, 10, footprint{5, 10}, nil, true},
-		{"no footprint any more", 5, 10, footprint{}, fs.ErrNotExist, true},
-		{"a damaged one", 5, 10, footprint{}, errFootprint, true},
+		{"a new mirror", 0, 0, false, footprint{}, fs.ErrNotExist, false},
+		{"one that was a mirror before", 0, 10, false, footprint{9, 70}, nil, false},
+		{"the same moment", 5, 10, false, footprint{5, 10}, nil, false},
+		{"the same moment of a stream", 5, 10, true, footprint{5, 10}, nil, false},
+		{"a footprint that lags", 5, 10, true, footprint{5, 3}, nil, false},
+		{"one that lags though the stream has ended", 5, 10, false, footprint{5, 3}, nil, true},
+		{"a crash before the footprint", 6, 10, true, footprint{5, 10}, nil, false},
+		{"the one of the stream before, though this one has ended", 6, 10, false, footprint{5, 10}, nil, true},
+		{"another epoch since", 6, 0, true, footprint{5, 10}, nil, false},
+		{"an older catalog", 4, 10, false, footprint{5, 10}, nil, true},
+		{"an older catalog of the same stream", 5, 10, true, footprint{5, 11}, nil, true},
+		{"an older store", 7, 10, true, footprint{5, 10}, nil, true},
+		{"no footprint any more", 5, 10, true, footprint{}, fs.ErrNotExist, true},
+		{"a damaged one", 5, 10, true, footprint{}, errFootprint, true},
 	} {
-		why := apart(progressMeta{Stream: c.stream}, journal.Sequence(c.applied), c.print, c.err)
+		why := apart(progressMeta{Stream: c.stream, Open: c.open}, journal.Sequence(c.applied), c.print, c.err)
 		if (why != "") != c.apart {
 			t.Errorf("%s: %q", c.what, why)
 		}

@@ -84,6 +84,9 @@ func newFixtureOf(t *testing.T, store, catalogDir string) *fixture {
 			}
 		},
 	})
+	if err := f.m.loadStatus(); err != nil {
+		t.Fatal(err)
+	}
 	return f
 }
 

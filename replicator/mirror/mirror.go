@@ -74,6 +74,7 @@ type Mirror struct {
 	// tidy says that the catalog says all that was made in the store before the stream
 	// that goes on. It belongs to Run, and to the committer while there is one.
 	tidy    bool
+	untold  string    // why the store has to be looked at as a whole first; "" if not
 	printed time.Time // when the last footprint was left
 
 	mu     sync.Mutex
