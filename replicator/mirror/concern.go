@@ -15,6 +15,9 @@ type concern struct {
 	// messages are the directories with the messages that a control file may name: it
 	// must not be there before them.
 	messages []journal.Path
+	// uidlist says that it is one, which must not be there before the other control
+	// files of its mailbox: keywords come before it.
+	uidlist bool
 	// single says that the entry changes files, and those of its names only: of the
 	// contents of other names none concerns it.
 	single bool
@@ -24,9 +27,11 @@ func concernOf(e *wire.Entry, rules Rules) concern {
 	c := concern{path: e.Path, from: e.From}
 	switch e.Kind {
 	case journal.KindPut, journal.KindMove, journal.KindLink:
-		if rules.Classify(e.Path, journal.TypeFile) != watch.ClassMessage {
+		class := rules.Classify(e.Path, journal.TypeFile)
+		if class != watch.ClassMessage {
 			c.messages = rules.MessageDirs(e.Path)
 		}
+		c.uidlist = class == watch.ClassUIDList
 		c.single = c.messages == nil
 	case journal.KindMakeDir, journal.KindSetAttributes:
 		c.single = true
@@ -37,7 +42,8 @@ func concernOf(e *wire.Entry, rules Rules) concern {
 
 // with reports whether a content or a listing of path p concerns the entry.
 func (c *concern) with(p journal.Path) bool {
-	return related(p, c.path) || related(p, c.from) || slices.ContainsFunc(c.messages, p.Within)
+	return related(p, c.path) || related(p, c.from) || slices.ContainsFunc(c.messages, p.Within) ||
+		c.uidlist && p.Dir() == c.path.Dir()
 }
 
 // related reports whether one of two paths, if both are set, is the other one or

@@ -90,6 +90,8 @@ func TestEntriesOvertake(t *testing.T) {
 		"what waits holds up what follows": {[]journal.Path{"x"}, nil, [][]wire.Entry{{}, {put("x")}, {}, {put("u/new/1")}, {}}, "- x u/new/1 - - "},
 		"a control file of the mailbox":    {[]journal.Path{"u/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "- u/dovecot-uidlist - "},
 		"one that is renamed":              {[]journal.Path{"u/cur/1"}, nil, [][]wire.Entry{{}, {arriving(journal.KindMove, "u/dovecot-keywords", "u/old")}, {}}, "- u/dovecot-keywords - "},
+		"one behind another one":           {[]journal.Path{"u/dovecot-keywords"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "- u/dovecot-uidlist - "},
+		"one before another one":           {[]journal.Path{"u/dovecot-uidlist"}, nil, [][]wire.Entry{{}, {put("u/dovecot-keywords")}, {}}, "u/dovecot-keywords - - "},
 		"one of a mailbox above":           {[]journal.Path{"u/.Work/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "u/dovecot-uidlist - - "},
 		"one of another mailbox":           {[]journal.Path{"u2/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "u/dovecot-uidlist - - "},
 		"one whose messages are listed":    {nil, []journal.Path{"u/cur"}, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "- u/dovecot-uidlist - "},
