@@ -155,7 +155,7 @@ func (m *message) checkFlags(v *Verdict, token Token, e Entry) {
 		may := map[bool]bool{false: true} // what it may be
 		for _, c := range changes {
 			switch {
-			case c.binds() && !(m.perhapsMoved() && c.asked.After(m.moved.asked)):
+			case c.binds() && !(m.perhapsMoved() && m.perhapsExpunged() && c.asked.After(m.moved.asked)):
 				may = map[bool]bool{c.set: true}
 			case c.answer != refused:
 				may[c.set] = true

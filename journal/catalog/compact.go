@@ -10,8 +10,8 @@ import (
 // compactAfter is how long after the store was opened its files are left as they
 // are. What is replayed of its log makes one more of them, and at every second
 // start that was one too many: then all keys are written anew, and Open would wait
-// for that. It is short enough that no flood of changes makes so many files
-// meanwhile that writes have to wait.
+// for that. Where a flood of changes makes so many files meanwhile that writes have
+// to wait, it is over (see hurry).
 const compactAfter = 5 * time.Second
 
 // compactions lets one compaction of a store run at a time, and none before it is
@@ -46,6 +46,16 @@ func (c *compactions) begin(after time.Duration) {
 		c.mu.Unlock()
 		c.grant()
 	})
+}
+
+// hurry lets compactions go at once, if they were begun. It may be called with the
+// locks of db held.
+func (c *compactions) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timer != nil && !c.letGo && !c.closed {
+		c.timer.Reset(0)
+	}
 }
 
 // Register implements pebble.CompactionScheduler.

@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -59,6 +60,32 @@ func TestCompactionsAreLetGo(t *testing.T) {
 	}
 	if m := c.store.db.Metrics(); m.Compact.Count == 0 || m.Levels[0].TablesCount != 0 {
 		t.Errorf("%d compactions, %d files in the first level", m.Compact.Count, m.Levels[0].TablesCount)
+	}
+}
+
+// TestCompactionsHurry: a flood of changes does not wait until the start is over.
+func TestCompactionsHurry(t *testing.T) {
+	dir := t.TempDir()
+	c, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	c.store.compactions.begin(24 * time.Hour)
+	for i := range 40 {
+		err := c.UpdateDurably(func(tx *Tx) error {
+			p := journal.Path(fmt.Sprintf("file%d", i))
+			return tx.Put(p, Item{Facts: journal.Facts{Type: journal.TypeFile, Size: int64(i)}})
+		})
+		if err == nil {
+			err = c.store.db.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := c.store.db.Metrics(); m.Compact.Count == 0 {
+		t.Error("it was never compacted")
 	}
 }
 

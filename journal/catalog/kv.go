@@ -49,7 +49,7 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 	// there would be no cache left.
 	cache := pebble.NewCache(cacheBytes + memTables*memTableSize)
 	defer cache.Unref()
-	s := &store{}
+	s := &store{compactions: newCompactions()}
 	opt := &pebble.Options{
 		FS:                          fsys,
 		Cache:                       cache,
@@ -62,12 +62,12 @@ func openStore(fsys vfs.FS, dir string, cacheBytes int64, log hclog.Logger) (*st
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 1 },
 		Logger:                      storeLog{log},
 		EventListener: &pebble.EventListener{
+			WriteStallBegin: func(pebble.WriteStallBeginInfo) { s.compactions.hurry() },
 			BackgroundError: func(err error) { log.Warn("catalog store", "error", err) },
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { log.Error("catalog store is corrupt", "detail", i.String()) },
 		},
 	}
 	opt.Experimental.FileCacheShards = 1
-	s.compactions = newCompactions()
 	opt.Experimental.CompactionScheduler = s.compactions
 	opt.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	last := len(opt.Levels) - 1
