@@ -31,7 +31,6 @@ type finder struct {
 	catalog *catalog.Catalog
 	past    *past
 	head    journal.Sequence
-	all     bool // every message is taken, not only what differs
 }
 
 // dirState says how a directory compares with the catalog.
@@ -230,9 +229,9 @@ func (f *finder) knownMessage(d *beneath.Dir, state dirState, n named) error {
 		}
 	}
 	switch {
-	case gone && !f.all:
+	case gone:
 		return f.past.addEvent(event{kind: eventMissing, sequence: f.head + 1, path: n.path})
-	case !gone && f.all && n.item.Facts.Type == journal.TypeFile:
+	case f.past.all && n.item.Facts.Type == journal.TypeFile:
 		return f.past.addEvent(event{kind: eventPresent, sequence: f.head + 1, path: n.path})
 	}
 	return nil

@@ -80,6 +80,8 @@ type past struct {
 	sort  *sorter
 	// controls says that other files are of interest too.
 	controls bool
+	// all says that every message is offered: nobody knows what was at the beginning.
+	all bool
 }
 
 // read takes all of the journal after the place, up to its head, and returns
@@ -357,7 +359,7 @@ func (f *folder) take(e event) {
 		f.end(f.at(e.path, e.sequence))
 	case eventMissing:
 		l := f.at(e.path, e.sequence)
-		l.missing = true
+		l.missing, l.unknown = true, f.p.all
 		f.end(l)
 	case eventSeen:
 		f.seen = append(f.seen, e.path)

@@ -134,7 +134,7 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 	s.past = &past{rules: s.cfg.Rules, sort: newSorter(s.cfg.Dir), controls: true}
 	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past}
 	s.summary.Uncertain = s.uncertain(w)
-	f.all = s.summary.Uncertain != ""
+	s.past.all = s.summary.Uncertain != ""
 	if s.cfg.Journal != nil {
 		var err error
 		if s.left, err = s.past.left(ctx, s.cfg.Journal); err != nil {
@@ -142,7 +142,7 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 			return err
 		}
 	}
-	if !f.all {
+	if !s.past.all {
 		head, err := s.past.read(ctx, s.cfg.Journal, w.Start.Sequence)
 		if err != nil {
 			s.past.sort.close()
@@ -255,6 +255,9 @@ func (s *salvager) candidate(base string, l *line) (*candidate, error) {
 		return c, nil
 	case l.unknown:
 		o.Origin, c.change = wire.OriginUnknown, ChangePresent
+		if l.origin != "" {
+			o.WasIn = mailboxOf(l.origin)
+		}
 	case l.origin == "":
 		o.Origin, c.change = wire.OriginNew, ChangeNew
 	default:

@@ -245,6 +245,27 @@ func TestUncertain(t *testing.T) {
 	}
 }
 
+// TestRenamedUnseen: a message that a failing array let nobody see being renamed is the
+// one that it was, also where every message is offered, and stays expunged.
+func TestRenamedUnseen(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		for _, now := range []string{"u/cur/quiet:2,S", "u/.Work/cur/quiet:2,S"} {
+			w := newWorld(t, func(a *store) { shared(a); a.put("u/new/quiet", "quiet") })
+			w.a.must(os.Rename(w.a.full("u/new/quiet"), w.a.full(now)))
+			w.b.move("u/new/quiet", "u/cur/quiet:2,")
+			w.b.remove("u/cur/quiet:2,")
+			w.reign.Whole = whole
+			w.restart()
+			s := w.salvage()
+			for _, m := range w.b.mail() {
+				if strings.Contains(m, "quiet") {
+					t.Errorf("renamed to %s, whole %v: %q is back; summary %+v", now, whole, m, s)
+				}
+			}
+		}
+	}
+}
+
 // TestDoubt: where the new primary does not remember all that was removed, what
 // it lacks is delivered only if it is known to be new; the rest is kept.
 func TestDoubt(t *testing.T) {

@@ -117,7 +117,7 @@ type Offer struct {
 	Mailbox journal.Path
 	Base    string
 	Origin  Origin
-	WasIn   journal.Path // OriginKnown and OriginRemoved
+	WasIn   journal.Path // OriginKnown and OriginRemoved; OriginUnknown, if it was renamed
 	Flags   mailstore.Flags
 	Was     mailstore.Flags // OriginKnown
 	Content journal.ContentID
@@ -191,7 +191,11 @@ func parseOffer(m *pb.SalvageOffer) (o Offer, err error) {
 		o.WasIn, err = ParsePath(m.GetWasIn())
 	case OriginRemoved:
 		o.WasIn, err = ParsePath(m.GetWasIn())
-	case OriginNew, OriginUnknown:
+	case OriginUnknown:
+		if len(m.GetWasIn()) > 0 {
+			o.WasIn, err = ParsePath(m.GetWasIn())
+		}
+	case OriginNew:
 	default:
 		return o, fmt.Errorf("%w: a message of origin %d", ErrProtocol, o.Origin)
 	}

@@ -783,7 +783,8 @@ type SalvageOffer struct {
 	// The part of the file's name that stays the same.
 	Base   []byte        `protobuf:"bytes,2,opt,name=base,proto3" json:"base,omitempty"`
 	Origin SalvageOrigin `protobuf:"varint,3,opt,name=origin,proto3,enum=mailtwin.v1.SalvageOrigin" json:"origin,omitempty"`
-	// KNOWN and REMOVED: the mailbox at the primary's start.
+	// KNOWN and REMOVED: the mailbox at the primary's start. UNKNOWN: the mailbox in
+	// which this node knew it last, if that is another name of it.
 	WasIn []byte        `protobuf:"bytes,4,opt,name=was_in,json=wasIn,proto3" json:"was_in,omitempty"`
 	Flags *SalvageFlags `protobuf:"bytes,5,opt,name=flags,proto3" json:"flags,omitempty"`
 	// KNOWN: the flags at the primary's start.
