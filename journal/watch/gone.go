@@ -84,9 +84,10 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 			}
 		}
 		if c.lostIn(d.Dir, dir) {
-			if gone, err = c.loseAll(dir, gone); err != nil {
-				return err
-			}
+			c.agenda.lose(names)
+		}
+		if gone, err = c.loseAll(dir, gone); err != nil {
+			return err
 		}
 		for _, g := range gone {
 			if err := c.remove(g); err != nil {

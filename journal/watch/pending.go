@@ -29,6 +29,7 @@ type waiting struct {
 	delay time.Duration // the last delay; it grows
 	looks int           // unstable listings so far, of a gone name
 	scan  bool          // gone, found by a scan: due at its end
+	lost  bool          // gone from a directory that nobody had changed since this node became primary
 	seen  int64         // ctime of a file whose writers cannot be asked for
 }
 
@@ -111,6 +112,15 @@ func (a *agenda) left() (names, dirs []journal.Path) {
 
 // get returns what is known of p, or nil.
 func (a *agenda) get(p journal.Path) *waiting { return a.names[p] }
+
+// lose notes of names that are gone that they were lost, see lostIn.
+func (a *agenda) lose(names []journal.Path) {
+	for _, p := range names {
+		if w := a.names[p]; w != nil && w.why == reasonGone {
+			w.lost = true
+		}
+	}
+}
 
 // within returns the names in some directories.
 func (a *agenda) within(dirs []journal.Path) (names []journal.Path) {
