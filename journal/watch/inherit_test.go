@@ -378,3 +378,28 @@ func TestLostWhereMailComesAtOnce(t *testing.T) {
 	f.expect("move u1/cur/3:2, > u1/cur/3:2,S", "remove u1/cur/2:2,S")
 	f.stillMissing("u1/cur/1:2,S")
 }
+
+// TestRemovedAfterTheFirstScan: what is removed when the first scan is over was not
+// lost, though the clock by which the node became primary is an hour ahead of that of
+// the store.
+func TestRemovedAfterTheFirstScan(t *testing.T) {
+	f := newFixture(t)
+	clock := new(jumpingClock)
+	f.cfg.Clock = clock
+	f.start()
+	for _, p := range []string{"u1/cur/1:2,S", "u1/cur/2:2,S", "u1/cur/3:2,S"} {
+		f.deliver(p, "message "+p)
+	}
+	f.settled()
+	clock.jump(time.Hour)
+	f.lose("u1/cur/1:2,S")
+	f.inherited(func() {}, nil)
+	f.stillMissing("u1/cur/1:2,S")
+	f.remove("u1/cur/2:2,S")
+	f.expect("remove u1/cur/2:2,S")
+	f.restart()
+	f.settled()
+	f.remove("u1/cur/3:2,S")
+	f.expect("remove u1/cur/3:2,S")
+	f.stillMissing("u1/cur/1:2,S")
+}

@@ -10,7 +10,8 @@ import (
 )
 
 // metaInherited holds, in a catalog that was a mirror's and that said then what was
-// in its store, when that was: nanoseconds since 1970, in decimal.
+// in its store, when that was: nanoseconds since 1970, in decimal. It is there until
+// the first scan has found what is not in the store.
 const metaInherited = "watch.inherited"
 
 // findInherited finds until when the store was a mirror's.
@@ -25,6 +26,20 @@ func (w *Watcher) findInherited() error {
 		}
 		return err
 	})
+}
+
+// endInherited forgets until when the store was a mirror's, when a scan has found all
+// that the mirror had lost, and that is decided. What is removed from then on is not
+// taken for lost, whatever the clocks say.
+func (w *Watcher) endInherited() error {
+	if w.inherited == 0 || !w.sought || w.agenda.deciding() {
+		return nil
+	}
+	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaInherited, nil) })
+	if err == nil {
+		w.inherited = 0
+	}
+	return err
 }
 
 // stillComes reports whether a file is one whose content is still to come, or a

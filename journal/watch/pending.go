@@ -122,6 +122,16 @@ func (a *agenda) lose(names []journal.Path) {
 	}
 }
 
+// deciding reports whether any name that was noted as lost is still to be confirmed.
+func (a *agenda) deciding() bool {
+	for _, w := range a.names {
+		if w.lost {
+			return true
+		}
+	}
+	return false
+}
+
 // within returns the names in some directories.
 func (a *agenda) within(dirs []journal.Path) (names []journal.Path) {
 	for p := range a.names {

@@ -322,6 +322,7 @@ func (w *Watcher) scan(reason string, n uint64) error {
 		return err
 	}
 	w.status.scan, w.found = n, forgotten
+	w.sought = w.forgotten == forgotten && w.agenda.count[reasonUnlisted] == 0
 	if began.After(w.status.Quiet) {
 		w.status.Quiet = began
 	}

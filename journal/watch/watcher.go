@@ -49,7 +49,8 @@ type Watcher struct {
 
 	baseline  bool      // the first scan is not complete
 	unwritten Unwritten // what a power cut may have taken back
-	inherited int64     // until when the store was a mirror's, in ns since 1970; 0: it was none
+	inherited int64     // until when the store was a mirror's, in ns since 1970; 0: it was none, or that is over
+	sought    bool      // a scan has looked for what the mirror had lost, everywhere
 	walking   bool
 	within    bool // a walk goes on while another one waits for leave
 	free      int  // names that a walk may look at without asking for leave
@@ -271,7 +272,7 @@ func (w *Watcher) step() error {
 	if err := w.serve(); err != nil {
 		return err
 	}
-	if err := w.sync(); err != nil {
+	if err := errors.Join(w.endInherited(), w.sync()); err != nil {
 		return err
 	}
 	now := w.now()
@@ -453,6 +454,7 @@ func (w *Watcher) suspended() error {
 	}
 	w.status.Suspended, w.suspension = "", ""
 	w.agenda.clear() // what was seen then does not count
+	w.sought = false
 	broken, _ := w.broken.list(0)
 	for _, u := range broken {
 		w.dirty.name(u.Path)
