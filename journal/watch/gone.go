@@ -24,8 +24,9 @@ func (c *cycle) gone(l look) {
 		return
 	}
 	c.later(l.path, reasonGone, c.cfg.Timing.Confirm, c.cfg.Timing.Confirm)
-	if w = c.agenda.get(l.path); w != nil && (l.scan && c.walking || c.status.Mode == ModePolling) {
-		w.scan = true
+	polling := c.status.Mode == ModePolling
+	if w = c.agenda.get(l.path); w != nil && (l.scan && c.walking || polling) {
+		w.scan, w.poll = true, polling
 		w.due = never
 	}
 }

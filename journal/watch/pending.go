@@ -28,7 +28,8 @@ type waiting struct {
 	due   time.Duration
 	delay time.Duration // the last delay; it grows
 	looks int           // unstable listings so far, of a gone name
-	scan  bool          // gone, found by a scan: due at its end
+	scan  bool          // gone, found by a walk: due at its end
+	poll  bool          // found while polling: due at the end of a scan of everything
 	lost  bool          // gone from a directory that nobody had changed since this node became primary
 	seen  int64         // ctime of a file whose writers cannot be asked for
 }
@@ -165,11 +166,12 @@ func (a *agenda) due(now time.Duration) (gone, others []journal.Path) {
 	return gone, others
 }
 
-// release makes everything due that waits for the end of a scan.
-func (a *agenda) release(now time.Duration) {
+// release makes everything due that waits for the end of a walk; all says that it was
+// one of the whole store.
+func (a *agenda) release(now time.Duration, all bool) {
 	for _, w := range a.names {
-		if w.scan {
-			w.scan = false
+		if w.scan && (all || !w.poll) {
+			w.scan, w.poll = false, false
 			w.due = now
 			a.next = min(a.next, now)
 		}
