@@ -250,13 +250,18 @@ func (w *Watcher) sighted(p journal.Path) (*sighting, error) {
 	}
 }
 
-// pass passes over a directory in which all was found as the catalog has it.
+// stirred reports whether a file is to be looked at again, because of what was noticed
+// since somebody did, perhaps.
+func (w *Watcher) stirred(f inPlace) bool { return w.agenda.get(f.path) != nil || w.dirty.has(f.path) }
+
+// pass passes over a directory in which all was found as the catalog has it, and
+// nothing has been noticed since.
 func (w *Watcher) pass(s *sighting) {
 	if !s.opaque {
 		w.watched[w.hash(s.path)] = struct{}{}
 	}
 	for _, f := range s.files {
-		w.resolved(f.path)
+		w.readable(f.path)
 	}
 }
 

@@ -151,6 +151,30 @@ func TestWhatWasLookedAtAheadIsObserved(t *testing.T) {
 	}
 }
 
+// TestRemovedBehindALookAhead: a file that is removed when it was looked at, and before
+// the scan comes to its directory, is not forgotten by that.
+func TestRemovedBehindALookAhead(t *testing.T) {
+	f := newFixture(t)
+	f.write("u2/subscriptions", "A\n")
+	f.start()
+	f.settled()
+	f.close()
+	f.cfg.Timing.Settle, f.cfg.Timing.SettleAtLatest = time.Hour, 2*time.Hour // no listing finds it
+	f.cfg.Timing.Confirm = time.Second
+	g := openGate(f)
+	h := holdAt(f, "u1/.A")
+	f.cfg.Hints = h
+	f.start()
+	const all = 1 + 4*3 + 1 // the root, each mailbox with its directories, and the file
+	f.wait("all is looked at", func() bool { return g.asked.Load() >= all && g.out.Load() == 0 })
+	f.remove("u2/subscriptions")
+	f.wait("it is hinted", func() bool { return f.watcher.Status().Dirty > 1 })
+	close(h.release)
+	if e := show(f.next()); e != "remove u2/subscriptions" {
+		t.Errorf("journaled: %s", e)
+	}
+}
+
 // TestWhatIsAsKnownIsLookedAtOnce: the scan has nothing to do where nothing has
 // changed, but what was looked at ahead of it is watched.
 func TestWhatIsAsKnownIsLookedAtOnce(t *testing.T) {

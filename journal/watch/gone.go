@@ -24,8 +24,9 @@ func (c *cycle) gone(l look) {
 		return
 	}
 	c.later(l.path, reasonGone, c.cfg.Timing.Confirm, c.cfg.Timing.Confirm)
-	if w = c.agenda.get(l.path); w != nil && (l.scan && c.walking || c.status.Mode == ModePolling) {
-		w.scan = true
+	polling := c.status.Mode == ModePolling
+	if w = c.agenda.get(l.path); w != nil && (l.scan && c.walking || polling) {
+		w.scan, w.poll = true, polling
 		w.due = never
 	}
 }
@@ -84,9 +85,10 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 			}
 		}
 		if c.lostIn(d.Dir, dir) {
-			if gone, err = c.loseAll(dir, gone); err != nil {
-				return err
-			}
+			c.agenda.lose(names)
+		}
+		if gone, err = c.loseAll(dir, gone); err != nil {
+			return err
 		}
 		for _, g := range gone {
 			if err := c.remove(g); err != nil {

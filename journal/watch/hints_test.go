@@ -210,6 +210,32 @@ func TestMovedToWhereNothingIsWatched(t *testing.T) {
 	f.expect("move u1/cur/1:2,S > u2/new/1:2,S", "remove u1/cur/2:2,S")
 }
 
+// TestWalkOfAFolderIsNoScan: while polling, a walk of a folder that was renamed does not
+// tell that a message is gone which came where nothing is watched.
+func TestWalkOfAFolderIsNoScan(t *testing.T) {
+	f := newFixture(t)
+	h := filtered(f.store, nil)
+	h.allow(9) // not for u2/new, which comes last
+	f.cfg.Hints = h
+	f.cfg.Timing.Poll = 3 * time.Second
+	f.deliver("u1/cur/1:2,S", "a message")
+	f.start()
+	f.wait("polling", func() bool {
+		s := f.watcher.Status()
+		return s.Mode == watch.ModePolling && s.Phase == watch.PhaseWatching && s.Dirty == 0
+	})
+	f.rename("u1/cur/1:2,S", "u2/new/1:2,S")
+	f.rename("u1/.A", "u1/.B")
+	f.wait("the message is found", func() bool { return f.knows("u2/new/1:2,S") })
+	got := map[string]bool{}
+	for _, e := range f.rest() {
+		got[show(e)] = true
+	}
+	if len(got) != 2 || !got["mvdir u1/.A > u1/.B"] || !got["move u1/cur/1:2,S > u2/new/1:2,S"] {
+		t.Errorf("journaled: %v", got)
+	}
+}
+
 // TestBoundedDirt makes more names dirty than the observer remembers.
 func TestBoundedDirt(t *testing.T) {
 	f := newFixture(t)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,12 +141,7 @@ func TestLostIsNotRemoved(t *testing.T) {
 	}
 	f.write("u2/subscriptions", "A\n")
 	f.settled()
-	f.close()
-	f.remove("u1/new/2")
-	f.remove("u1/.B")
-	f.remove("u2/subscriptions")
-	lostAt := time.Now()
-	f.wait("a later time", func() bool { return time.Since(lostAt) > 50*time.Millisecond }) // file systems have coarse clocks
+	f.lose("u1/new/2", "u1/.B", "u2/subscriptions")
 	f.inherited(func() { f.remove("u1/cur/1:2,S") }, nil)
 	f.expect("remove u1/cur/1:2,S")
 	lost := []journal.Path{"u1/new/2", "u1/.B/new/4", "u1/.B/.C/cur/5:2,", "u2/subscriptions"}
@@ -316,4 +313,93 @@ func TestRemovedWithAClockSetBack(t *testing.T) {
 	f.expect("remove u1/cur/1:2,S")
 	f.remove("u1/cur/2:2,S")
 	f.expect("remove u1/cur/2:2,S")
+}
+
+// meanwhile are hints that leave one directory to the scan itself, and do something
+// when that comes there.
+type meanwhile struct {
+	*testHints
+	at    journal.Path
+	ahead *atomic.Bool // somebody was there ahead of the scan
+	once  *sync.Once
+	do    func()
+}
+
+func (f *fixture) whenScanIsAt(at journal.Path, do func()) {
+	f.cfg.Hints = meanwhile{testHints: filtered(f.store, nil), at: at, ahead: &atomic.Bool{}, once: &sync.Once{}, do: do}
+}
+
+func (h meanwhile) Add(dir journal.Path) error {
+	if dir == h.at {
+		if !h.ahead.Swap(true) {
+			return errors.New("it is left to the scan")
+		}
+		h.once.Do(h.do)
+	}
+	return h.testHints.Add(dir)
+}
+
+// lose removes messages while nobody looks, long enough before what follows.
+func (f *fixture) lose(names ...string) {
+	f.t.Helper()
+	f.close()
+	for _, p := range names {
+		f.remove(p)
+	}
+	lostAt := time.Now()
+	f.wait("a later time", func() bool { return time.Since(lostAt) > 50*time.Millisecond }) // file systems have coarse clocks
+}
+
+// stillMissing fails unless the catalog has these as what never came.
+func (f *fixture) stillMissing(names ...journal.Path) {
+	f.t.Helper()
+	items := f.items()
+	for _, p := range names {
+		if it, ok := items[p]; !ok || !it.Missing {
+			f.t.Errorf("%s is %+v", p, it)
+		}
+	}
+}
+
+// TestLostWhereMailComesAtOnce: what was lost was not removed either where mail has
+// come since the scan was there, before it is at its end.
+func TestLostWhereMailComesAtOnce(t *testing.T) {
+	f := started(t)
+	for _, p := range []string{"u1/cur/1:2,S", "u1/cur/2:2,S", "u1/cur/3:2,"} {
+		f.deliver(p, "message "+p)
+	}
+	f.settled()
+	f.lose("u1/cur/1:2,S")
+	f.whenScanIsAt("u2/new", func() {
+		f.rename("u1/cur/3:2,", "u1/cur/3:2,S")
+		f.remove("u1/cur/2:2,S")
+	})
+	f.inherited(func() {}, nil)
+	f.expect("move u1/cur/3:2, > u1/cur/3:2,S", "remove u1/cur/2:2,S")
+	f.stillMissing("u1/cur/1:2,S")
+}
+
+// TestRemovedAfterTheFirstScan: what is removed when the first scan is over was not
+// lost, though the clock by which the node became primary is an hour ahead of that of
+// the store.
+func TestRemovedAfterTheFirstScan(t *testing.T) {
+	f := newFixture(t)
+	clock := new(jumpingClock)
+	f.cfg.Clock = clock
+	f.start()
+	for _, p := range []string{"u1/cur/1:2,S", "u1/cur/2:2,S", "u1/cur/3:2,S"} {
+		f.deliver(p, "message "+p)
+	}
+	f.settled()
+	clock.jump(time.Hour)
+	f.lose("u1/cur/1:2,S")
+	f.inherited(func() {}, nil)
+	f.stillMissing("u1/cur/1:2,S")
+	f.remove("u1/cur/2:2,S")
+	f.expect("remove u1/cur/2:2,S")
+	f.restart()
+	f.settled()
+	f.remove("u1/cur/3:2,S")
+	f.expect("remove u1/cur/3:2,S")
+	f.stillMissing("u1/cur/1:2,S")
 }

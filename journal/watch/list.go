@@ -260,6 +260,7 @@ func (l *listing) batches(names []journal.Path) error {
 
 // missing observes the names that the catalog has and the listing had not.
 func (l *listing) missing() error {
+	lost := l.lostIn(l.dir, l.path)
 	slices.Sort(l.seen)
 	for from := ""; ; {
 		var gone []journal.Path
@@ -283,10 +284,13 @@ func (l *listing) missing() error {
 			return err
 		}
 		end := err == nil
-		if !l.collect(gone) {
+		if lost || !l.collect(gone) {
 			if err := l.batches(gone); err != nil {
 				return err
 			}
+		}
+		if lost {
+			l.agenda.lose(gone)
 		}
 		if end {
 			return nil

@@ -10,7 +10,8 @@ import (
 )
 
 // metaInherited holds, in a catalog that was a mirror's and that said then what was
-// in its store, when that was: nanoseconds since 1970, in decimal.
+// in its store, when that was: nanoseconds since 1970, in decimal. It is there until
+// the first scan has found what is not in the store.
 const metaInherited = "watch.inherited"
 
 // findInherited finds until when the store was a mirror's.
@@ -27,6 +28,20 @@ func (w *Watcher) findInherited() error {
 	})
 }
 
+// endInherited forgets until when the store was a mirror's, when a scan has found all
+// that the mirror had lost, and that is decided. What is removed from then on is not
+// taken for lost, whatever the clocks say.
+func (w *Watcher) endInherited() error {
+	if w.inherited == 0 || !w.sought || w.agenda.deciding() {
+		return nil
+	}
+	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaInherited, nil) })
+	if err == nil {
+		w.inherited = 0
+	}
+	return err
+}
+
 // stillComes reports whether a file is one whose content is still to come, or a
 // directory one that is itself.
 func (w *Watcher) stillComes(it *catalog.Item) bool {
@@ -35,14 +50,22 @@ func (w *Watcher) stillComes(it *catalog.Item) bool {
 
 // lostIn reports whether what is gone from a directory was lost by the mirror that
 // this node was, and not removed by those who use the mail: the directory has not
-// changed since. It is to be asked behind the look at the names. A clock that was
-// set back would have it unchanged for hours, with all that is removed meanwhile.
-func (c *cycle) lostIn(d *beneath.Dir, p journal.Path) bool {
-	if c.inherited == 0 || c.cfg.Clock.Now().UnixNano() < c.inherited || c.giveUp.Load() || c.doubts.adopted(p) {
+// changed since. It is to be asked behind the look at the names, and as soon as they
+// are missed: mail may come there before it is confirmed that they are gone. A clock
+// that was set back would have it unchanged for hours, with all that is removed
+// meanwhile.
+func (w *Watcher) lostIn(d *beneath.Dir, p journal.Path) bool {
+	if w.inherited == 0 || w.cfg.Clock.Now().UnixNano() < w.inherited || w.giveUp.Load() || w.doubts.adopted(p) {
 		return false
 	}
 	info, err := d.Info()
-	return err == nil && max(info.Stamp.Change, info.DirMTime) < c.inherited
+	return err == nil && max(info.Stamp.Change, info.DirMTime) < w.inherited
+}
+
+// wasLost reports whether a name that is gone was noted as lost, and is to be kept.
+func (c *cycle) wasLost(p journal.Path) bool {
+	w := c.agenda.get(p)
+	return w != nil && w.lost && !c.giveUp.Load() && !c.doubts.adopted(p.Dir())
 }
 
 // maxLost bounds what is noted as lost in one cycle.
@@ -55,7 +78,7 @@ func (c *cycle) loseAll(dir journal.Path, gone []goneName) (others []goneName, e
 	lost, left := 0, maxLost
 	for _, g := range gone {
 		kept := false
-		if g.absent && left > 0 {
+		if g.absent && left > 0 && c.wasLost(g.path) {
 			if kept, err = c.loseItem(g.path, g.item, &left); err != nil {
 				return nil, err
 			}

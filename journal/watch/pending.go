@@ -28,7 +28,9 @@ type waiting struct {
 	due   time.Duration
 	delay time.Duration // the last delay; it grows
 	looks int           // unstable listings so far, of a gone name
-	scan  bool          // gone, found by a scan: due at its end
+	scan  bool          // gone, found by a walk: due at its end
+	poll  bool          // found while polling: due at the end of a scan of everything
+	lost  bool          // gone from a directory that nobody had changed since this node became primary
 	seen  int64         // ctime of a file whose writers cannot be asked for
 }
 
@@ -112,6 +114,25 @@ func (a *agenda) left() (names, dirs []journal.Path) {
 // get returns what is known of p, or nil.
 func (a *agenda) get(p journal.Path) *waiting { return a.names[p] }
 
+// lose notes of names that are gone that they were lost, see lostIn.
+func (a *agenda) lose(names []journal.Path) {
+	for _, p := range names {
+		if w := a.names[p]; w != nil && w.why == reasonGone {
+			w.lost = true
+		}
+	}
+}
+
+// deciding reports whether any name that was noted as lost is still to be confirmed.
+func (a *agenda) deciding() bool {
+	for _, w := range a.names {
+		if w.lost {
+			return true
+		}
+	}
+	return false
+}
+
 // within returns the names in some directories.
 func (a *agenda) within(dirs []journal.Path) (names []journal.Path) {
 	for p := range a.names {
@@ -145,11 +166,12 @@ func (a *agenda) due(now time.Duration) (gone, others []journal.Path) {
 	return gone, others
 }
 
-// release makes everything due that waits for the end of a scan.
-func (a *agenda) release(now time.Duration) {
+// release makes everything due that waits for the end of a walk; all says that it was
+// one of the whole store.
+func (a *agenda) release(now time.Duration, all bool) {
 	for _, w := range a.names {
-		if w.scan {
-			w.scan = false
+		if w.scan && (all || !w.poll) {
+			w.scan, w.poll = false, false
 			w.due = now
 			a.next = min(a.next, now)
 		}

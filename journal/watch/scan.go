@@ -59,7 +59,7 @@ func (w *Watcher) walk(top journal.Path) error {
 	}
 	w.doubts.forget(top)
 	if !within {
-		w.agenda.release(w.now())
+		w.agenda.release(w.now(), top == journal.Root)
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func (w *Watcher) visit(p journal.Path) (*level, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ahead != nil && ahead.asKnown {
+	if ahead != nil && ahead.asKnown && !slices.ContainsFunc(ahead.files, w.stirred) {
 		w.pass(ahead)
 		l.end = ahead.opaque || ahead.messages
 		return l, nil
@@ -322,6 +322,7 @@ func (w *Watcher) scan(reason string, n uint64) error {
 		return err
 	}
 	w.status.scan, w.found = n, forgotten
+	w.sought = w.forgotten == forgotten && w.agenda.count[reasonUnlisted] == 0
 	if began.After(w.status.Quiet) {
 		w.status.Quiet = began
 	}
