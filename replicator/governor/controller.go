@@ -21,6 +21,7 @@ const (
 	nextHold     = time.Second     // after a probe that found more
 	blindHold    = 2 * time.Second
 	quickHold    = 200 * time.Millisecond // before a disk that is proven to be fast is searched again
+	lastProof    = 2 * time.Minute        // that it takes at most to be proven fast; see disprove
 	slowReads    = 10 * time.Millisecond  // above the baseline: a read that had to wait
 	slowShare    = 0.125                  // of the time that is spent on such reads, to count
 	headLatency  = time.Millisecond       // from here on a disk is taken to have heads
@@ -88,6 +89,7 @@ type controller struct {
 	answer   time.Duration // what the slowest member of the array takes for a read when it is idle; 0: not known
 	fast     bool          // there are no heads
 	proven   time.Duration // for how long it was so without strain; see quick
+	proof    time.Duration // how long that must be to be beyond doubt
 	strain   strain
 
 	phase   phase
@@ -106,7 +108,7 @@ type controller struct {
 }
 
 func newController(m manner) *controller {
-	return &controller{manner: m, rate: startRate, inFlight: 1, hold: firstHold}
+	return &controller{manner: m, rate: startRate, inFlight: 1, hold: firstHold, proof: probeTime}
 }
 
 // use changes the manner.
@@ -208,7 +210,19 @@ func (c *controller) prove(w window) {
 // quick reports whether an array is fast beyond doubt: it was for longer than by
 // what it may have saved up for. What is measured of such a one while others make it
 // busy for a moment says little of what it can do, so that is soon searched for again.
-func (c *controller) quick() bool { return c.proven >= probeTime }
+func (c *controller) quick() bool { return c.proven >= c.proof }
+
+// disprove takes back that an array is fast beyond doubt, when its limit was found to
+// be that of a slow one, and as a good part of what it did was ours, who had one read
+// out at a time, others did not make it so: then what was fast is a cache in front of
+// it, and what is read now is not in there. As that may come and go, it takes twice as
+// long to be proven again.
+func (c *controller) disprove() {
+	if c.quick() && c.capacity < fastRate && c.used > c.capacity/4 {
+		c.proven, c.proof = 0, min(2*c.proof, lastProof)
+		c.hold = firstHold
+	}
+}
 
 // idle reports whether the array is as good as idle, so that reads take now
 // what they take at best: there is no strain, or we add next to nothing to
@@ -276,7 +290,7 @@ func (c *controller) settle() {
 	c.fast = c.fast && c.capacity >= fastRate
 	c.enter(cruising)
 	c.calm, c.probed, c.strains, c.recent = 0, 0, 0, c.recent[:0]
-	if c.quick() {
+	if c.disprove(); c.quick() {
 		c.hold = min(2*c.hold, lastHold)
 	}
 }

@@ -51,7 +51,10 @@
 // may have saved up for, is fast beyond doubt. What is measured of it while others
 // make it busy for a moment, as whoever writes much does, is far from what it can
 // do. So its limits are not probed, but searched for again as soon as it has been
-// quiet for a moment, and later in pauses that double as well.
+// quiet for a moment, and later in pauses that double as well. That ends when the
+// limit that is found is one of a slow array and others have no part in it: a cache
+// had answered. Then it is probed like any other, and each time it takes twice as
+// long, up to two minutes, until it counts as fast again.
 //
 // Signs of strain are: our own reads take longer than an idle array takes (the
 // baseline), or one of them is not answered at all; a member of the array

@@ -320,3 +320,80 @@ func TestAScanOfAFastDiskIsNotSlowed(t *testing.T) {
 		t.Errorf("%v more with a governor", took[1]-took[0])
 	}
 }
+
+// TestACacheInFrontIsNotTakenForTheArray: that a cache has answered for a while as
+// only a disk without heads can does not let the array behind it be driven to its
+// limit more often, or its users wait longer, than if nothing were ever taken for fast.
+func TestACacheInFrontIsNotTakenForTheArray(t *testing.T) {
+	slow := func(w *world) *disk { return throttled(w, 20) }
+	const runs = 4
+	for _, c := range []struct {
+		name         string
+		array        func(*world) *disk
+		rate         float64 // of the foreground
+		hits, misses time.Duration
+	}{
+		{"throttled, once", slow, 20, 2 * time.Second, time.Hour},
+		{"throttled, seldom", slow, 20, 2 * time.Second, 20 * time.Second},
+		{"throttled, often", slow, 20, 2 * time.Second, 5 * time.Second},
+		{"throttled, busy", slow, 40, 2 * time.Second, 20 * time.Second},
+		{"spindle, often", spindle, 10, 2 * time.Second, 5 * time.Second},
+		{"spindle, busy", spindle, 20, 2 * time.Second, 20 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p99 [2]time.Duration
+			var pushed [2]int
+			for i, proof := range []time.Duration{never, probeTime} {
+				var took []time.Duration
+				for seed := range uint64(runs) {
+					w := newWorld(seed + 110)
+					f := &foreground{w: w, d: cached(c.array(w), c.hits, c.misses), rate: c.rate, on: true}
+					b := newBulk(w, f.d, gently())
+					b.dirs = 1 << 30
+					b.p.law.proof = proof
+					f.run()
+					b.run()
+					pushed[i] += b.pushes(3 * time.Minute)
+					took = append(took, f.took...)
+				}
+				p99[i] = quantile(took, 0.99)
+			}
+			t.Logf("p99 %v, plainly %v; %d times at the limit or beyond, plainly %d", p99[1], p99[0], pushed[1], pushed[0])
+			if p99[1] > p99[0]*11/10 {
+				t.Errorf("the foreground's p99 is %v, plainly %v", p99[1], p99[0])
+			}
+			if pushed[1] > pushed[0]+runs { // one more each, to learn of the cache
+				t.Errorf("the array was at its limit %d times, plainly %d", pushed[1], pushed[0])
+			}
+		})
+	}
+}
+
+// TestACacheThatComesAndGoes: each time that an array which seemed fast turns out to
+// be slow it takes twice as long to seem so again, within a bound.
+func TestACacheThatComesAndGoes(t *testing.T) {
+	c := newController(Gentle.manner())
+	answered := func(rate float64) {
+		ops := rate * lookInterval.Seconds()
+		c.fast, c.phase = true, searching
+		c.prove(window{passed: lookInterval, own: ops, ops: ops})
+	}
+	for proof := probeTime; proof < 2*lastProof; proof *= 2 {
+		took := time.Duration(0)
+		for !c.quick() {
+			answered(5 * fastRate)
+			took += lookInterval
+		}
+		if want := min(proof, lastProof); took < want || took > want+lookInterval {
+			t.Errorf("proven after %v, not %v", took, want)
+		}
+		c.capacity, c.total, c.used = 200, 200, 20
+		if c.settle(); !c.quick() {
+			t.Error("what others made slow is taken for slow")
+		}
+		c.total, c.used = 200, 150
+		if c.settle(); c.quick() || c.hold != firstHold {
+			t.Errorf("an array that does %.0f operations/s is taken for fast, and searched again after %v", c.capacity, c.hold)
+		}
+	}
+}

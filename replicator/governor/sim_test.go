@@ -71,6 +71,9 @@ type disk struct {
 	quota int
 	// merges: what is read ahead is one operation of it.
 	merges bool
+	// hit reports whether a cache in front of it has what is read now; nil: there
+	// is none.
+	hit func() bool
 
 	queue  []operation
 	busy   int
@@ -87,9 +90,16 @@ type operation struct {
 	done func()
 }
 
-const slice = 100 * time.Millisecond
+const (
+	slice   = 100 * time.Millisecond
+	hitTime = 100 * time.Microsecond
+)
 
 func (d *disk) submit(done func()) {
+	if d.hit != nil && d.hit() {
+		d.w.after(hitTime, func() { d.answer(hitTime, done) })
+		return
+	}
 	d.queue = append(d.queue, operation{d.w.now, done})
 	d.dispatch()
 }
@@ -126,13 +136,17 @@ func (d *disk) dispatch() {
 		}
 		d.w.after(d.service(), func() {
 			d.busy--
-			d.ops++
-			d.reads++
-			d.waited += d.w.now - accounted
-			op.done()
+			d.answer(d.w.now-accounted, op.done)
 			d.dispatch()
 		})
 	}
+}
+
+func (d *disk) answer(waited time.Duration, done func()) {
+	d.ops++
+	d.reads++
+	d.waited += waited
+	done()
 }
 
 func (d *disk) counters() Counters {
@@ -161,6 +175,13 @@ func flash(w *world) *disk {
 	return &disk{w: w, servers: 16, service: func() time.Duration {
 		return 80*time.Microsecond + time.Duration(w.rng.ExpFloat64()*float64(20*time.Microsecond))
 	}}
+}
+
+// cached puts a cache in front of a disk. What is read is in it for a while, as
+// directories that were just looked at are, and then is not for a while.
+func cached(d *disk, hits, misses time.Duration) *disk {
+	d.hit = func() bool { return d.w.now%(hits+misses) < hits }
+	return d
 }
 
 // foreground opens messages and notes how long that takes.
@@ -267,6 +288,21 @@ func (b *bulk) delay() time.Duration {
 		return 0
 	}
 	return b.late()
+}
+
+// pushes lets that much time pass and counts how often in it the array is driven to
+// what it can do or what is believed to be, or beyond.
+func (b *bulk) pushes(d time.Duration) int {
+	n, was := 0, b.p.law.phase
+	for end := b.w.now + d; b.w.now < end; {
+		b.w.run(time.Millisecond)
+		now := b.p.law.phase
+		if now != was && (now == measuring || now == probing) {
+			n++
+		}
+		was = now
+	}
+	return n
 }
 
 func (b *bulk) look() {
