@@ -8,6 +8,7 @@ packages='
 	dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve
 	rsync openssh-server openssh-client
 	iproute2 iputils-arping util-linux shellcheck e2fsprogs xfsprogs btrfs-progs
+	ipmitool openipmi
 '
 
 # missing prints the packages that are not installed.
@@ -21,7 +22,7 @@ missing() {
 # programs is what is looked for where there is no dpkg.
 programs() {
 	PATH=$PATH:/usr/sbin:/sbin
-	for program in dovecot rsync sshd ssh ip tc arping nsenter shellcheck mkfs.ext4 mkfs.xfs mkfs.btrfs; do
+	for program in dovecot rsync sshd ssh ip tc arping nsenter shellcheck mkfs.ext4 mkfs.xfs mkfs.btrfs ipmitool ipmi_sim; do
 		command -v "$program" >/dev/null || echo "$program"
 	done
 }
