@@ -8,6 +8,7 @@ packages='
 	dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve
 	rsync openssh-server openssh-client
 	iproute2 iputils-arping util-linux shellcheck e2fsprogs xfsprogs btrfs-progs
+	ipmitool openipmi postfix
 '
 
 # missing prints the packages that are not installed.
@@ -21,13 +22,14 @@ missing() {
 # programs is what is looked for where there is no dpkg.
 programs() {
 	PATH=$PATH:/usr/sbin:/sbin
-	for program in dovecot rsync sshd ssh ip tc arping nsenter shellcheck mkfs.ext4 mkfs.xfs mkfs.btrfs; do
+	for program in dovecot rsync sshd ssh ip tc arping nsenter shellcheck mkfs.ext4 mkfs.xfs mkfs.btrfs ipmitool ipmi_sim postfix; do
 		command -v "$program" >/dev/null || echo "$program"
 	done
 }
 
 # install installs the packages named, with policy-rc.d in place, which keeps
-# Debian from starting what it installs.
+# Debian from starting what it installs. Nothing is removed for it: Postfix would take the
+# place of another mail server.
 install() {
 	policy=/usr/sbin/policy-rc.d
 	if [ ! -e "$policy" ]; then
@@ -37,8 +39,8 @@ install() {
 	fi
 	export DEBIAN_FRONTEND=noninteractive
 	# The lists of a new machine are old or not there at all.
-	apt-get install -qq -y --no-install-recommends "$@" ||
-		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@"; }
+	apt-get install -qq -y --no-install-recommends --no-remove "$@" ||
+		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends --no-remove "$@"; }
 }
 
 if ! command -v dpkg-query >/dev/null; then

@@ -37,7 +37,7 @@ ADDRESS={{.Service}}/24
 DEVICE=eth0
 IPMI_HOST="${MAILTWIN_PEER:-}-ipmi.example.net"
 IPMI_USER=mailtwin
-IPMI_PASSWORD_FILE=/etc/mailtwin/ipmi.password
+IPMI_PASSWORD_FILE={{.Dir}}/ipmi.password
 PATH={{.Dir}}/bin:$PATH
 MAILTWIN={{.Mailtwin}}
 MAILTWIN_CONFIG={{.Settings}}
@@ -74,7 +74,7 @@ func writeHooks(p paths) error {
 			return fmt.Errorf("writing the hook %q: %w", name, err)
 		}
 	}
-	for name, text := range map[string]string{"hooks.conf": hooksConf, "bin/ipmitool": ipmitool} {
+	for name, text := range map[string]string{"hooks.conf": hooksConf, "bin/ipmitool": ipmitool, "ipmi.password": "secret\n"} {
 		t, err := template.New(name).Parse(text)
 		if err != nil {
 			return err
