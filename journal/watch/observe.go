@@ -241,6 +241,12 @@ func (c *cycle) attributes(l look, it catalog.Item, id journal.ContentID) error 
 		return c.failed(l, err)
 	}
 	c.resolved(l.path)
+	if it.Observed != 0 && it.Observed == l.info.DirMTime && it.Stamp.Change != l.info.Stamp.Change {
+		it.Observed = 0 // the time may have been set back, see asObserved
+		if err := c.tx.Put(l.path, it); err != nil {
+			return err
+		}
+	}
 	if sameAttributes(facts.Attr, it.Facts.Attr) {
 		if it.Stamp == l.info.Stamp {
 			return nil

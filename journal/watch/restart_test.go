@@ -86,6 +86,26 @@ func TestRestartFindsWhatWasRestored(t *testing.T) {
 	}
 }
 
+// TestRestartFindsWhatWasRestoredUnseen: it is found as well if the directory itself
+// was observed since, and nothing in it was hinted.
+func TestRestartFindsWhatWasRestoredUnseen(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.Hints = filtered(f.store, func(h watch.Hint) bool { return h.Path == "u1/new" })
+	f.deliver("u1/new/1.h", "one")
+	f.start()
+	f.settled()
+	dir, err := os.Stat(f.path("u1/new"))
+	f.must(err)
+	f.deliver("u1/new/2.h", "two")
+	f.must(os.Chtimes(f.path("u1/new"), dir.ModTime(), dir.ModTime()))
+	now, err := f.root.Stat("u1/new")
+	f.must(err)
+	f.wait("the directory is observed", func() bool { return f.items()["u1/new"].Stamp.Change == now.Stamp.Change })
+	f.cfg.Hints = nil
+	f.restart()
+	f.expect("put u1/new/2.h")
+}
+
 // TestRestartChanged finds exactly what was done meanwhile.
 func TestRestartChanged(t *testing.T) {
 	f := newFixture(t)
