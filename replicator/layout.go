@@ -89,18 +89,5 @@ func Holds(store string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = top.Close() }()
-	found := ""
-	err = top.Each(func(names []beneath.Name) error {
-		for _, n := range names {
-			if (mailstore.Maildir{}).Classify(journal.Path(n.Name), n.Type) != watch.ClassIgnored {
-				found = n.Name
-				return errFound
-			}
-		}
-		return nil
-	})
-	if errors.Is(err, errFound) {
-		err = nil
-	}
-	return found, err
+	return watch.SomethingIn(top, mailstore.Maildir{})
 }

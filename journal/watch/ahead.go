@@ -172,7 +172,7 @@ func (a *ahead) compare(s *sighting, info beneath.Info) (changed bool, err error
 		if s.opaque {
 			return nil
 		}
-		changed = !asObserved(s.path, &it, &info)
+		changed = !AsObserved(s.path, &it, &info)
 		s.asKnown = s.asKnown && !changed
 		if s.messages, err = a.w.onlyMessages(tx, s.path); s.messages || err != nil {
 			return err

@@ -151,18 +151,26 @@ func (w *Watcher) hasContent(root *beneath.Dir) (bool, error) {
 
 // meaningIn reports whether there is anything in a root that means something.
 func (w *Watcher) meaningIn(root *beneath.Dir) (bool, error) {
-	err := root.Each(func(names []beneath.Name) error {
+	name, err := SomethingIn(root, w.cfg.Rules)
+	return name != "", err
+}
+
+// SomethingIn returns the name of something in a root that means something by the
+// rules; "" if there is nothing.
+func SomethingIn(root *beneath.Dir, rules Rules) (found string, err error) {
+	err = root.Each(func(names []beneath.Name) error {
 		for _, n := range names {
-			if w.cfg.Rules.Classify(journal.Path(n.Name), n.Type) != ClassIgnored {
+			if rules.Classify(journal.Path(n.Name), n.Type) != ClassIgnored {
+				found = n.Name
 				return errEnough
 			}
 		}
 		return nil
 	})
 	if errors.Is(err, errEnough) {
-		return true, nil
+		err = nil
 	}
-	return false, err
+	return found, err
 }
 
 // identify loads which store the catalog is of, or records it.

@@ -190,21 +190,27 @@ func TestWatchLimit(t *testing.T) {
 	f.settled()
 }
 
-// TestMovedToWhereNothingIsWatched: that a message left its folder is hinted, and
-// that it came into another one is not. It is never told to be gone.
-func TestMovedToWhereNothingIsWatched(t *testing.T) {
-	f := newFixture(t)
+// startPolling starts an observer that has no watch for u2/new, which comes last.
+func (f *fixture) startPolling(every time.Duration) {
+	f.t.Helper()
 	h := filtered(f.store, nil)
-	h.allow(9) // not for u2/new, which comes last
+	h.allow(9)
 	f.cfg.Hints = h
-	f.cfg.Timing.Poll = time.Second
-	f.deliver("u1/cur/1:2,S", "a message")
-	f.deliver("u1/cur/2:2,S", "another one")
+	f.cfg.Timing.Poll = every
 	f.start()
 	f.wait("polling", func() bool {
 		s := f.watcher.Status()
 		return s.Mode == watch.ModePolling && s.Phase == watch.PhaseWatching && s.Dirty == 0
 	})
+}
+
+// TestMovedToWhereNothingIsWatched: that a message left its folder is hinted, and
+// that it came into another one is not. It is never told to be gone.
+func TestMovedToWhereNothingIsWatched(t *testing.T) {
+	f := newFixture(t)
+	f.deliver("u1/cur/1:2,S", "a message")
+	f.deliver("u1/cur/2:2,S", "another one")
+	f.startPolling(time.Second)
 	f.rename("u1/cur/1:2,S", "u2/new/1:2,S")
 	f.remove("u1/cur/2:2,S")
 	f.expect("move u1/cur/1:2,S > u2/new/1:2,S", "remove u1/cur/2:2,S")
@@ -214,16 +220,8 @@ func TestMovedToWhereNothingIsWatched(t *testing.T) {
 // tell that a message is gone which came where nothing is watched.
 func TestWalkOfAFolderIsNoScan(t *testing.T) {
 	f := newFixture(t)
-	h := filtered(f.store, nil)
-	h.allow(9) // not for u2/new, which comes last
-	f.cfg.Hints = h
-	f.cfg.Timing.Poll = 3 * time.Second
 	f.deliver("u1/cur/1:2,S", "a message")
-	f.start()
-	f.wait("polling", func() bool {
-		s := f.watcher.Status()
-		return s.Mode == watch.ModePolling && s.Phase == watch.PhaseWatching && s.Dirty == 0
-	})
+	f.startPolling(3 * time.Second)
 	f.rename("u1/cur/1:2,S", "u2/new/1:2,S")
 	f.rename("u1/.A", "u1/.B")
 	f.wait("the message is found", func() bool { return f.knows("u2/new/1:2,S") })

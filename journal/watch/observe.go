@@ -242,7 +242,7 @@ func (c *cycle) attributes(l look, it catalog.Item, id journal.ContentID) error 
 	}
 	c.resolved(l.path)
 	if it.Observed != 0 && it.Observed == l.info.DirMTime && it.Stamp.Change != l.info.Stamp.Change {
-		it.Observed = 0 // the time may have been set back, see asObserved
+		it.Observed = 0 // the time may have been set back, see AsObserved
 		if err := c.tx.Put(l.path, it); err != nil {
 			return err
 		}

@@ -199,7 +199,7 @@ func (w *Watcher) stand(p journal.Path, within bool) (s standing, err error) {
 		if s.failed = failed; failed != nil || !within {
 			return nil //nolint:nilerr // it is told by the standing: only the catalog's errors end a walk
 		}
-		if s.unchanged = asObserved(p, &k.item, &k.info); s.unchanged {
+		if s.unchanged = AsObserved(p, &k.item, &k.info); s.unchanged {
 			s.messages, err = w.onlyMessages(tx, p)
 		}
 		return err
@@ -207,10 +207,10 @@ func (w *Watcher) stand(p journal.Path, within bool) (s standing, err error) {
 	return s, err
 }
 
-// asObserved reports whether a directory has the names in it that it had when it was
+// AsObserved reports whether a directory has the names in it that it had when it was
 // last observed completely. Its mtime alone does not tell: who puts something into it
 // may set that back, as programs do that restore a copy. The root has no stamp.
-func asObserved(p journal.Path, it *catalog.Item, now *beneath.Info) bool {
+func AsObserved(p journal.Path, it *catalog.Item, now *beneath.Info) bool {
 	return it.Observed != 0 && it.Observed == now.DirMTime && (p == journal.Root || it.Stamp.Change == now.Stamp.Change)
 }
 

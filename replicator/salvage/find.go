@@ -105,7 +105,7 @@ func (f *finder) open(p journal.Path) (*beneath.Dir, dirState, error) {
 		_ = d.Close()
 		return nil, 0, err
 	}
-	if known != nil && known.Observed != 0 && known.Observed == info.DirMTime && known.Stamp.SameInode(info.Stamp) && known.Stamp.Change == info.Stamp.Change {
+	if known != nil && known.Stamp.SameInode(info.Stamp) && watch.AsObserved(p, known, &info) {
 		return d, dirSame, nil
 	}
 	return d, dirDiffers, nil
