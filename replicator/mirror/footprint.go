@@ -165,10 +165,14 @@ func (m *Mirror) recognize(ctx context.Context) error {
 		return inStore(err, "look at", journal.Root)
 	}
 	m.tidy, m.untold = true, ""
-	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
-		p.Stream = max(p.Stream, f.stream)
+	p.Stream = max(p.Stream, f.stream)
+	if err := m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
 		return errors.Join(writeWhole(t, false), writeProgress(t, p))
-	}))
+	}); err != nil {
+		return inCatalog(err)
+	}
+	// Or it would be looked at again in each attempt to reach the primary.
+	return inStore(footprint{p.Stream, applied}.make(m.cfg.Root), "leave a footprint in", staging)
 }
 
 // progress reads how far the mirror is.

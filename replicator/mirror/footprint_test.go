@@ -95,3 +95,21 @@ func TestApart(t *testing.T) {
 		}
 	}
 }
+
+// TestTheStoreIsLookedAtOnce: while the primary cannot be reached, the next attempt
+// does not look at the whole store again.
+func TestTheStoreIsLookedAtOnce(t *testing.T) {
+	f := newFixture(t)
+	p := f.whole()
+	p.journal(put("d/a", text("a")))
+	p.untilAcked(1)
+	p.hangUp()
+	if err := (footprint{stream: 9, applied: 9}).make(f.m.cfg.Root); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := f.m.recognize(t.Context()); err != nil || f.stocks != 1 {
+			t.Errorf("looked at it %d times, %v", f.stocks, err)
+		}
+	}
+}
