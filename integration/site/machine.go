@@ -13,6 +13,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/integration/dovecot"
 	"github.com/mailtwin/mailtwin/integration/hosts"
+	"github.com/mailtwin/mailtwin/integration/ledger"
 	"github.com/mailtwin/mailtwin/integration/pair"
 )
 
@@ -35,6 +36,12 @@ type Machine struct {
 	abandoned bool // what it acknowledges is replicated no more
 	boots     int
 }
+
+// durable has a Dovecot keep its promises through a power cut, and tell the tokens of
+// messages by their files: its cache is never synced, though the log is that says where
+// in it the headers of a message are, so that after a power cut (seen with 2.3.19.1) one
+// message is shown with the token of another.
+const durable = "mail_fsync = always\nmail_never_cache_fields = imap.envelope hdr." + ledger.Header + "\n"
 
 // machine makes a mail host that runs nothing yet.
 func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
@@ -62,7 +69,7 @@ func (s *Site) machine(ctx context.Context, name string) (*Machine, error) {
 	}
 	if m.Dovecot, err = dovecot.Prepare(run, dovecot.Options{
 		Store: store, Everywhere: true, Wrap: h.Wrap(), Name: name,
-		MailOptions: "mail_fsync = always\n" + s.waiting(m) + rawLog,
+		MailOptions: durable + s.waiting(m) + rawLog,
 	}); err != nil {
 		return nil, err
 	}
