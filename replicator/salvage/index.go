@@ -224,7 +224,7 @@ func findMessage(c *catalog.Catalog, rules Rules, mailbox journal.Path, base str
 
 // judge finds the verdict.
 func (x *index) judge(o *wire.Offer, places []place, life life) (wire.Answer, error) {
-	if slices.Contains(life.delivered, o.Mailbox) {
+	if slices.ContainsFunc(offeredIn(o), func(p journal.Path) bool { return slices.Contains(life.delivered, p) }) {
 		return wire.Answer{Verdict: wire.VerdictDelivered}, nil
 	}
 	if len(places) > 0 {
@@ -274,13 +274,17 @@ func (x *index) trace(o *wire.Offer, life life) (wire.Answer, bool) {
 	if o.WasIn != "" {
 		was = o.WasIn
 	}
+	began := []journal.Path{was}
+	if o.Origin == wire.OriginUnknown {
+		began = offeredIn(o)
+	}
 	for _, l := range life.lines {
 		switch {
-		case l.origin != "" && (mailboxOf(l.origin) != was || o.Origin == wire.OriginNew),
-			l.origin == "" && (l.path != "" || mailboxOf(l.last) != x.past.now(o.Mailbox)):
+		case l.origin != "" && (o.Origin == wire.OriginNew || !slices.Contains(began, mailboxOf(l.origin))),
+			l.origin == "" && (l.path != "" || !x.isNow(offeredIn(o), mailboxOf(l.last))):
 		case l.path == "":
 			return wire.Answer{Verdict: wire.VerdictExpunged}, true
-		case mailboxOf(l.path) != x.past.now(was):
+		case !x.isNow(began, mailboxOf(l.path)):
 			return wire.Answer{Verdict: wire.VerdictElsewhere, OtherMailbox: mailboxOf(l.path)}, true
 		}
 	}
@@ -288,6 +292,22 @@ func (x *index) trace(o *wire.Offer, life life) (wire.Answer, bool) {
 		return wire.Answer{Verdict: wire.VerdictExpunged}, true
 	}
 	return wire.Answer{}, false
+}
+
+// offeredIn returns the mailboxes in which an offered message was, as far as that
+// can be told from the journal here. One that was renamed, nobody knows when, may
+// have been in either when this primary began, or when it was salvaged before.
+func offeredIn(o *wire.Offer) []journal.Path {
+	if o.Origin == wire.OriginUnknown && o.WasIn != "" {
+		return []journal.Path{o.Mailbox, o.WasIn}
+	}
+	return []journal.Path{o.Mailbox}
+}
+
+// isNow reports whether a mailbox is one of those that had these names when this
+// primary began.
+func (x *index) isNow(then []journal.Path, mailbox journal.Path) bool {
+	return slices.ContainsFunc(then, func(p journal.Path) bool { return x.past.now(p) == mailbox })
 }
 
 // alike looks for a message that may be the same one: of the same base and
