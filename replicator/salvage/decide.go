@@ -106,8 +106,8 @@ func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 	default:
 		c.line.Outcome = OutcomeConflict
 	}
-	if c.change == ChangeMoved {
-		c.line.Detail = fmt.Sprintf("moved here; there it stays in %q", string(o.WasIn))
+	if c.change == ChangeMoved && a.OtherMailbox != "" {
+		c.line.Detail = fmt.Sprintf("moved here; there it stays in %q", string(a.OtherMailbox))
 		if c.line.Outcome == "" {
 			c.line.Outcome = OutcomeMoved
 		}

@@ -254,7 +254,11 @@ func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
 	if o.Origin == wire.OriginUnknown {
 		touched = !x.complete || len(life.lines) > 0
 	}
-	return wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched}, err
+	a := wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched}
+	if is := mailboxOf(p.path); is != x.past.now(o.Mailbox) {
+		a.OtherMailbox = is
+	}
+	return a, err
 }
 
 // flags returns the flags of a message by its name.

@@ -266,7 +266,7 @@ func (s *salvager) candidate(base string, l *line) (*candidate, error) {
 	}
 	here := mailboxOf(l.path)
 	o.Mailbox = s.past.then(here, ^journal.Sequence(0))
-	if o.Origin == wire.OriginKnown && o.WasIn != o.Mailbox {
+	if o.WasIn != "" && o.WasIn != o.Mailbox {
 		c.change = ChangeMoved
 	}
 	c.line = Line{Change: c.change, Mailbox: here, Path: l.path}

@@ -40,7 +40,7 @@ func TestMovedThereAndBackUnseen(t *testing.T) {
 	w.b.remove("u/cur/roam:2,")
 	w.salvage()
 	w.isGone("roam")
-	w.told("present expunged u/cur/roam:2,S")
+	w.told("moved expunged u/cur/roam:2,S")
 }
 
 // TestMovedUnseenBetweenSalvages: what an earlier salvage has delivered is known
@@ -55,4 +55,35 @@ func TestMovedUnseenBetweenSalvages(t *testing.T) {
 	w.restart()
 	w.salvage()
 	w.isGone("late")
+}
+
+// TestMoveOfUnknownOriginIsTold as what it is, with its flags and without.
+func TestMoveOfUnknownOriginIsTold(t *testing.T) {
+	w := uncertainWorld(t, func(*store) {})
+	w.renameUnseen("u/cur/moved:2,", "u/.Work/cur/moved:2,")
+	w.renameUnseen("u/cur/away:2,", "u/.Work/cur/away:2,S")
+	w.salvage()
+	w.told("moved not-moved u/.Work/cur/moved:2,", "moved set u/.Work/cur/away:2,S")
+	for _, l := range w.lines {
+		if l.Detail != `moved here; there it stays in "u"` {
+			t.Errorf("%s: %q", l.Path, l.Detail)
+		}
+	}
+}
+
+// TestMovedAlike: what both sides have moved to the same mailbox has not stayed
+// anywhere, and that folder may be called otherwise there.
+func TestMovedAlike(t *testing.T) {
+	w := newWorld(t, shared)
+	for _, s := range []*store{w.a, w.b} {
+		s.move("u/cur/moved:2,", "u/.Work/cur/moved:2,")
+		s.move("u/cur/away:2,", "u/.Work/cur/away:2,")
+	}
+	w.b.moveDir("u/.Work", "u/.Job")
+	w.a.move("u/.Work/cur/away:2,", "u/.Work/cur/away:2,S")
+	w.salvage()
+	w.told("moved set u/.Work/cur/away:2,S")
+	if got := w.lines[0].Detail; got != "" {
+		t.Errorf("detail %q", got)
+	}
 }

@@ -267,7 +267,7 @@ type Answer struct {
 	Flags        mailstore.Flags // VerdictHave
 	Touched      bool            // VerdictHave: changed since the primary's start, or that is not known
 	ContentHere  bool
-	OtherMailbox journal.Path // VerdictElsewhere
+	OtherMailbox journal.Path // VerdictElsewhere; VerdictHave, if it is not in the offered one
 	OtherBases   []string     // VerdictSameContent
 }
 
@@ -303,6 +303,9 @@ func ParseAnswers(in *pb.SalvageAnswers, offers int) ([]Answer, error) {
 		switch a.Verdict {
 		case VerdictHave:
 			a.Flags, err = parseFlags(m.GetFlags())
+			if err == nil && len(m.GetOtherMailbox()) > 0 {
+				a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())
+			}
 		case VerdictElsewhere:
 			a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())
 		case VerdictSameContent:

@@ -944,7 +944,9 @@ type SalvageAnswer struct {
 	// HAVE: it was changed on the primary since its start, or that is not known.
 	Touched bool `protobuf:"varint,3,opt,name=touched,proto3" json:"touched,omitempty"`
 	// The content is here: none need be sent.
-	ContentHere  bool   `protobuf:"varint,4,opt,name=content_here,json=contentHere,proto3" json:"content_here,omitempty"`
+	ContentHere bool `protobuf:"varint,4,opt,name=content_here,json=contentHere,proto3" json:"content_here,omitempty"`
+	// ELSEWHERE: the mailbox that it is in; HAVE: the same, if it is another one
+	// than that of the offer.
 	OtherMailbox []byte `protobuf:"bytes,5,opt,name=other_mailbox,json=otherMailbox,proto3" json:"other_mailbox,omitempty"`
 	// At most 8.
 	OtherBases    [][]byte `protobuf:"bytes,6,rep,name=other_bases,json=otherBases,proto3" json:"other_bases,omitempty"`
