@@ -112,6 +112,12 @@ func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 			c.line.Outcome = OutcomeMoved
 		}
 	}
+	if a.OtherContent && o.Origin == wire.OriginUnknown {
+		c.keep, c.line.Detail = true, "its content is another one there; this one is kept in the history"
+		if c.line.Outcome == "" {
+			c.line.Outcome = OutcomeKept
+		}
+	}
 }
 
 // decideElsewhere takes a message that the new primary has in another mailbox.

@@ -28,7 +28,7 @@ type index struct {
 	tailSize int
 	reader   *journal.Reader
 	complete bool // the journal reaches back to the start of the reign
-	whole    bool // nothing that is known here lacks its content
+	whole    bool // nothing that is known here lacks its content, or has one that is only a guess
 }
 
 // newIndex reads the journal since the start of the reign.
@@ -57,7 +57,8 @@ func (x *index) load(ctx context.Context, l *ledger) error {
 
 func (x *index) loadJournal(ctx context.Context) error {
 	if err := x.cfg.Catalog.View(func(t *catalog.Tx) error {
-		x.whole = t.Totals().Missing == 0
+		totals := t.Totals()
+		x.whole = totals.Missing == 0 && totals.Guessed == 0
 		return nil
 	}); err != nil {
 		return err
@@ -244,7 +245,8 @@ func (x *index) judge(o *wire.Offer, places []place, life life) (wire.Answer, er
 
 // have says that a message is there.
 func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
-	if id := p.item.Facts.Content; o.Origin == wire.OriginNew && id.Known() && id != o.Content {
+	other := x.differs(o, &p)
+	if other && o.Origin == wire.OriginNew {
 		return wire.Answer{Verdict: wire.VerdictTaken}, nil
 	}
 	flags, err := x.flags(p.path)
@@ -254,11 +256,33 @@ func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
 	if o.Origin == wire.OriginUnknown {
 		touched = !x.complete || len(life.lines) > 0
 	}
-	a := wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched}
+	a := wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched, OtherContent: other}
 	if is := mailboxOf(p.path); is != x.past.now(o.Mailbox) {
 		a.OtherMailbox = is
 	}
 	return a, err
+}
+
+// differs reports whether what is there has another content than was offered, or
+// one that cannot be read. It is not asked of a message that this primary had,
+// content and all, when it began. What nobody has read here yet is read now: a copy
+// that a mirror was made from may have been damaged, and is not taken for the
+// message by its name.
+func (x *index) differs(o *wire.Offer, p *place) bool {
+	if o.Origin != wire.OriginNew && o.Origin != wire.OriginUnknown {
+		return false
+	}
+	id := p.item.Facts.Content
+	if !id.Known() {
+		id = p.item.Guess
+	}
+	if !id.Known() {
+		if dir, err := x.cfg.Root.Dir(p.path.Dir()); err == nil {
+			id, _ = hashOf(dir, p.path.Name())
+			_ = dir.Close()
+		}
+	}
+	return id != o.Content
 }
 
 // flags returns the flags of a message by its name.

@@ -162,7 +162,7 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 func (s *salvager) uncertain(w wire.SalvageWelcome) string {
 	switch {
 	case !w.Whole:
-		return "the new primary had not yet received everything when it was promoted"
+		return "the new primary had not yet received everything, or not proven it, when it was promoted"
 	case s.cfg.Journal == nil:
 		return "this node's journal cannot be read"
 	}

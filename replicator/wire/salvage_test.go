@@ -27,7 +27,7 @@ func sampleAnswers() []Answer {
 	return []Answer{
 		{Verdict: VerdictWanted, ContentHere: true},
 		{Verdict: VerdictHave, Flags: mailstore.Flags{Letters: "T"}, Touched: true},
-		{Verdict: VerdictHave, OtherMailbox: "u/.C"},
+		{Verdict: VerdictHave, OtherMailbox: "u/.C", OtherContent: true},
 		{Verdict: VerdictElsewhere, OtherMailbox: "u/.B"},
 		{Verdict: VerdictSameContent, OtherBases: []string{"7", "8"}},
 	}
