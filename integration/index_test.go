@@ -136,7 +136,6 @@ func TestIndexOnMirror(t *testing.T) {
 // each of the copies: whatever Dovecot finds, it neither takes mail for
 // expunged, nor gives anything a new UID, nor calls anything corrupt.
 func TestIndexAtAnyMoment(t *testing.T) {
-	t.Parallel() // it waits, most of the time
 	const copies = 24
 	dovecot.Need(t)
 	primary, mirror := stores(t)
