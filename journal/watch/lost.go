@@ -62,6 +62,10 @@ func (w *Watcher) lostIn(d *beneath.Dir, p journal.Path) bool {
 	return err == nil && max(info.Stamp.Change, info.DirMTime) < w.inherited
 }
 
+// former reports whether the catalog has had a name since this node was a mirror. One
+// that it got afterwards was seen, so that nobody but a user can have removed it.
+func (w *Watcher) former(it *catalog.Item) bool { return it.Stamp.Change < w.inherited }
+
 // wasLost reports whether a name that is gone was noted as lost, and is to be kept.
 func (c *cycle) wasLost(p journal.Path) bool {
 	w := c.agenda.get(p)
