@@ -29,10 +29,11 @@ func (w *Watcher) findInherited() error {
 }
 
 // endInherited forgets until when the store was a mirror's, when a scan has found all
-// that the mirror had lost, and that is decided. What is removed from then on is not
-// taken for lost, whatever the clocks say.
+// that the mirror had lost, and that is decided: nothing is left to be looked at that
+// may be gone, whether the scan has come upon it in a listing or by another way. What
+// is removed from then on is not taken for lost, whatever the clocks say.
 func (w *Watcher) endInherited() error {
-	if w.inherited == 0 || !w.sought || w.agenda.deciding() {
+	if w.inherited == 0 || !w.sought || w.forgotten != w.found || !w.dirty.calm() || w.agenda.deciding() {
 		return nil
 	}
 	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaInherited, nil) })

@@ -125,14 +125,9 @@ func (a *agenda) lose(names []journal.Path) {
 	}
 }
 
-// deciding reports whether any name that was noted as lost is still to be confirmed.
+// deciding reports whether any name may be gone, and that is still to be decided.
 func (a *agenda) deciding() bool {
-	for _, w := range a.names {
-		if w.lost {
-			return true
-		}
-	}
-	return false
+	return a.count[reasonGone]+a.count[reasonUnreadable]+a.count[reasonUnlisted] > 0
 }
 
 // saw says that p is there: when it is gone again, somebody has removed it.
