@@ -45,7 +45,7 @@ func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 				return err
 			}
 		}
-		return watch.Inherit(tx, store, f.cfg.Boot, f.cfg.Clock.Now())
+		return watch.Inherit(tx, store, f.cfg.Boot, watch.Moment{Store: time.Now(), Node: f.cfg.Clock.Now()})
 	}))
 	f.must(c.Close())
 	meanwhile()
@@ -488,5 +488,29 @@ func TestLostWhereTheSecondLookFails(t *testing.T) {
 		if e.Kind == journal.KindRemove {
 			t.Errorf("journaled: %s", show(e))
 		}
+	}
+}
+
+// TestLostBesideAnotherClock: the store is on another machine, by whose clock it is an
+// hour earlier, or later, than by the node's when that becomes primary. What was lost
+// was not removed, and what was removed was not lost.
+func TestLostBesideAnotherClock(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
+		f := newFixture(t)
+		clock := new(jumpingClock)
+		f.cfg.Clock = clock
+		f.start()
+		for _, p := range []string{"u1/cur/1:2,S", "u2/cur/2:2,S"} {
+			f.deliver(p, "message "+p)
+		}
+		f.settled()
+		f.lose("u1/cur/1:2,S")
+		clock.jump(ahead)
+		f.inherited(func() {
+			clock.jump(max(0, -ahead)) // it is set right
+			f.remove("u2/cur/2:2,S")
+		}, nil)
+		f.expect("remove u2/cur/2:2,S")
+		f.stillMissing("u1/cur/1:2,S")
 	}
 }

@@ -238,3 +238,24 @@ func (m *Mirror) print(applied journal.Sequence) error {
 func (m *Mirror) writeProgress(p progressMeta) error {
 	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeProgress(t, p) }))
 }
+
+// StoreTime asks the store what time it is: the machine that has it may be another one,
+// with another clock, and the stamps of its files are by that. It makes a file beside
+// the footprint and removes it again; where no mirror has left one, it fails.
+func StoreTime(root *beneath.Root) (time.Time, error) {
+	dir, err := root.Dir(staging)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer func() { _ = dir.Close() }()
+	const name = "time"
+	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, err
+	}
+	file, err := dir.Create(name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	info, err := beneath.FileInfo(file)
+	return time.Unix(0, info.Stamp.Change), errors.Join(err, file.Close(), dir.Remove(name))
+}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 )
@@ -110,6 +111,27 @@ func TestTheStoreIsLookedAtOnce(t *testing.T) {
 	for range 2 {
 		if err := f.m.recognize(t.Context()); err != nil || f.stocks != 1 {
 			t.Errorf("looked at it %d times, %v", f.stocks, err)
+		}
+	}
+}
+
+// TestStoreTime: it is that of the stamps of the store's files, and nothing is left.
+func TestStoreTime(t *testing.T) {
+	f := newFixture(t)
+	if _, err := StoreTime(f.m.cfg.Root); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("where no mirror was: %v", err)
+	}
+	if err := (footprint{}).make(f.m.cfg.Root); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		at, err := StoreTime(f.m.cfg.Root)
+		if err != nil || time.Since(at).Abs() > time.Hour {
+			t.Errorf("%v, %v", at, err)
+		}
+		left, err := os.ReadDir(filepath.Join(f.store, string(staging)))
+		if err != nil || len(left) != 1 {
+			t.Errorf("it leaves %v, %v", left, err)
 		}
 	}
 }
