@@ -60,7 +60,7 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 		d := c.dir(dir)
 		if d.err != nil {
 			c.undecided(dir, names, d.err)
-			return nil
+			return nil //nolint:nilerr // it is the directory's, and no end of observing
 		}
 		gone := c.stillGone(d.Dir, names)
 		gone, err := c.notRenamed(dir, gone)
