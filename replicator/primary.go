@@ -87,7 +87,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	p.pace = newPacing(n)
 	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })
-	err = n.inherit(log)
+	err = n.inherit(log, root)
 	if err == nil && st.Sealed {
 		// What a sealed node still serves is what it had when it was sealed.
 		if _, err = log.Seal(); err == nil {

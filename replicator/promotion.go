@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/vfs"
 	"github.com/mailtwin/mailtwin/journal/watch"
@@ -212,13 +212,19 @@ func (n *node) raise(epoch journal.Epoch) error {
 // inherit makes the catalog of a node that was a mirror a primary's: what
 // differs from it is journaled, and it begins where the journal does. That of a
 // node that was primary before stays as it is.
-func (n *node) inherit(log *journal.Log) error {
+func (n *node) inherit(log *journal.Log, root *beneath.Root) error {
 	var was bool
 	if err := n.catalog.View(func(t *catalog.Tx) (err error) {
 		was, err = mirror.Kept(t)
 		return err
 	}); err != nil || !was {
 		return err
+	}
+	at := watch.Moment{Node: n.opt.Clock.Now()}
+	var err error
+	if at.Store, err = mirror.StoreTime(root); err != nil {
+		n.opt.Log.Warn("the store cannot be asked what time it is; it is taken for this node's", "error", err)
+		at.Store = at.Node
 	}
 	return n.catalog.UpdateDurably(func(t *catalog.Tx) error {
 		tidy, err := mirror.Tidy(t)
@@ -230,9 +236,8 @@ func (n *node) inherit(log *journal.Log) error {
 			return err
 		}
 		t.SetPosition(log.Head())
-		at := time.Time{}
-		if tidy {
-			at = n.opt.Clock.Now()
+		if !tidy {
+			at = watch.Moment{}
 		}
 		return watch.Inherit(t, store, n.opt.Boot, at)
 	})

@@ -227,6 +227,7 @@ func (c *cycle) look(p journal.Path) (look, bool) {
 		// Something that means nothing may have taken the place of a file.
 		return look{path: p, gone: true, order: orderGone}, true
 	}
+	c.agenda.saw(p)
 	l := look{path: p, info: info, class: class}
 	l.order = c.orderOf(l)
 	return l, true

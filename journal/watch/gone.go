@@ -59,11 +59,8 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 	err := w.cycle(names, func(c *cycle) error {
 		d := c.dir(dir)
 		if d.err != nil {
-			for _, p := range names {
-				c.agenda.drop(p) // with its directory, or after it
-			}
-			c.settler.touch(dir, c.now())
-			return nil
+			c.undecided(dir, names, d.err)
+			return nil //nolint:nilerr // it is the directory's, and no end of observing
 		}
 		gone := c.stillGone(d.Dir, names)
 		gone, err := c.notRenamed(dir, gone)
@@ -99,6 +96,20 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 	})
 	w.rest(dir, w.now()-started)
 	return err
+}
+
+// undecided says what becomes of gone names whose directory cannot be opened: they
+// are found again with it, or after it. That they were lost would not be, so those
+// wait for a directory that is the same and cannot be read now.
+func (c *cycle) undecided(dir journal.Path, names []journal.Path, err error) {
+	for _, p := range names {
+		if a := c.agenda.get(p); a != nil && a.lost && !errors.Is(err, errObserveFirst) {
+			c.later(p, reasonUnreadable, c.cfg.Timing.Unreadable, c.cfg.Timing.UnreadableLast)
+			continue
+		}
+		c.agenda.drop(p)
+	}
+	c.settler.touch(dir, c.now())
 }
 
 // goneName is a name that is gone for the second time.

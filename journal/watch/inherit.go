@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
@@ -19,17 +17,17 @@ import (
 // store is the store that the catalog is of; what a mirror has in its catalog is
 // on the disk, whatever happened before the machine's present boot.
 //
-// at is the present time if the catalog said what was in the store when the mirror
+// at is the present moment if the catalog said what was in the store when the mirror
 // had ended, and zero if a crash may have come between the two. Then what is not
 // there was lost, unless its directory has changed since: nobody has removed it, so
 // that is not journaled. It stays known as what never came.
-func Inherit(tx *catalog.Tx, store beneath.Identity, boot string, at time.Time) error {
+func Inherit(tx *catalog.Tx, store beneath.Identity, boot string, at Moment) error {
 	err := tx.SetMetaJSON(metaStore, storeIdentity{Identity: store, Devices: []uint64{store.Device}})
 	if err == nil {
 		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), tx.SetMetaJSON(metaBoot, lastBoot{Boot: boot}))
 	}
-	if err == nil && !at.IsZero() {
-		err = tx.SetMeta(metaInherited, strconv.AppendInt(nil, at.Add(-tick).UnixNano(), 10))
+	if err == nil && at != (Moment{}) {
+		err = tx.SetMeta(metaInherited, at.before(tick).text())
 	}
 	if err != nil {
 		return fmt.Errorf("take over a catalog: %w", err)

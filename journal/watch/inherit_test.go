@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -44,7 +45,7 @@ func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 				return err
 			}
 		}
-		return watch.Inherit(tx, store, f.cfg.Boot, f.cfg.Clock.Now())
+		return watch.Inherit(tx, store, f.cfg.Boot, watch.Moment{Store: time.Now(), Node: f.cfg.Clock.Now()})
 	}))
 	f.must(c.Close())
 	meanwhile()
@@ -402,4 +403,70 @@ func TestRemovedAfterTheFirstScan(t *testing.T) {
 	f.remove("u1/cur/3:2,S")
 	f.expect("remove u1/cur/3:2,S")
 	f.stillMissing("u1/cur/1:2,S")
+}
+
+// callingRules call something when a name is classified.
+type callingRules struct {
+	maildir
+	at map[journal.Path]func()
+}
+
+func (r callingRules) Classify(p journal.Path, t journal.Type) watch.Class {
+	if do := r.at[p]; do != nil {
+		do()
+	}
+	return r.maildir.Classify(p, t)
+}
+
+// TestRemovedWhileLostNamesAreFound: a message that got a new name while what was lost
+// is found, a few names at a time, and was removed then, was not lost.
+func TestRemovedWhileLostNamesAreFound(t *testing.T) {
+	f := started(t)
+	for _, p := range []string{"u1/cur/1:2,S", "u1/cur/2:2,S", "u1/cur/3:2,"} {
+		f.deliver(p, "message "+p)
+	}
+	f.settled()
+	f.lose("u1/cur/1:2,S", "u1/cur/2:2,S")
+	var deaf atomic.Bool
+	f.cfg.Hints = filtered(f.store, func(watch.Hint) bool { return !deaf.Load() })
+	f.cfg.Limits.Batch = 1
+	dirty := func() int { return f.watcher.Status().Dirty }
+	f.cfg.Rules = callingRules{at: map[journal.Path]func(){
+		"u1/cur/1:2,S": sync.OnceFunc(func() {
+			before := dirty()
+			f.rename("u1/cur/3:2,", "u1/cur/3:2,S")
+			for end := time.Now().Add(patience); dirty() < before+2 && time.Now().Before(end); {
+				runtime.Gosched() // the hints come
+			}
+			deaf.Store(true)
+		}),
+		"u1/cur/2:2,S": sync.OnceFunc(func() { f.remove("u1/cur/3:2,S") }),
+	}}
+	f.inherited(func() {}, nil)
+	f.expect("move u1/cur/3:2, > u1/cur/3:2,S", "remove u1/cur/3:2,S")
+	f.stillMissing("u1/cur/1:2,S", "u1/cur/2:2,S")
+}
+
+// TestLostBesideAnotherClock: the store is on another machine, by whose clock it is an
+// hour earlier, or later, than by the node's when that becomes primary. What was lost
+// was not removed, and what was removed was not lost.
+func TestLostBesideAnotherClock(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
+		f := newFixture(t)
+		clock := new(jumpingClock)
+		f.cfg.Clock = clock
+		f.start()
+		for _, p := range []string{"u1/cur/1:2,S", "u2/cur/2:2,S"} {
+			f.deliver(p, "message "+p)
+		}
+		f.settled()
+		f.lose("u1/cur/1:2,S")
+		clock.jump(ahead)
+		f.inherited(func() {
+			clock.jump(max(0, -ahead)) // it is set right
+			f.remove("u2/cur/2:2,S")
+		}, nil)
+		f.expect("remove u2/cur/2:2,S")
+		f.stillMissing("u1/cur/1:2,S")
+	}
 }

@@ -263,12 +263,15 @@ func (l *listing) missing() error {
 	lost := l.lostIn(l.dir, l.path)
 	slices.Sort(l.seen)
 	for from := ""; ; {
-		var gone []journal.Path
+		var gone, former []journal.Path // former: of those, the names that were known when lost was asked
 		last := ""
 		err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
 			return tx.List(l.path, from, func(name string, it catalog.Item) error {
 				if _, ok := slices.BinarySearch(l.seen, maphash.String(l.seed, name)); !ok && !l.stillComes(&it) {
 					gone = append(gone, l.path.Join(name))
+					if lost && l.former(&it) {
+						former = append(former, gone[len(gone)-1])
+					}
 				}
 				last = name
 				if len(gone) >= l.cfg.Limits.Batch {
@@ -289,9 +292,7 @@ func (l *listing) missing() error {
 				return err
 			}
 		}
-		if lost {
-			l.agenda.lose(gone)
-		}
+		l.agenda.lose(former)
 		if end {
 			return nil
 		}

@@ -2,7 +2,10 @@ package watch
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
@@ -10,9 +13,37 @@ import (
 )
 
 // metaInherited holds, in a catalog that was a mirror's and that said then what was
-// in its store, when that was: nanoseconds since 1970, in decimal. It is there until
-// the first scan has found what is not in the store.
+// in its store, when that was: the text of a Moment. It is there until the first scan
+// has found what is not in the store.
 const metaInherited = "watch.inherited"
+
+// Moment is one moment by two clocks.
+type Moment struct {
+	Store time.Time // by that of the machine which has the store: files are stamped with it
+	Node  time.Time // by that of the node
+}
+
+func (m Moment) before(d time.Duration) Moment { return Moment{m.Store.Add(-d), m.Node.Add(-d)} }
+
+// text is both as nanoseconds since 1970, in decimal, with a space between them.
+func (m Moment) text() []byte {
+	return fmt.Appendf(nil, "%d %d", m.Store.UnixNano(), m.Node.UnixNano())
+}
+
+// parseMoment is the reverse of text. Where there is one number, both clocks were
+// taken for the same.
+func parseMoment(text string) (Moment, error) {
+	store, node, two := strings.Cut(text, " ")
+	if !two {
+		node = store
+	}
+	s, err := strconv.ParseInt(store, 10, 64)
+	n, nerr := strconv.ParseInt(node, 10, 64)
+	if err = errors.Join(err, nerr); err != nil {
+		return Moment{}, fmt.Errorf("until when the store was a mirror's: %w", err)
+	}
+	return Moment{Store: time.Unix(0, s), Node: time.Unix(0, n)}, nil
+}
 
 // findInherited finds until when the store was a mirror's.
 func (w *Watcher) findInherited() error {
@@ -22,22 +53,23 @@ func (w *Watcher) findInherited() error {
 			return nil
 		}
 		if err == nil {
-			w.inherited, err = strconv.ParseInt(string(value), 10, 64)
+			w.inherited, err = parseMoment(string(value))
 		}
 		return err
 	})
 }
 
 // endInherited forgets until when the store was a mirror's, when a scan has found all
-// that the mirror had lost, and that is decided. What is removed from then on is not
-// taken for lost, whatever the clocks say.
+// that the mirror had lost, and that is decided: nothing is left to be looked at that
+// may be gone, whether the scan has come upon it in a listing or by another way. What
+// is removed from then on is not taken for lost, whatever the clocks say.
 func (w *Watcher) endInherited() error {
-	if w.inherited == 0 || !w.sought || w.agenda.deciding() {
+	if w.inherited == (Moment{}) || !w.sought || w.forgotten != w.found || !w.dirty.calm() || w.agenda.deciding() {
 		return nil
 	}
 	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaInherited, nil) })
 	if err == nil {
-		w.inherited = 0
+		w.inherited = Moment{}
 	}
 	return err
 }
@@ -55,11 +87,17 @@ func (w *Watcher) stillComes(it *catalog.Item) bool {
 // that was set back would have it unchanged for hours, with all that is removed
 // meanwhile.
 func (w *Watcher) lostIn(d *beneath.Dir, p journal.Path) bool {
-	if w.inherited == 0 || w.cfg.Clock.Now().UnixNano() < w.inherited || w.giveUp.Load() || w.doubts.adopted(p) {
+	if w.inherited == (Moment{}) || w.cfg.Clock.Now().Before(w.inherited.Node) || w.giveUp.Load() || w.doubts.adopted(p) {
 		return false
 	}
 	info, err := d.Info()
-	return err == nil && max(info.Stamp.Change, info.DirMTime) < w.inherited
+	return err == nil && max(info.Stamp.Change, info.DirMTime) < w.inherited.Store.UnixNano()
+}
+
+// former reports whether the catalog has had a name since this node was a mirror. One
+// that it got afterwards was seen, so that nobody but a user can have removed it.
+func (w *Watcher) former(it *catalog.Item) bool {
+	return it.Stamp.Change < w.inherited.Store.UnixNano()
 }
 
 // wasLost reports whether a name that is gone was noted as lost, and is to be kept.

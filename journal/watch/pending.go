@@ -30,7 +30,7 @@ type waiting struct {
 	looks int           // unstable listings so far, of a gone name
 	scan  bool          // gone, found by a walk: due at its end
 	poll  bool          // found while polling: due at the end of a scan of everything
-	lost  bool          // gone from a directory that nobody had changed since this node became primary
+	lost  bool          // gone from a directory that nobody had changed since this node became primary; until it is seen
 	seen  int64         // ctime of a file whose writers cannot be asked for
 }
 
@@ -59,8 +59,9 @@ func (a *agenda) put(p journal.Path, why reason, now, first, last time.Duration)
 		return nil
 	}
 	if w == nil || w.why != why {
+		lost := w != nil && w.lost
 		a.drop(p)
-		w = &waiting{why: why, since: now}
+		w = &waiting{why: why, since: now, lost: lost}
 		a.mu.Lock()
 		a.names[p] = w
 		a.mu.Unlock()
@@ -114,23 +115,26 @@ func (a *agenda) left() (names, dirs []journal.Path) {
 // get returns what is known of p, or nil.
 func (a *agenda) get(p journal.Path) *waiting { return a.names[p] }
 
-// lose notes of names that are gone that they were lost, see lostIn.
+// lose notes of names that are gone that they were lost, see lostIn. That holds
+// until they are seen, whatever keeps them from being decided.
 func (a *agenda) lose(names []journal.Path) {
 	for _, p := range names {
-		if w := a.names[p]; w != nil && w.why == reasonGone {
+		if w := a.names[p]; w != nil && (w.why == reasonGone || w.why == reasonUnreadable) {
 			w.lost = true
 		}
 	}
 }
 
-// deciding reports whether any name that was noted as lost is still to be confirmed.
+// deciding reports whether any name may be gone, and that is still to be decided.
 func (a *agenda) deciding() bool {
-	for _, w := range a.names {
-		if w.lost {
-			return true
-		}
+	return a.count[reasonGone]+a.count[reasonUnreadable]+a.count[reasonUnlisted] > 0
+}
+
+// saw says that p is there: when it is gone again, somebody has removed it.
+func (a *agenda) saw(p journal.Path) {
+	if w := a.names[p]; w != nil {
+		w.lost = false
 	}
-	return false
 }
 
 // within returns the names in some directories.

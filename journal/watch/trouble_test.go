@@ -77,6 +77,50 @@ func (f *fixture) startAs(uid int) {
 	f.start()
 }
 
+// TestLostWhereTheSecondLookFails: what was lost was not removed either where it cannot
+// be looked at a second time, and the directory has changed when it can.
+func TestLostWhereTheSecondLookFails(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs another user's files")
+	}
+	f := newFixture(t)
+	f.deliver("u1/cur/1:2,S", "one")
+	f.deliver("u1/cur/2:2,", "two")
+	const nobody = 65534
+	f.must(os.Chmod(filepath.Dir(f.store), 0o755)) //nolint:gosec // the observer is somebody else
+	f.must(os.Chmod(filepath.Dir(filepath.Dir(f.store)), 0o755))
+	f.must(filepath.Walk(f.store, func(p string, _ os.FileInfo, err error) error {
+		return errors.Join(err, os.Lchown(p, nobody, nobody))
+	}))
+	f.startAs(nobody)
+	f.settled()
+	f.lose("u1/cur/1:2,S")
+	var mended sync.WaitGroup
+	f.whenScanIsAt("u2/new", func() {
+		if err := os.Chmod(f.path("u1"), 0); err != nil {
+			t.Error(err)
+		}
+		mended.Go(func() {
+			for end := time.Now().Add(patience); time.Now().Before(end) && f.watcher.Status().UnreadableCount < 2; {
+				runtime.Gosched() // neither u1 nor the message can be looked at
+			}
+			err := os.Rename(f.path("u1/cur/2:2,"), f.path("u1/cur/2:2,S"))
+			if err := errors.Join(err, os.Chmod(f.path("u1"), 0o700)); err != nil { //nolint:gosec // a directory
+				t.Error(err)
+			}
+		})
+	})
+	f.inherited(func() {}, nil)
+	mended.Wait()
+	f.settled()
+	f.stillMissing("u1/cur/1:2,S")
+	for _, e := range f.rest() {
+		if e.Kind == journal.KindRemove {
+			t.Errorf("journaled: %s", show(e))
+		}
+	}
+}
+
 // TestJournalFails makes the journal's disk fail: nothing is lost, and it goes
 // on when the disk is well.
 func TestJournalFails(t *testing.T) {

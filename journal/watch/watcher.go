@@ -49,7 +49,7 @@ type Watcher struct {
 
 	baseline  bool      // the first scan is not complete
 	unwritten Unwritten // what a power cut may have taken back
-	inherited int64     // until when the store was a mirror's, in ns since 1970; 0: it was none, or that is over
+	inherited Moment    // until when the store was a mirror's; zero: it was none, or that is over
 	sought    bool      // a scan has looked for what the mirror had lost, everywhere
 	walking   bool
 	within    bool // a walk goes on while another one waits for leave

@@ -40,10 +40,16 @@ func concernOf(e *wire.Entry, rules Rules) concern {
 	return c
 }
 
-// with reports whether a content or a listing of path p concerns the entry.
+// with reports whether a content of path p concerns the entry.
 func (c *concern) with(p journal.Path) bool {
-	return related(p, c.path) || related(p, c.from) || slices.ContainsFunc(c.messages, p.Within) ||
-		c.uidlist && p.Dir() == c.path.Dir()
+	return c.withListing(p) || c.uidlist && p.Dir() == c.path.Dir()
+}
+
+// withListing reports whether the listing of a directory concerns the entry. That of
+// a folder does not concern the uidlist of the mailbox that it is in, though both are in
+// one directory: no control file of that mailbox is found by it.
+func (c *concern) withListing(dir journal.Path) bool {
+	return related(dir, c.path) || related(dir, c.from) || slices.ContainsFunc(c.messages, dir.Within)
 }
 
 // related reports whether one of two paths, if both are set, is the other one or

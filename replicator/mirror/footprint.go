@@ -151,14 +151,45 @@ func (m *Mirror) recognize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	store, err := m.cfg.Root.Opened()
+	if err != nil {
+		return inStore(err, "identify", journal.Root)
+	}
 	f, err := readFootprint(m.cfg.Root)
 	why := apart(p, applied, f, err)
 	if why == "" {
 		why = m.untold
 	}
 	if why == "" {
+		m.stocked = nil
 		return nil
 	}
+	seen := stocked{store, f}
+	if m.untold != "" || m.stocked == nil || *m.stocked != seen {
+		if err := m.takeStock(ctx, p, f, why); err != nil {
+			return err
+		}
+		m.stocked = &seen
+	}
+	// Or it would be looked at again after the next start.
+	p.Stream = max(p.Stream, f.stream)
+	if err := (footprint{p.Stream, applied}).make(m.cfg.Root); err != nil {
+		return inStore(err, "leave a footprint in", staging)
+	}
+	m.stocked = nil
+	return nil
+}
+
+// stocked is a store that was looked at as a whole, and the footprint in it, which may
+// stay as it was for long, where the disk is full. Nothing is made in the store before
+// there is a new one.
+type stocked struct {
+	store beneath.Identity
+	print footprint
+}
+
+// takeStock looks at the store as a whole, and has it compared.
+func (m *Mirror) takeStock(ctx context.Context, p progressMeta, f footprint, why string) error {
 	m.cfg.Log.Warn("the store is looked at as a whole: the catalog may not say what is in it", "reason", why)
 	m.update(func(s *Status) { s.LastError = "first, the store is looked at as a whole: " + why })
 	if err := m.cfg.TakeStock(ctx); err != nil {
@@ -166,13 +197,9 @@ func (m *Mirror) recognize(ctx context.Context) error {
 	}
 	m.tidy, m.untold = true, ""
 	p.Stream = max(p.Stream, f.stream)
-	if err := m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
+	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
 		return errors.Join(writeWhole(t, false), writeProgress(t, p))
-	}); err != nil {
-		return inCatalog(err)
-	}
-	// Or it would be looked at again in each attempt to reach the primary.
-	return inStore(footprint{p.Stream, applied}.make(m.cfg.Root), "leave a footprint in", staging)
+	}))
 }
 
 // progress reads how far the mirror is.
@@ -237,4 +264,25 @@ func (m *Mirror) print(applied journal.Sequence) error {
 
 func (m *Mirror) writeProgress(p progressMeta) error {
 	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeProgress(t, p) }))
+}
+
+// StoreTime asks the store what time it is: the machine that has it may be another one,
+// with another clock, and the stamps of its files are by that. It makes a file beside
+// the footprint and removes it again; where no mirror has left one, it fails.
+func StoreTime(root *beneath.Root) (time.Time, error) {
+	dir, err := root.Dir(staging)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer func() { _ = dir.Close() }()
+	const name = "time"
+	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, err
+	}
+	file, err := dir.Create(name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	info, err := beneath.FileInfo(file)
+	return time.Unix(0, info.Stamp.Change), errors.Join(err, file.Close(), dir.Remove(name))
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 )
@@ -110,6 +111,62 @@ func TestTheStoreIsLookedAtOnce(t *testing.T) {
 	for range 2 {
 		if err := f.m.recognize(t.Context()); err != nil || f.stocks != 1 {
 			t.Errorf("looked at it %d times, %v", f.stocks, err)
+		}
+	}
+}
+
+// TestTheStoreIsLookedAtOnceWhereNothingCanBeLeft: neither does it where no footprint
+// can be left, as on a disk that is full; but once more where the footprint is another.
+func TestTheStoreIsLookedAtOnceWhereNothingCanBeLeft(t *testing.T) {
+	f := newFixture(t)
+	p := f.whole()
+	p.journal(put("d/a", text("a")))
+	p.untilAcked(1)
+	p.hangUp()
+	leave := func(stream uint64) {
+		if err := (footprint{stream: stream, applied: 9}).make(f.m.cfg.Root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inTheWay := filepath.Join(f.store, string(staging), footprintName+".new")
+	for stocks, stream := range []uint64{9, 10} {
+		leave(stream)
+		if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if err := f.m.recognize(t.Context()); err == nil || f.stocks != stocks+1 {
+				t.Errorf("stream %d: looked at it %d times, %v", stream, f.stocks, err)
+			}
+		}
+		if err := os.RemoveAll(inTheWay); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := f.m.recognize(t.Context()); err != nil || f.stocks != 2 {
+			t.Errorf("in the end: looked at it %d times, %v", f.stocks, err)
+		}
+	}
+}
+
+// TestStoreTime: it is that of the stamps of the store's files, and nothing is left.
+func TestStoreTime(t *testing.T) {
+	f := newFixture(t)
+	if _, err := StoreTime(f.m.cfg.Root); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("where no mirror was: %v", err)
+	}
+	if err := (footprint{}).make(f.m.cfg.Root); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		at, err := StoreTime(f.m.cfg.Root)
+		if err != nil || time.Since(at).Abs() > time.Hour {
+			t.Errorf("%v, %v", at, err)
+		}
+		left, err := os.ReadDir(filepath.Join(f.store, string(staging)))
+		if err != nil || len(left) != 1 {
+			t.Errorf("it leaves %v, %v", left, err)
 		}
 	}
 }

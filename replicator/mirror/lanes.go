@@ -76,7 +76,7 @@ func (r *resync) concerns(entries []wire.Entry) bool {
 
 func (r *resync) concernsEntry(e *wire.Entry) bool {
 	concern := concernOf(e, r.k.m.cfg.Rules)
-	if slices.ContainsFunc(r.asked, func(t *task) bool { return concern.with(t.path) }) {
+	if slices.ContainsFunc(r.asked, func(t *task) bool { return concern.withListing(t.path) }) {
 		return true
 	}
 	if concern.single {

@@ -95,6 +95,8 @@ func TestEntriesOvertake(t *testing.T) {
 		"one of a mailbox above":           {[]journal.Path{"u/.Work/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "u/dovecot-uidlist - - "},
 		"one of another mailbox":           {[]journal.Path{"u2/cur/1"}, nil, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "u/dovecot-uidlist - - "},
 		"one whose messages are listed":    {nil, []journal.Path{"u/cur"}, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "- u/dovecot-uidlist - "},
+		"one whose mailbox is listed":      {nil, []journal.Path{"u"}, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "- u/dovecot-uidlist - "},
+		"one beside a folder that is":      {nil, []journal.Path{"u/.Work"}, [][]wire.Entry{{}, {put("u/dovecot-uidlist")}, {}}, "u/dovecot-uidlist - - "},
 		"one of several":                   {[]journal.Path{"x"}, nil, [][]wire.Entry{{}, {put("u/new/1"), put("x")}, {}}, "- u/new/1 - "},
 	} {
 		t.Run(name, func(t *testing.T) {

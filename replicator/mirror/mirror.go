@@ -75,6 +75,7 @@ type Mirror struct {
 	// that goes on. It belongs to Run, and to the committer while there is one.
 	tidy    bool
 	untold  string    // why the store has to be looked at as a whole first; "" if not
+	stocked *stocked  // the store that was, and has no footprint yet; nil if none
 	printed time.Time // when the last footprint was left
 
 	mu     sync.Mutex
