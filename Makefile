@@ -22,7 +22,7 @@ TESTFLAGS ?=
 # How often make soak runs each story, how many it runs at once (most of the time
 # they wait), and which: a regular expression of their names.
 ROUNDS  ?= 50
-AT_ONCE ?= 4
+AT_ONCE ?= 6
 STORIES ?= .*
 
 # How the wire contract becomes Go, and where that goes.

@@ -338,6 +338,7 @@ func TestPerfectMirror(t *testing.T) {
 // opens what it has: no message has another UID than the uidlist there says,
 // which is the primary's.
 func TestMirrorOpensAtAnyMoment(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	dovecot.Need(t)
 	primary, mirror := stores(t)
 	server := dovecot.New(t, dovecot.Options{Store: primary})

@@ -92,6 +92,7 @@ func TestSomeDirectoriesFail(t *testing.T) {
 // being promoted, and when the array answers again its node is fenced, and loses
 // nothing of what it had.
 func TestArrayThatHangs(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	p, store, array := dying(t)
 	array.Hang()
 	// Whoever delivers waits, too, with the message in his hands.

@@ -33,6 +33,7 @@ func older(t *testing.T, store, user string, age time.Duration) {
 // operator decides; then what is left comes, the most valuable mailboxes first. What
 // cannot be read is skipped, tried once more when all else is there, and listed.
 func TestAFailingArrayIsEvacuated(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	store, array := faulty(t)
 	users := []struct {
 		name string

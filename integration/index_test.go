@@ -97,6 +97,7 @@ func modseqs(t *testing.T, s *dovecot.Server, user string) map[string]uint64 {
 // TestIndexOnMirror opens a mirror after activity and quiet: nothing is lacking
 // but what is in caches.
 func TestIndexOnMirror(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	for _, layout := range []string{"Maildir++", "fs", "index"} {
 		t.Run(layout, func(t *testing.T) {
 			dovecot.Need(t)
@@ -135,6 +136,7 @@ func TestIndexOnMirror(t *testing.T) {
 // each of the copies: whatever Dovecot finds, it neither takes mail for
 // expunged, nor gives anything a new UID, nor calls anything corrupt.
 func TestIndexAtAnyMoment(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	const copies = 24
 	dovecot.Need(t)
 	primary, mirror := stores(t)

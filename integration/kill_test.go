@@ -281,6 +281,7 @@ func TestRestarts(t *testing.T) {
 // gives the directories times from an hour before they were last looked at,
 // as a clock does that was set back.
 func TestClockOfTheStoreGoesBack(t *testing.T) {
+	t.Parallel() // it waits, most of the time
 	primary, mirror := stores(t)
 	load := start(t, primary, 2, 50)
 	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})

@@ -275,8 +275,19 @@ func (n *node) cast(ctx context.Context, st identity.State, root *beneath.Root) 
 	return nil, fmt.Errorf("this node's role is %s", st.Role)
 }
 
+// StoreFree returns an error if another daemon on this machine has the store that a
+// node is to have, or one in it, or one around it.
+func StoreFree(path string) error {
+	root, err := lockStore(path)
+	if err != nil {
+		return hint.Add(err, "give each node on this machine a store of its own, beside the other's")
+	}
+	return root.Close()
+}
+
 // lockStore opens the store's root for this daemon alone: a mirror of a store that
-// is the primary's own would say for ever that both are equal.
+// is the primary's own would say for ever that both are equal, and one of a store
+// around its own would copy each copy again.
 func lockStore(path string) (*beneath.Root, error) {
 	root, err := beneath.Open(path)
 	if err != nil {

@@ -90,9 +90,7 @@ func (n *node) prepareJournal(epoch journal.Epoch) error {
 	if err != nil {
 		return err
 	}
-	if err := salvage.SaveReign(n.salvageDir(), salvage.Reign{
-		Epoch: epoch, Start: after, Whole: s.Whole && s.Totals.Missing == 0,
-	}); err != nil {
+	if err := salvage.SaveReign(n.salvageDir(), reign(epoch, after, s)); err != nil {
 		return err
 	}
 	fresh := filepath.Join(n.cfg.StateDir, newJournalDir)
@@ -111,6 +109,12 @@ func (n *node) prepareJournal(epoch journal.Epoch) error {
 		return err
 	}
 	return n.installJournal(fresh)
+}
+
+// reign says how a mirror becomes primary of an epoch. What it has assumed to be the
+// primary's, by name and size, it did not have for certain.
+func reign(epoch journal.Epoch, after journal.Position, s mirror.Standing) salvage.Reign {
+	return salvage.Reign{Epoch: epoch, Start: after, Whole: s.Whole && s.Totals.Missing == 0 && s.Totals.Guessed == 0}
 }
 
 // keepFor has a new journal kept, within its limits, for all nodes that are

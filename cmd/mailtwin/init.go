@@ -56,6 +56,9 @@ func (p *program) init(ctx context.Context, s *setup, advertise string) error {
 	if err := storeExists(c.Store.Path); err != nil {
 		return err
 	}
+	if err := storeFree(c.Store.Path); err != nil {
+		return err
+	}
 	if err := p.places(c); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -89,9 +90,15 @@ func (p *program) join(ctx context.Context, s *setup, primary, token string, ado
 func makeStore(path string, adopt bool) error {
 	err := os.Mkdir(path, 0o700)
 	if err == nil {
+		if err := storeFree(path); err != nil {
+			return errors.Join(err, os.Remove(path))
+		}
 		return atomicfile.SyncDir(filepath.Dir(path))
 	}
-	if err := storeExists(path); err != nil || adopt { // which says it better
+	if err := storeExists(path); err != nil { // which says it better
+		return err
+	}
+	if err := storeFree(path); err != nil || adopt {
 		return err
 	}
 	name, err := replicator.Holds(path)

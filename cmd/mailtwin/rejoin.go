@@ -56,7 +56,8 @@ present: not known what; control: no message), and what becomes of it:
   conflict           its flags were changed on both sides; those there stay
   expunged           it was removed there; kept here, in the history
   doubt              it may have been removed there; kept here, in the history
-  kept               it could not be delivered; kept here, in the history
+  kept               it could not be delivered, or has another content there; kept
+                     here, in the history
 
 The mail server must not run here. The command can be given again at any time.`,
 		Args: cobra.NoArgs,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mailtwin/mailtwin/replicator"
 	"github.com/mailtwin/mailtwin/replicator/config"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
@@ -100,6 +101,14 @@ func storeExists(path string) error {
 	}
 	if err != nil {
 		return hint.Add(fmt.Errorf("the store: %w", err), "name the directory of the mailstore with --store; is its disk mounted?")
+	}
+	return nil
+}
+
+// storeFree checks that no daemon on this machine has the store.
+func storeFree(path string) error {
+	if err := replicator.StoreFree(path); err != nil {
+		return fmt.Errorf("the store: %w", err)
 	}
 	return nil
 }

@@ -23,6 +23,10 @@ var (
 	ErrNotSymlink = errors.New("not a symbolic link")
 	// ErrLocked says that another root has the store, here or in another process.
 	ErrLocked = errors.New("another daemon has this store")
+	// ErrInside says that a root which has a directory above has the store in it.
+	ErrInside = errors.New("it lies in the store of another daemon")
+	// ErrAround says that a root which has a directory beneath has a store in this one.
+	ErrAround = errors.New("the store of another daemon lies in it")
 	// ErrOwner says that the owner could not be set for want of privilege.
 	ErrOwner = errors.New("not permitted to set the owner")
 	// ErrXattrs says that extended attributes could not be kept: the file

@@ -21,9 +21,10 @@ type Root struct {
 	path    string
 	buffers sync.Pool // of *listing
 
-	mu     sync.RWMutex // held while fd is in use, so that Reopen closes no descriptor under a call
-	fd     int          // -1 after Close
-	locked bool         // see Lock
+	mu      sync.RWMutex // held while fd is in use, so that Reopen closes no descriptor under a call
+	fd      int          // -1 after Close
+	locked  bool         // see Lock
+	parents []int        // what keeps them locked for it
 }
 
 // Open opens the directory dir as a root. Links in dir are followed.
@@ -62,39 +63,20 @@ func (r *Root) Reopen() error {
 		if r.fd >= 0 {
 			_ = unix.Flock(r.fd, unix.LOCK_UN) // it may be the same directory
 		}
-		if err := lock(fd); err != nil {
+		parents, err := lock(fd)
+		if err != nil {
 			_ = unix.Close(fd)
-			_ = lock(r.fd)
+			_ = tryLock(r.fd, unix.LOCK_EX)
 			return fmt.Errorf("open store %q: %w", r.path, err)
 		}
+		release(r.parents)
+		r.parents = parents
 	}
 	if r.fd >= 0 {
 		_ = unix.Close(r.fd)
 	}
 	r.fd = fd
 	return nil
-}
-
-// Lock keeps the directory for this root until it is closed, and the one that
-// Reopen finds too: another root that asks for it, in this process or in another
-// one, gets ErrLocked. It says nothing to those that do not ask. A file system
-// without locks lets everybody have it.
-func (r *Root) Lock() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := lock(r.fd); err != nil {
-		return fmt.Errorf("lock store %q: %w", r.path, err)
-	}
-	r.locked = true
-	return nil
-}
-
-func lock(fd int) error {
-	err := restart(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
-	if err == unix.EWOULDBLOCK {
-		return ErrLocked
-	}
-	return nil // whatever else it is, there are no locks to be had
 }
 
 // Close closes the root. Handles opened beneath it stay open; the methods of
@@ -106,7 +88,8 @@ func (r *Root) Close() error {
 		return nil
 	}
 	err := unix.Close(r.fd)
-	r.fd = -1
+	release(r.parents)
+	r.fd, r.parents = -1, nil
 	if err != nil {
 		return fmt.Errorf("close store %q: %w", r.path, err)
 	}

@@ -20,7 +20,8 @@
 //  7. the catalog is made durable, before the next group changes anything.
 //
 // A crash between any two of them is repaired by doing the group again: only
-// changes that can be made twice together are in one group (see trail). One
+// changes that can be made twice together are in one group (see trail), and what one
+// has moved of that which it has made is taken back first (see takeback.go). One
 // before the end of step 7 may leave the catalog at a position that is before the
 // acknowledged one, by this group. The primary sends it again from its journal; should
 // it not be there any more, the mirror looks at its store as a whole before both

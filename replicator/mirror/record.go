@@ -48,6 +48,11 @@ func (k *committer) record(g *group, behind func() error) error {
 		if err := writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest(), Open: true}); err != nil {
 			return err
 		}
+		if len(g.trail.moves) > 0 {
+			if err := t.SetMeta(metaMoves, nil); err != nil {
+				return err
+			}
+		}
 		failure = behind()
 		return failure
 	})

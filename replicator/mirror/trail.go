@@ -9,18 +9,23 @@ import (
 type mark uint8
 
 const (
-	fresh  mark = iota + 1 // a file was made of a staged content, or one such moved here
-	made                   // a directory was made, if there was none
-	other                  // whatever was there was removed or replaced
-	linked                 // an older file, that got a further name
-	pinned                 // an older thing was moved from or to here, or linked to
+	fresh   mark = iota + 1 // a file was made of a staged content, or one such moved here
+	made                    // a directory was made, if there was none
+	other                   // whatever was there was removed or replaced
+	linked                  // an older file, that got a further name
+	pinned                  // an older thing was moved from or to here, or linked to
+	vacated                 // a file that the group has made was moved from here
 )
+
+// maxMoves bounds the moves of files that a group makes itself.
+const maxMoves = 256
 
 // trail remembers which names a group has to do with, so that a group can be
 // applied a second time after a crash in its midst.
 //
-// What a group makes of staged contents it makes again. But an older thing is
-// there only once: if the group is repeated after it was moved, then the place
+// What a group makes of staged contents it makes again, and what it has moved of that
+// is taken back before (see takeBack), so the place it was moved from has to stay
+// empty. But an older thing is there only once: if the group is repeated after it was moved, then the place
 // it came from has to be empty still, or something else would be taken for it;
 // and at the place where it is nothing may have been before, or that would be
 // put in its place. So who moves or links an older thing begins a new group if
@@ -29,7 +34,8 @@ const (
 type trail struct {
 	marks   map[journal.Path]mark
 	beneath map[journal.Path]int // names with a mark beneath
-	pinned  map[journal.Path]int // names beneath that are pinned or linked
+	pinned  map[journal.Path]int // names beneath that are pinned, linked or vacated
+	moves   []ownMove            // of files that the group has made
 }
 
 // add takes note of a change, or reports false: then the change belongs into
@@ -45,11 +51,12 @@ func (t *trail) add(c *change) bool {
 		if t.marks[c.From] != fresh {
 			return t.addOlder(c)
 		}
-		if !t.free(c.Path, false) {
+		if len(t.moves) >= maxMoves || !t.free(c.Path, false) {
 			return false
 		}
 		if c.Kind == journal.KindMove {
-			t.set(c.From, other)
+			t.moves = append(t.moves, ownMove{[]byte(c.From), []byte(c.Path)})
+			t.set(c.From, vacated)
 		}
 		t.set(c.Path, fresh)
 		return true
@@ -114,7 +121,7 @@ func (t *trail) undisturbed(p journal.Path) bool {
 // moves. What was linked can be removed.
 func (t *trail) free(p journal.Path, removal bool) bool {
 	m := t.marks[p]
-	if m == pinned || m == linked && !removal || t.pinned[p] > 0 {
+	if m == pinned || m == vacated || m == linked && !removal || t.pinned[p] > 0 {
 		return false
 	}
 	for p != journal.Root {
@@ -148,4 +155,4 @@ func (t *trail) set(p journal.Path, m mark) {
 	}
 }
 
-func holds(m mark) bool { return m == pinned || m == linked }
+func holds(m mark) bool { return m == pinned || m == linked || m == vacated }

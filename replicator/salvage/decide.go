@@ -106,10 +106,16 @@ func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 	default:
 		c.line.Outcome = OutcomeConflict
 	}
-	if c.change == ChangeMoved {
-		c.line.Detail = fmt.Sprintf("moved here; there it stays in %q", string(o.WasIn))
+	if c.change == ChangeMoved && a.OtherMailbox != "" {
+		c.line.Detail = fmt.Sprintf("moved here; there it stays in %q", string(a.OtherMailbox))
 		if c.line.Outcome == "" {
 			c.line.Outcome = OutcomeMoved
+		}
+	}
+	if a.OtherContent && o.Origin == wire.OriginUnknown {
+		c.keep, c.line.Detail = true, "its content is another one there; this one is kept in the history"
+		if c.line.Outcome == "" {
+			c.line.Outcome = OutcomeKept
 		}
 	}
 }

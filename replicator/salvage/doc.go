@@ -17,7 +17,8 @@
 // listed.
 //
 // Where the place is not in the own journal any more, or the new primary did
-// not have all up to it, every message is offered. Then only the new primary's
+// not have all up to it, or some of it only as a copy that it was made from and
+// that nobody had compared, every message is offered. Then only the new primary's
 // memory tells a message that it never had from one that was removed since:
 // that is less certain, and Summary.Uncertain says why.
 //
@@ -36,6 +37,8 @@
 //   - delivered: the ledger says that a salvage delivered it;
 //   - there: its mailbox has a message of that base, or the mailbox has that it
 //     was moved from. If it is a new one with another content, its name is taken;
+//     if it is one that the new primary need not have had, and has with another
+//     content, that is said too. What nobody has read there is read for the answer;
 //   - expunged or elsewhere: the journal since the promotion says that it was
 //     removed (the tombstones) or moved;
 //   - perhaps there under another name: the same mailbox has messages of the same
@@ -65,8 +68,9 @@
 //     is there. It is not doubled, and its flags are set.
 //   - Removals are told and not made: a message too many is better than one too
 //     few.
-//   - What was expunged there, is in doubt, or cannot be delivered, and files
-//     that are no messages and were changed here, are kept in the history: hard
+//   - What was expunged there, is in doubt, has another content there, or cannot be
+//     delivered, and files that are no messages and were changed here, are kept in
+//     the history: hard
 //     links beneath ..mailtwin/history/<epoch of the lost reign>/ at the store's
 //     root, under their path in the store. That is never replicated, no mail
 //     server looks into it, and a mirror leaves it alone.

@@ -28,7 +28,7 @@ type index struct {
 	tailSize int
 	reader   *journal.Reader
 	complete bool // the journal reaches back to the start of the reign
-	whole    bool // nothing that is known here lacks its content
+	whole    bool // nothing that is known here lacks its content, or has one that is only a guess
 }
 
 // newIndex reads the journal since the start of the reign.
@@ -57,7 +57,8 @@ func (x *index) load(ctx context.Context, l *ledger) error {
 
 func (x *index) loadJournal(ctx context.Context) error {
 	if err := x.cfg.Catalog.View(func(t *catalog.Tx) error {
-		x.whole = t.Totals().Missing == 0
+		totals := t.Totals()
+		x.whole = totals.Missing == 0 && totals.Guessed == 0
 		return nil
 	}); err != nil {
 		return err
@@ -224,7 +225,7 @@ func findMessage(c *catalog.Catalog, rules Rules, mailbox journal.Path, base str
 
 // judge finds the verdict.
 func (x *index) judge(o *wire.Offer, places []place, life life) (wire.Answer, error) {
-	if slices.Contains(life.delivered, o.Mailbox) {
+	if slices.ContainsFunc(offeredIn(o), func(p journal.Path) bool { return slices.Contains(life.delivered, p) }) {
 		return wire.Answer{Verdict: wire.VerdictDelivered}, nil
 	}
 	if len(places) > 0 {
@@ -244,7 +245,8 @@ func (x *index) judge(o *wire.Offer, places []place, life life) (wire.Answer, er
 
 // have says that a message is there.
 func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
-	if id := p.item.Facts.Content; o.Origin == wire.OriginNew && id.Known() && id != o.Content {
+	other := x.differs(o, &p)
+	if other && o.Origin == wire.OriginNew {
 		return wire.Answer{Verdict: wire.VerdictTaken}, nil
 	}
 	flags, err := x.flags(p.path)
@@ -254,7 +256,33 @@ func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
 	if o.Origin == wire.OriginUnknown {
 		touched = !x.complete || len(life.lines) > 0
 	}
-	return wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched}, err
+	a := wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched, OtherContent: other}
+	if is := mailboxOf(p.path); is != x.past.now(o.Mailbox) {
+		a.OtherMailbox = is
+	}
+	return a, err
+}
+
+// differs reports whether what is there has another content than was offered, or
+// one that cannot be read. It is not asked of a message that this primary had,
+// content and all, when it began. What nobody has read here yet is read now: a copy
+// that a mirror was made from may have been damaged, and is not taken for the
+// message by its name.
+func (x *index) differs(o *wire.Offer, p *place) bool {
+	if o.Origin != wire.OriginNew && o.Origin != wire.OriginUnknown {
+		return false
+	}
+	id := p.item.Facts.Content
+	if !id.Known() {
+		id = p.item.Guess
+	}
+	if !id.Known() {
+		if dir, err := x.cfg.Root.Dir(p.path.Dir()); err == nil {
+			id, _ = hashOf(dir, p.path.Name())
+			_ = dir.Close()
+		}
+	}
+	return id != o.Content
 }
 
 // flags returns the flags of a message by its name.
@@ -274,13 +302,17 @@ func (x *index) trace(o *wire.Offer, life life) (wire.Answer, bool) {
 	if o.WasIn != "" {
 		was = o.WasIn
 	}
+	began := []journal.Path{was}
+	if o.Origin == wire.OriginUnknown {
+		began = offeredIn(o)
+	}
 	for _, l := range life.lines {
 		switch {
-		case l.origin != "" && (mailboxOf(l.origin) != was || o.Origin == wire.OriginNew),
-			l.origin == "" && (l.path != "" || mailboxOf(l.last) != x.past.now(o.Mailbox)):
+		case l.origin != "" && (o.Origin == wire.OriginNew || !slices.Contains(began, mailboxOf(l.origin))),
+			l.origin == "" && (l.path != "" || !x.isNow(offeredIn(o), mailboxOf(l.last))):
 		case l.path == "":
 			return wire.Answer{Verdict: wire.VerdictExpunged}, true
-		case mailboxOf(l.path) != x.past.now(was):
+		case !x.isNow(began, mailboxOf(l.path)):
 			return wire.Answer{Verdict: wire.VerdictElsewhere, OtherMailbox: mailboxOf(l.path)}, true
 		}
 	}
@@ -288,6 +320,22 @@ func (x *index) trace(o *wire.Offer, life life) (wire.Answer, bool) {
 		return wire.Answer{Verdict: wire.VerdictExpunged}, true
 	}
 	return wire.Answer{}, false
+}
+
+// offeredIn returns the mailboxes in which an offered message was, as far as that
+// can be told from the journal here. One that was renamed, nobody knows when, may
+// have been in either when this primary began, or when it was salvaged before.
+func offeredIn(o *wire.Offer) []journal.Path {
+	if o.Origin == wire.OriginUnknown && o.WasIn != "" {
+		return []journal.Path{o.Mailbox, o.WasIn}
+	}
+	return []journal.Path{o.Mailbox}
+}
+
+// isNow reports whether a mailbox is one of those that had these names when this
+// primary began.
+func (x *index) isNow(then []journal.Path, mailbox journal.Path) bool {
+	return slices.ContainsFunc(then, func(p journal.Path) bool { return x.past.now(p) == mailbox })
 }
 
 // alike looks for a message that may be the same one: of the same base and

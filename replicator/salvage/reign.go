@@ -20,8 +20,8 @@ const reignFile = "reign"
 // nil. dir is made if need be.
 //
 // The file has one line, of a version, the epoch, the start (epoch, sequence,
-// digest), 1 if all up to there was had and else 0, and a checksum of what is
-// before it.
+// digest), 1 if all up to there was had, and proven, and else 0, and a checksum of
+// what is before it.
 func SaveReign(dir string, r Reign) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("write down the reign: %w", err)

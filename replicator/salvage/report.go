@@ -40,7 +40,7 @@ const (
 	OutcomeConflict  Outcome = "conflict"  // the flags were changed there too, and stay as they are
 	OutcomeExpunged  Outcome = "expunged"  // it was removed there; kept in the history here
 	OutcomeDoubt     Outcome = "doubt"     // whether it was removed there cannot be said; kept in the history here
-	OutcomeKept      Outcome = "kept"      // it could not be delivered, see the detail; kept in the history here
+	OutcomeKept      Outcome = "kept"      // it could not be delivered, or is another one there, see the detail; kept in the history here
 )
 
 // Line is what became of one message.

@@ -162,7 +162,7 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 func (s *salvager) uncertain(w wire.SalvageWelcome) string {
 	switch {
 	case !w.Whole:
-		return "the new primary had not yet received everything when it was promoted"
+		return "the new primary had not yet received everything, or not proven it, when it was promoted"
 	case s.cfg.Journal == nil:
 		return "this node's journal cannot be read"
 	}
@@ -266,7 +266,7 @@ func (s *salvager) candidate(base string, l *line) (*candidate, error) {
 	}
 	here := mailboxOf(l.path)
 	o.Mailbox = s.past.then(here, ^journal.Sequence(0))
-	if o.Origin == wire.OriginKnown && o.WasIn != o.Mailbox {
+	if o.WasIn != "" && o.WasIn != o.Mailbox {
 		c.change = ChangeMoved
 	}
 	c.line = Line{Change: c.change, Mailbox: here, Path: l.path}

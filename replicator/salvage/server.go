@@ -28,7 +28,7 @@ import (
 type Reign struct {
 	Epoch journal.Epoch
 	Start journal.Position // the place in the former primary's journal from which it began
-	Whole bool             // it had all up to there
+	Whole bool             // it had all up to there, and has proven each content to be the former primary's
 }
 
 // ServerConfig is what a Server is made of. All fields must be set.

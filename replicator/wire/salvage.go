@@ -91,7 +91,7 @@ type SalvageWelcome struct {
 	Version  uint32
 	Name     string
 	Start    journal.Position // from where in the former journal the primary began
-	Whole    bool             // it had all up to there
+	Whole    bool             // it had all up to there, proven
 	Complete bool             // it knows all that was removed since
 }
 
@@ -267,8 +267,9 @@ type Answer struct {
 	Flags        mailstore.Flags // VerdictHave
 	Touched      bool            // VerdictHave: changed since the primary's start, or that is not known
 	ContentHere  bool
-	OtherMailbox journal.Path // VerdictElsewhere
+	OtherMailbox journal.Path // VerdictElsewhere; VerdictHave, if it is not in the offered one
 	OtherBases   []string     // VerdictSameContent
+	OtherContent bool         // VerdictHave: what it has there is not what was offered
 }
 
 // AnswersMessage converts answers for the wire.
@@ -278,7 +279,7 @@ func AnswersMessage(answers []Answer) *pb.SalvageAnswers {
 		a := &answers[i]
 		m := &pb.SalvageAnswer{
 			Verdict: pb.SalvageVerdict(a.Verdict), Touched: a.Touched, ContentHere: a.ContentHere,
-			OtherMailbox: []byte(a.OtherMailbox),
+			OtherMailbox: []byte(a.OtherMailbox), OtherContent: a.OtherContent,
 		}
 		for _, b := range a.OtherBases {
 			m.OtherBases = append(m.OtherBases, []byte(b))
@@ -302,7 +303,11 @@ func ParseAnswers(in *pb.SalvageAnswers, offers int) ([]Answer, error) {
 		var err error
 		switch a.Verdict {
 		case VerdictHave:
+			a.OtherContent = m.GetOtherContent()
 			a.Flags, err = parseFlags(m.GetFlags())
+			if err == nil && len(m.GetOtherMailbox()) > 0 {
+				a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())
+			}
 		case VerdictElsewhere:
 			a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())
 		case VerdictSameContent:

@@ -27,6 +27,7 @@ func sampleAnswers() []Answer {
 	return []Answer{
 		{Verdict: VerdictWanted, ContentHere: true},
 		{Verdict: VerdictHave, Flags: mailstore.Flags{Letters: "T"}, Touched: true},
+		{Verdict: VerdictHave, OtherMailbox: "u/.C", OtherContent: true},
 		{Verdict: VerdictElsewhere, OtherMailbox: "u/.B"},
 		{Verdict: VerdictSameContent, OtherBases: []string{"7", "8"}},
 	}
@@ -36,7 +37,7 @@ func TestSalvageComesBack(t *testing.T) {
 	if got, err := ParseOffers(OffersMessage(sampleOffers())); err != nil || !reflect.DeepEqual(got, sampleOffers()) {
 		t.Errorf("%v\n%+v", err, got)
 	}
-	if got, err := ParseAnswers(AnswersMessage(sampleAnswers()), 4); err != nil || !reflect.DeepEqual(got, sampleAnswers()) {
+	if got, err := ParseAnswers(AnswersMessage(sampleAnswers()), len(sampleAnswers())); err != nil || !reflect.DeepEqual(got, sampleAnswers()) {
 		t.Errorf("%v\n%+v", err, got)
 	}
 	items := []DeliveryItem{{3, ActionDeliver}, {0, ActionFlags}}

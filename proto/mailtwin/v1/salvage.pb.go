@@ -944,10 +944,15 @@ type SalvageAnswer struct {
 	// HAVE: it was changed on the primary since its start, or that is not known.
 	Touched bool `protobuf:"varint,3,opt,name=touched,proto3" json:"touched,omitempty"`
 	// The content is here: none need be sent.
-	ContentHere  bool   `protobuf:"varint,4,opt,name=content_here,json=contentHere,proto3" json:"content_here,omitempty"`
+	ContentHere bool `protobuf:"varint,4,opt,name=content_here,json=contentHere,proto3" json:"content_here,omitempty"`
+	// ELSEWHERE: the mailbox that it is in; HAVE: the same, if it is another one
+	// than that of the offer.
 	OtherMailbox []byte `protobuf:"bytes,5,opt,name=other_mailbox,json=otherMailbox,proto3" json:"other_mailbox,omitempty"`
 	// At most 8.
-	OtherBases    [][]byte `protobuf:"bytes,6,rep,name=other_bases,json=otherBases,proto3" json:"other_bases,omitempty"`
+	OtherBases [][]byte `protobuf:"bytes,6,rep,name=other_bases,json=otherBases,proto3" json:"other_bases,omitempty"`
+	// HAVE: its content there is not the one that was offered, and which of them is
+	// the right one cannot be said.
+	OtherContent  bool `protobuf:"varint,7,opt,name=other_content,json=otherContent,proto3" json:"other_content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1022,6 +1027,13 @@ func (x *SalvageAnswer) GetOtherBases() [][]byte {
 		return x.OtherBases
 	}
 	return nil
+}
+
+func (x *SalvageAnswer) GetOtherContent() bool {
+	if x != nil {
+		return x.OtherContent
+	}
+	return false
 }
 
 // SalvageContents are parts of contents.
@@ -1381,7 +1393,7 @@ const file_mailtwin_v1_salvage_proto_rawDesc = "" +
 	"\x04size\x18\b \x01(\x04R\x04size\x12\x14\n" +
 	"\x05mtime\x18\t \x01(\x10R\x05mtime\"F\n" +
 	"\x0eSalvageAnswers\x124\n" +
-	"\aanswers\x18\x01 \x03(\v2\x1a.mailtwin.v1.SalvageAnswerR\aanswers\"\xfa\x01\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1a.mailtwin.v1.SalvageAnswerR\aanswers\"\x9f\x02\n" +
 	"\rSalvageAnswer\x125\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1b.mailtwin.v1.SalvageVerdictR\averdict\x12/\n" +
 	"\x05flags\x18\x02 \x01(\v2\x19.mailtwin.v1.SalvageFlagsR\x05flags\x12\x18\n" +
@@ -1389,7 +1401,8 @@ const file_mailtwin_v1_salvage_proto_rawDesc = "" +
 	"\fcontent_here\x18\x04 \x01(\bR\vcontentHere\x12#\n" +
 	"\rother_mailbox\x18\x05 \x01(\fR\fotherMailbox\x12\x1f\n" +
 	"\vother_bases\x18\x06 \x03(\fR\n" +
-	"otherBases\"J\n" +
+	"otherBases\x12#\n" +
+	"\rother_content\x18\a \x01(\bR\fotherContent\"J\n" +
 	"\x0fSalvageContents\x127\n" +
 	"\bcontents\x18\x01 \x03(\v2\x1b.mailtwin.v1.SalvageContentR\bcontents\"R\n" +
 	"\x0eSalvageContent\x12\x14\n" +
