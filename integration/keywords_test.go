@@ -20,20 +20,23 @@ import (
 // TestClientsFindTheSameAfterAFailover promotes the mirror of a Dovecot's store, and
 // shows what a Dovecot there has for clients: UIDs, UIDVALIDITY, flags, INTERNALDATE,
 // and the keywords that have no letter, which the index alone knows, are those of the
-// primary; HIGHESTMODSEQ is above.
+// primary; HIGHESTMODSEQ is above. So it is where folders lie within one another, and
+// where their names are in an index alone.
 func TestClientsFindTheSameAfterAFailover(t *testing.T) {
-	t.Run("planned", func(t *testing.T) { findTheSame(t, true) })
-	t.Run("unplanned", func(t *testing.T) { findTheSame(t, false) })
+	t.Run("planned", func(t *testing.T) { findTheSame(t, true, "Maildir++") })
+	t.Run("unplanned", func(t *testing.T) { findTheSame(t, false, "Maildir++") })
+	t.Run("fs", func(t *testing.T) { findTheSame(t, false, "fs") })
+	t.Run("index", func(t *testing.T) { findTheSame(t, false, "index") })
 }
 
-func findTheSame(t *testing.T, planned bool) {
+func findTheSame(t *testing.T, planned bool, layout string) {
 	dovecot.Need(t)
 	primary, mirror := stores(t)
-	server := dovecot.New(t, dovecot.Options{Store: primary})
+	server := dovecot.New(t, dovecot.Options{Store: primary, Layout: layout})
 	p := pair.New(t, pair.Options{
 		Binary: plainBinary(t), PrimaryStore: primary, MirrorStore: mirror, Direct: true, IndexInterval: "1s",
 	})
-	other := later(t, p.Mirror)
+	other := later(t, p.Mirror, layout)
 	drive(t, server, 15, 15)
 	manyKeywords(t, server, users()[0])
 	if !planned {
@@ -87,9 +90,9 @@ func findTheSame(t *testing.T, planned bool) {
 
 // later prepares the Dovecot of a mirror, which is started when it is promoted, and
 // lets the node have its doveadm.
-func later(t *testing.T, n *pair.Node) *dovecot.Server {
+func later(t *testing.T, n *pair.Node, layout string) *dovecot.Server {
 	t.Helper()
-	s, err := dovecot.Prepare(dovecot.StoreDir(t), dovecot.Options{Store: n.Store})
+	s, err := dovecot.Prepare(dovecot.StoreDir(t), dovecot.Options{Store: n.Store, Layout: layout})
 	must(t, err)
 	text, err := os.ReadFile(n.Config())
 	must(t, err)

@@ -128,6 +128,33 @@ func failOverTwice(ctx context.Context, r *run, args []string) error {
 	return nil
 }
 
+// failOverTooLate has an operator agree to the failover of one host when another host
+// has been promoted, and is followed. He is asked again, and says no.
+func failOverTooLate(ctx context.Context, r *run, args []string) error {
+	late, first := r.Machines[args[0]], r.Machines[args[1]]
+	asked := 0
+	var promoted error
+	t, err := r.TypeThinking(ctx, late, func() string {
+		if asked++; asked > 1 {
+			return "no"
+		}
+		if promoted = r.failOver(ctx, first); promoted == nil {
+			promoted = r.WaitInSync(ctx, first, late)
+		}
+		return "yes"
+	}, "failover")
+	r.opt.Say("%s# %s\n%s", t.Host, t.Command, t.Seen)
+	switch _, refused := errors.AsType[*exec.ExitError](err); {
+	case promoted != nil:
+		return promoted
+	case !refused && err != nil:
+		return err
+	case !refused || asked != 2:
+		return fmt.Errorf("he was to be asked twice, and was %d times", asked)
+	}
+	return nil
+}
+
 func failOverRefused(ctx context.Context, r *run, args []string) error {
 	err := r.failover(ctx, r.Machines[args[0]])
 	switch {

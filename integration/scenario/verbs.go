@@ -66,6 +66,7 @@ func verbs() []verb {
 		{sentence: "the operator fails over to HOST and is refused: TEXT", needs: failover, run: failOverRefused},
 		{sentence: "the operator takes the mail back on HOST", needs: failover, run: switchOver},
 		{sentence: "two operators fail over to HOST and HOST at once", needs: failover, run: failOverTwice},
+		{sentence: "an operator reads what a failover to HOST would do, and agrees after another one has promoted HOST", needs: failover, run: failOverTooLate},
 		{sentence: "the operator on HOST types mailtwin TEXT", run: types},
 		{sentence: "the operator waits until the status of HOST says TEXT", run: saysOf},
 		{sentence: "the operator starts the mail server on HOST by hand", run: byHand},

@@ -40,8 +40,14 @@ func (s *Site) Typed() []Typed {
 // Type has an operator type a command of mailtwin on a host, and agree to what it
 // asks. The error is an *exec.ExitError if the command failed.
 func (s *Site) Type(ctx context.Context, m *Machine, args ...string) (Typed, error) {
+	return s.TypeThinking(ctx, m, func() string { return "yes" }, args...)
+}
+
+// TypeThinking is Type, and where the command asks for a yes, think says what is
+// answered. It may take its time.
+func (s *Site) TypeThinking(ctx context.Context, m *Machine, think func() string, args ...string) (Typed, error) {
 	seen, err := terminal.Run(m.Node.Command(ctx, args...),
-		terminal.Answer{Question: "Type yes to go on:", Text: "yes"}, terminal.Answer{Question: "[y/N]", Text: "y"})
+		terminal.Answer{Question: "Type yes to go on:", Think: think}, terminal.Answer{Question: "[y/N]", Text: "y"})
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		seen += fmt.Sprintf("[exit code %d]\n", exit.ExitCode())
 	}

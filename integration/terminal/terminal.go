@@ -15,6 +15,9 @@ import (
 type Answer struct {
 	Question string // the last words before the command waits
 	Text     string
+	// Think returns what is typed instead of Text, if it is not nil. It may take its
+	// time, in which the command has to wait.
+	Think func() string
 }
 
 // Run runs a command that was not started yet, with a terminal as its standard
@@ -56,7 +59,11 @@ func attend(master *os.File, answers []Answer) (string, error) {
 				continue
 			}
 			answered = seen.Len()
-			if _, err := master.WriteString(a.Text + "\n"); err != nil {
+			text := a.Text
+			if a.Think != nil {
+				text = a.Think()
+			}
+			if _, err := master.WriteString(text + "\n"); err != nil {
 				return seen.String(), err
 			}
 			break

@@ -15,11 +15,16 @@ for n in 1 2; do
 	echo "answer $n: $answer"
 done
 exit 3`
-	seen, err := Run(exec.CommandContext(t.Context(), "sh", "-c", script), Answer{"Other?", "no"}, Answer{"Sure?", "yes"})
+	thoughts := []string{"yes", "no"}
+	seen, err := Run(exec.CommandContext(t.Context(), "sh", "-c", script), Answer{Question: "Other?", Text: "no"}, Answer{Question: "Sure?", Think: func() string {
+		first := thoughts[0]
+		thoughts = thoughts[1:]
+		return first
+	}})
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 3 {
 		t.Errorf("%v, want exit status 3", err)
 	}
-	want := "a terminal\nSure? yes\nanswer 1: yes\nSure? yes\nanswer 2: yes\n"
+	want := "a terminal\nSure? yes\nanswer 1: yes\nSure? no\nanswer 2: no\n"
 	if seen != want {
 		t.Errorf("%q, want %q", seen, want)
 	}
