@@ -161,16 +161,16 @@ func (b *bench) tree(ctx context.Context) (string, error) {
 
 // pair makes a pair of daemons on two stores, with the pace of the settings.
 func (b *bench) pair(ctx context.Context, primary, mirror string, direct bool) (*pair.Pair, error) {
-	return b.pairAt(ctx, "", primary, mirror, direct)
+	return b.pairWith(ctx, pair.Options{PrimaryStore: primary, MirrorStore: mirror, Direct: direct})
 }
 
-// pairAt makes a pair whose primary has a profile.
-func (b *bench) pairAt(ctx context.Context, profile, primary, mirror string, direct bool) (*pair.Pair, error) {
-	dir := b.path("nodes")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// pairWith makes a pair with options, but for what is the same in all measurements.
+func (b *bench) pairWith(ctx context.Context, opt pair.Options) (*pair.Pair, error) {
+	opt.Binary, opt.Dir = b.binary, b.path("nodes")
+	if err := os.Mkdir(opt.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	p, err := pair.Start(ctx, pair.Options{Binary: b.binary, Dir: dir, PrimaryStore: primary, MirrorStore: mirror, Direct: direct, Profile: profile})
+	p, err := pair.Start(ctx, opt)
 	if err != nil {
 		if p != nil {
 			_ = p.Close() // the first error is the one to tell

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -110,5 +111,13 @@ func TestPercentile(t *testing.T) {
 	values := []time.Duration{5, 1, 4, 2, 3}
 	if p50, p99 := percentile(values, 50), percentile(values, 99); p50 != 3 || p99 != 5 {
 		t.Errorf("%v and %v, want 3 and 5", p50, p99)
+	}
+}
+
+func TestTheUnitsNiceness(t *testing.T) {
+	unit, err := os.ReadFile("../../cmd/mailtwin/mailtwin.service")
+	must(t, err)
+	if !strings.Contains(string(unit), "\nNice="+unitNice+"\n") {
+		t.Errorf("mailtwin.service does not say Nice=%s: what is measured is not what operators run", unitNice)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mailtwin/mailtwin/integration/pair"
 	"github.com/mailtwin/mailtwin/integration/tree"
 )
 
@@ -15,10 +16,11 @@ import (
 const (
 	arrayReads      = 200 // a second, that the device manages
 	foregroundReads = 20  // messages a second
-	idleTime        = 40 * time.Second
+	idleTime        = 60 * time.Second
 	warmUp          = 15 * time.Second // of the foreground, before anything is measured
 	presence        = 25 * time.Second // of the foreground, before it is away
 	absence         = 15 * time.Second // in the middle of a sync
+	unitNice        = "5"              // of mailtwin.service
 )
 
 // felt is what a foreground felt beside something.
@@ -65,7 +67,7 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 	var taken, back float64
 	mirror := b.path("mirror")
 	ours, err := b.beside(ctx, array, others, func(ctx context.Context, r *reader) error {
-		p, err := b.pair(ctx, store, mirror, true)
+		p, err := b.pairWith(ctx, pair.Options{PrimaryStore: store, MirrorStore: mirror, Direct: true, Wrap: asTheUnit()})
 		if err != nil {
 			return err
 		}
@@ -93,6 +95,10 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 	}
 	return b.peersBeside(ctx, array, store, others, ours)
 }
+
+// asTheUnit is what starts a daemon with the niceness that mailtwin.service gives
+// it: where mail is read on the same processors, that is part of being gentle.
+func asTheUnit() []string { return []string{"nice", "-n", unitNice} }
 
 // governed is the bars of a governed sync.
 func governed(idle, ours felt, used, taken, back float64) []row {

@@ -36,7 +36,7 @@ func (b *bench) live(ctx context.Context) error {
 	if err := cold(); err != nil {
 		return err
 	}
-	p, err := b.pairAt(ctx, "evacuate", source, mirror, true)
+	p, err := b.pairWith(ctx, pair.Options{PrimaryStore: source, MirrorStore: mirror, Direct: true, Profile: pair.Unbound})
 	if err != nil {
 		return err
 	}

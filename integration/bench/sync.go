@@ -49,7 +49,7 @@ func (b *bench) firstCopy(ctx context.Context, profile, source string) (time.Dur
 		return 0, err
 	}
 	start := time.Now()
-	p, err := b.pairAt(ctx, profile, source, mirror, true)
+	p, err := b.pairWith(ctx, pair.Options{PrimaryStore: source, MirrorStore: mirror, Direct: true, Profile: profile})
 	if err != nil {
 		return 0, err
 	}
