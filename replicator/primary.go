@@ -157,7 +157,7 @@ func (p *primaryPart) storeState() primary.StoreState {
 	}
 	s := p.watcher.Status()
 	return primary.StoreState{
-		State: string(s.Phase), Detail: s.Detail,
+		State: string(s.Phase), Detail: s.Detail, Reached: s.Reached,
 		Complete:    s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
 		Unreadable:  s.UnreadableCount,
 		MailStopped: p.n.mailStopped(p.n.state()),

@@ -137,7 +137,9 @@
 //
 // The first scan of a store puts what it finds into the catalog directly, with
 // unread content, and not into the journal. Live changes meanwhile are
-// journaled as ever. An interrupted baseline goes on where it was.
+// journaled as ever. An interrupted baseline goes on where it was. Status.Reached
+// says how far it is, for whoever can begin with a part of the store; only when it
+// is over is what the catalog lacks known not to be there.
 //
 // A catalog that was a mirror's (see Inherit) has no baseline to be found: all
 // that differs from it is journaled.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -91,18 +92,23 @@ func (w *Watcher) beginScan(reason string) {
 		w.status.Phase = PhaseBaseline
 	}
 	w.status.Detail = "scanning: " + reason
-	w.status.DirectoriesDone = 0
+	w.status.DirectoriesDone, w.status.Reached = 0, ""
 	w.known()
 	w.publish()
 }
 
-// progressEvery is how many directories are visited between two updates of the status.
-const progressEvery = 256
+// Two updates of the status in a scan are no further apart than so many directories
+// that are visited, nor than so long, unless one directory takes longer.
+const (
+	progressEvery  = 256
+	progressAtMost = 200 * time.Millisecond
+)
 
-// progressed counts a directory that was visited.
+// progressed counts a directory that is visited.
 func (w *Watcher) progressed() {
 	w.status.DirectoriesDone++
-	if w.status.DirectoriesDone%progressEvery == 0 {
+	if now := w.now(); w.status.DirectoriesDone%progressEvery == 0 || now-w.told >= progressAtMost {
+		w.told = now
 		w.known()
 		w.publish()
 	}
@@ -127,7 +133,7 @@ func (w *Watcher) endScan() {
 	case w.uncovered == 0:
 		w.status.Mode, w.status.ModeReason = ModeEvents, ""
 	}
-	w.status.Phase, w.status.Detail = PhaseWatching, ""
+	w.status.Phase, w.status.Detail, w.status.Reached = PhaseWatching, "", ""
 	w.status.Complete = w.uncovered == 0
 	w.status.LastScanEnded = w.cfg.Clock.Now()
 	w.pollDue = never

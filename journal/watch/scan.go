@@ -48,6 +48,9 @@ func (w *Watcher) walk(top journal.Path) error {
 		if !ok {
 			break
 		}
+		if w.baseline && top == journal.Root {
+			w.status.Reached = p
+		}
 		below, err := w.visit(p)
 		if err != nil {
 			return err

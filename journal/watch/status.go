@@ -50,6 +50,10 @@ type Status struct {
 
 	DirectoriesDone  uint64 // of the scan that is under way, or the last one
 	DirectoriesKnown uint64 // in the catalog
+	// Reached is the directory that the first scan is at: those before it, in the
+	// order of their names and each before what is in it, are in the catalog with
+	// all that could be looked at in them. "": no first scan goes on.
+	Reached journal.Path
 
 	// Suspended says why the observer is suspended; else it is empty.
 	Suspended string

@@ -79,7 +79,8 @@ type Watcher struct {
 	found            uint64    // those before the last complete scan, which has found them
 	whole            time.Time // when everything in the store was in the catalog; zero: not known
 	listed, opened   uint64
-	status           Status // what is published
+	status           Status        // what is published
+	told             time.Duration // when a scan has published last how far it is
 }
 
 // New makes a watcher. Nothing happens before Run.
@@ -275,6 +276,7 @@ func (w *Watcher) suspended() error {
 			w.cfg.Log.Warn("suspended", "reason", w.suspension)
 		}
 		w.status.Phase, w.status.Suspended, w.status.Detail = PhaseSuspended, w.suspension, w.suspension
+		w.status.Reached = ""
 		w.publish()
 		select {
 		case <-w.ctx.Done():

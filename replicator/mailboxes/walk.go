@@ -3,6 +3,8 @@ package mailboxes
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -31,6 +33,10 @@ type Walk struct {
 	// Names is how many names it looks at, about, before a page ends; 0: it
 	// does not end for that.
 	Names int
+	// Reached is how far the catalog has come with a store that it does not know
+	// yet, see watch.Status: there a page ends, and before a mailbox that is not
+	// known as a whole. "": the catalog knows all.
+	Reached journal.Path
 }
 
 // Place is how far a walk has come: the directory that it was at last. The zero
@@ -48,6 +54,9 @@ func (w Walk) Page(t *catalog.Tx, after Place, f func(Mailbox) (bool, error)) (n
 		w.Top = journal.Root
 	}
 	p := &page{Walk: w, tx: t, f: f, place: after}
+	if !p.known(w.Top) {
+		return after, false, nil
+	}
 	err = p.directory(w.Top, journal.Path(after), false)
 	switch {
 	case errors.Is(err, errEnough):
@@ -80,6 +89,9 @@ func (p *page) directory(dir, after journal.Path, inside bool) error {
 		from = firstBeneath(dir, after)
 	}
 	if !resumed {
+		if mailbox && p.Reached != "" && p.Reached.Within(dir) {
+			return errEnough
+		}
 		p.place = Place(dir)
 		if mailbox {
 			if err := p.give(box); err != nil {
@@ -109,11 +121,23 @@ func (p *page) directory(dir, after journal.Path, inside bool) error {
 
 // beneath goes through a directory, unless nothing in it can be a mailbox.
 func (p *page) beneath(dir, after journal.Path, inside bool) error {
+	if !p.known(dir) {
+		return errEnough
+	}
 	totals, err := p.tx.Below(dir)
 	if err != nil || totals.Directories == 0 {
 		return err
 	}
 	return p.directory(dir, after, inside)
+}
+
+// known reports whether the catalog has come past the names in a directory.
+func (p *page) known(dir journal.Path) bool {
+	if p.Reached == "" || dir == journal.Root {
+		return true
+	}
+	parts := func(p journal.Path) []string { return strings.Split(string(p), "/") }
+	return slices.Compare(parts(dir), parts(p.Reached)) < 0 // also if it is above
 }
 
 // firstBeneath returns the name in dir that leads to p; "" if p is not beneath.

@@ -93,3 +93,56 @@ func TestTheStoreIsAMailbox(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestWalkOfAStoreThatIsBeingFound: a page ends where the catalog has come to, and
+// before a mailbox that it is in the middle of; what comes later is found from there
+// on, and nothing twice.
+func TestWalkOfAStoreThatIsBeingFound(t *testing.T) {
+	c := newCatalog(t, map[journal.Path]int64{
+		"a/anna/.Sent/cur/1": 3, "a/anna/cur/1": 5, "a/anna/new/2": 5, "a.b/bert/cur/1": 4, "z/zoe/cur/1": 1,
+	})
+	place, found := Place(""), []string{}
+	for _, step := range []struct {
+		reached journal.Path
+		want    []string
+	}{
+		{"a", nil},
+		{"a/anna", nil},
+		{"a/anna/.Sent/new", nil},
+		{"a/anna/new", nil},
+		{"a/zoe", []string{"a/anna", "a/anna/.Sent"}},
+		{"a.b/bert/cur", nil},
+		{"z", []string{"a.b/bert"}},
+		{"z/zoe/cur", nil},
+		{"", []string{"z/zoe"}},
+	} {
+		found = nil
+		err := c.View(func(tx *catalog.Tx) error {
+			next, done, err := Walk{Reached: step.reached}.Page(tx, place, func(m Mailbox) (bool, error) {
+				found = append(found, string(m.Path))
+				return true, nil
+			})
+			if done != (step.reached == "") {
+				t.Errorf("at %q it is over: %v", step.reached, done)
+			}
+			place = next
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(found, step.want) {
+			t.Errorf("at %q: %q, want %q", step.reached, found, step.want)
+		}
+	}
+	err := c.View(func(tx *catalog.Tx) error {
+		_, done, err := Walk{Top: "z", Reached: "a.b"}.Page(tx, "", func(m Mailbox) (bool, error) { return true, fmt.Errorf("%q", m.Path) })
+		if done {
+			t.Error("what the catalog has not come to is over")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

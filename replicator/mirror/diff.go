@@ -463,6 +463,7 @@ func (d *differ) fetch(w want) {
 	case len(d.queue)+len(d.held)+len(d.t.postponed) >= fetchesKept:
 		d.t.again = d.t.passes < maxPasses
 	case d.isMessage(w.path):
+		w.late = d.t.since != 0
 		d.hold(w)
 	default:
 		d.t.postponed = append(d.t.postponed, w)

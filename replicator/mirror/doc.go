@@ -53,10 +53,11 @@
 // A store that is not here is compared in the order of its value, which the
 // primary knows (see survey): what came lately to all mailboxes, then the
 // mailboxes that were active last, each by itself, and at the end the whole
-// store, top down. So what is here at any moment is worth the most, and the
-// comparison of the whole finds what nobody has named. In a mailbox, messages
-// are asked for in the turn that the primary gives them, control files behind
-// them.
+// store, top down. As long as the primary has yet to find some, the best of those that
+// it has named are copied when there is nothing better. So what is here at any moment
+// is worth the most, and the comparison of the whole finds what nobody has named. In a
+// mailbox, messages are asked for in the turn that the primary gives them, control
+// files behind them.
 //
 // What the store held before it became a mirror's is hashed here, and messages
 // of it are assumed to be the primary's by their name and size, until they are

@@ -17,21 +17,25 @@ const (
 	rankedKept = 1 << 16
 	// fewTasks is how many directories wait, at most, when more are added.
 	fewTasks = 64
+	// earlyTasks is how many mailboxes are compared at one time as long as there may
+	// be better ones, when no more than earlyQueue files wait to be asked for.
+	earlyTasks = 4
+	earlyQueue = 256
 )
 
 // survey puts the mailboxes of a store that is to be compared into the order of
 // their value, which the primary knows. It goes on page by page; meanwhile those
 // that the operator wants first are compared, and of the others what came
-// lately. Then all are compared in their order, each by itself, and at last the
-// whole store, which finds everything else. What is equal by then costs nothing.
+// lately, and when nothing of that is left to be asked for, the best that are known
+// so far: the primary may not have looked at its store as a whole yet. Then all are
+// compared in their order, each by itself, and at last the whole store, which finds
+// everything else. What is equal by then costs nothing.
 type survey struct {
 	asked  bool   // an answer is on its way
 	after  string // where the next one goes on
 	over   bool   // there is none
 	first  bool   // nothing else is looked at before those of the last answer
 	ranked *ranked.First[wire.Mailbox]
-	sorted bool
-	left   []wire.Mailbox // those that were ranked, from the next one on, once they are sorted
 }
 
 func newSurvey() *survey { return &survey{ranked: ranked.NewFirst(rankedKept, compareTurns)} }
@@ -66,7 +70,6 @@ func (r *resync) takeActivity(a *wire.Activity) error {
 	s.asked, s.after, s.over = false, a.Next, a.Next == ""
 	s.first = false
 	var tasks []*task
-	var free []wire.Mailbox // of those that are not compared at once
 	if err := r.k.m.cfg.Catalog.View(func(t *catalog.Tx) error {
 		for _, m := range a.Mailboxes {
 			if can, err := wayFree(t, m.Path); err != nil || !can {
@@ -81,7 +84,6 @@ func (r *resync) takeActivity(a *wire.Activity) error {
 				continue
 			}
 			s.ranked.Add(m)
-			free = append(free, m)
 			if m.Since == 0 {
 				continue
 			}
@@ -93,24 +95,8 @@ func (r *resync) takeActivity(a *wire.Activity) error {
 	}); err != nil {
 		return inCatalog(err)
 	}
-	if best := bestOf(free); len(tasks) == 0 && best != nil && len(r.todo)+len(r.asked)+len(r.queue) == 0 {
-		// A survey of millions of mailboxes takes a while, and nothing else is
-		// to be done: the best so far need not wait.
-		tasks = append(tasks, &task{path: best.Path, alone: true})
-	}
 	r.push(tasks...)
 	return nil
-}
-
-// bestOf returns the mailbox whose turn is the first; nil of none.
-func bestOf(boxes []wire.Mailbox) *wire.Mailbox {
-	var best *wire.Mailbox
-	for i := range boxes {
-		if m := &boxes[i]; best == nil || compareTurns(*m, *best) < 0 {
-			best = m
-		}
-	}
-	return best
 }
 
 // wayFree reports whether nothing but directories is at p and above: what else
@@ -130,24 +116,26 @@ func wayFree(t *catalog.Tx, p journal.Path) (bool, error) {
 // store.
 func (r *resync) refill() {
 	s := r.survey
-	if s == nil || !s.over || len(r.todo) > 0 {
+	if s == nil || len(r.todo) > 0 {
 		return
 	}
-	if !s.sorted {
-		s.left, _ = s.ranked.Sorted()
-		s.sorted = true
+	n := fewTasks
+	if !s.over {
+		if len(r.asked) > 0 || len(r.queue) > earlyQueue {
+			return
+		}
+		n = earlyTasks
 	}
-	if len(s.left) == 0 {
+	best := s.ranked.Take(n)
+	if s.over && len(best) == 0 {
 		r.survey = nil
 		r.push(&task{path: journal.Root})
 		return
 	}
-	n := min(fewTasks, len(s.left))
-	tasks := make([]*task, 0, n)
-	for _, m := range s.left[:n] {
+	tasks := make([]*task, 0, len(best))
+	for _, m := range best {
 		tasks = append(tasks, &task{path: m.Path, alone: true})
 	}
-	s.left = s.left[n:]
 	r.push(tasks...)
 }
 

@@ -65,6 +65,37 @@ func TestMailboxesComeByValue(t *testing.T) {
 	}
 }
 
+// TestTheBestSoFarNeedNotWait: while the primary has yet to find mailboxes, those
+// that it has named are copied by their value; what came lately to one that it names
+// later goes before what is left of them.
+func TestTheBestSoFarNeedNotWait(t *testing.T) {
+	store := surveyStore()
+	f := newFixture(t)
+	p := f.connect()
+	p.surveyed = true
+	p.welcome(at(1, 1), "new")
+	p.until("asked for the mailboxes", func() bool { return len(p.surveys) == 1 })
+	p.send(wire.ActivityMessage(wire.Activity{Next: "0:a", Mailboxes: []wire.Mailbox{{Path: "z", Turn: 40}, {Path: "a/.Archive", Turn: 30}}}))
+	for len(p.asked) < 3 {
+		p.until("asked for what is known", func() bool { return len(p.fetches)+len(p.compares) > 0 })
+		p.serveSome(store)
+	}
+	p.until("asked for more mailboxes", func() bool { return len(p.surveys) == 2 })
+	p.send(wire.ActivityMessage(wire.Activity{Mailboxes: []wire.Mailbox{{Path: "a", Turn: 20, Since: 2e18}, {Path: "b", Turn: 10, Since: 2e18}}}))
+	for !f.m.Status().Whole {
+		p.until("served", func() bool { return len(p.compares)+len(p.fetches) > 0 || f.m.Status().Whole })
+		p.serveSome(store)
+	}
+	f.holds(store)
+	want := []string{
+		"a/.Archive/cur/1", "a/.Archive/cur/2", "z/cur/1",
+		"a/cur/2", "b/new/2", "b/cur/1", "b/dovecot-uidlist", "a/cur/1", "a/dovecot-uidlist",
+	}
+	if !slices.Equal(p.asked, want) {
+		t.Errorf("asked for %q,\nwant %q", p.asked, want)
+	}
+}
+
 // serveSome is serveOnce of a primary that lists only what is wanted.
 func (p *fakePrimary) serveSome(store map[string]file) {
 	for len(p.compares) > 0 {

@@ -53,6 +53,7 @@ type want struct {
 	alone bool   // linking it has failed: it becomes a file of its own
 	owed  bool   // by an entry
 	round bool   // of a round that asks for all missing files
+	late  bool   // it came lately
 	proof bool   // nothing lacks: what is taken to be equal is to be proven
 	turn  uint64 // of those of one directory, the lowest is asked for first
 	tries int
@@ -162,10 +163,18 @@ func (r *resync) hold(w want) {
 	r.register(&w)
 }
 
-// queueHeld puts what was held into the queue.
+// queueHeld puts what was held into the queue; what came lately goes before what
+// did not.
 func (r *resync) queueHeld() {
 	slices.SortStableFunc(r.held, func(a, b *want) int { return cmp.Compare(a.turn, b.turn) })
-	r.queue = append(r.queue, r.held...)
+	end := len(r.queue)
+	if len(r.held) > 0 && r.held[0].late { // they are all of one directory
+		end = slices.IndexFunc(r.queue, func(w *want) bool { return !w.late && !w.owed })
+		if end < 0 {
+			end = len(r.queue)
+		}
+	}
+	r.queue = slices.Insert(r.queue, end, r.held...)
 	r.held = r.held[:0]
 }
 

@@ -131,6 +131,11 @@ func (s *Server) prepare(ctx context.Context, req request) *answer {
 // readAhead reads a content, keeps it if it is not too large, and compares it
 // with the one that the mirror has.
 func (s *Server) readAhead(ctx context.Context, a *answer) error {
+	leave, err := s.besideFirstLook(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	src, err := s.openBulk(ctx, a.fetch.Path, a.item)
 	if err != nil {
 		return err
@@ -174,6 +179,22 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 		a.src, a.data = src, data
 	}
 	return nil
+}
+
+// besideFirstLook has contents read one at a time while the first look at the store
+// goes on: only that finds what is of the most value, and where the array is what it
+// waits for it must not wait for very many reads of other things. It returns what to
+// call when the content was read.
+func (s *Server) besideFirstLook(ctx context.Context) (leave func(), err error) {
+	if s.cfg.Store().Reached == "" {
+		return func() {}, nil
+	}
+	select {
+	case s.beside <- struct{}{}:
+		return func() { <-s.beside }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // stoppable is a reader that ends with a context, so that a session that is
@@ -227,13 +248,13 @@ func (s *sender) give(a *answer) error {
 	case a.compare != nil:
 		return s.answerCompare(a.compare)
 	case a.survey != nil:
-		return s.answerSurvey(a.survey)
+		return s.takeSurvey(a.survey)
 	case a.fetch != nil:
 		return s.answerFetch(a)
 	case a.err != nil:
 		return a.err
 	}
-	return s.send(wire.ActivityMessage(*a.activity))
+	return s.giveActivity(a.activity)
 }
 
 // errPageFull ends the walk of a directory at the end of a page.
@@ -243,9 +264,14 @@ var errPageFull = errors.New("page full")
 // made from one snapshot of the catalog, and follows the entries up to it: of
 // the names from its first to its last it says what there is at that place in
 // the stream.
+//
+// Of a mailbox that the mirror was told of before the store was looked at as a
+// whole there is a listing before that too, though a partial one.
 func (s *sender) answerCompare(c *wire.CompareItem) error {
-	if err := s.waitComplete(); err != nil {
-		return err
+	if !s.survey.early || c.Path == journal.Root || s.server.cfg.Store().Reached == "" {
+		if err := s.waitComplete(); err != nil {
+			return err
+		}
 	}
 	if err := s.saveLearned(); err != nil {
 		return err
@@ -268,9 +294,10 @@ func (s *sender) answerCompare(c *wire.CompareItem) error {
 // sendPage sends one page of a listing.
 func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error) {
 	var page wire.Listing
+	partial := !s.server.cfg.Store().Complete // before the catalog is looked at
 	at, err := s.snapshot(func(t *catalog.Tx) error {
 		var err error
-		page, err = s.server.pageOf(t, c, from)
+		page, err = s.server.pageOf(t, c, from, partial)
 		return err
 	})
 	if err != nil {
@@ -291,8 +318,9 @@ func (s *sender) sendPage(c *wire.CompareItem, from string) (wire.Listing, error
 	return page, s.send(wire.ListingMessage(packed, len(plain)))
 }
 
-// pageOf makes one page of a listing, of the names from from on.
-func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.Listing, error) {
+// pageOf makes one page of a listing, of the names from from on; partial says that
+// there may be others.
+func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string, partial bool) (wire.Listing, error) {
 	l := wire.Listing{Path: c.Path, Outcome: wire.OK, Last: true}
 	item, err := t.Lookup(c.Path)
 	switch {
@@ -305,7 +333,7 @@ func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string) (wire.L
 		l.Outcome = wire.Same
 		return l, nil
 	}
-	l.Facts, l.Partial = item.Facts, s.cfg.Unseen(c.Path, item.Observed)
+	l.Facts, l.Partial = item.Facts, partial || s.cfg.Unseen(c.Path, item.Observed)
 	size := 0
 	err = t.List(c.Path, from, func(name string, it catalog.Item) error {
 		if len(l.Items) == wire.MaxListingItems || size >= maxPage {

@@ -34,6 +34,7 @@ type primaryStore struct {
 
 	mu       sync.Mutex // of what follows, and of the order of changes
 	complete bool
+	reached  journal.Path
 	state    string
 	lazy     bool // the catalog follows the journal with a delay
 	peer     string
@@ -93,7 +94,7 @@ func openCatalog(t testing.TB) *catalog.Catalog {
 func (p *primaryStore) storeState() StoreState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return StoreState{State: p.state, Complete: p.complete}
+	return StoreState{State: p.state, Complete: p.complete, Reached: p.reached}
 }
 
 func (p *primaryStore) full(path journal.Path) string { return filepath.Join(p.dir, string(path)) }

@@ -252,7 +252,7 @@ func TestPartialPages(t *testing.T) {
 	p.server.cfg.Unseen = func(dir journal.Path, observed int64) bool { return dir == "d" && observed == 0 }
 	for dir, want := range map[journal.Path]bool{"d": true, journal.Root: false} {
 		p.must(p.catalog.View(func(tx *catalog.Tx) error {
-			page, err := p.server.pageOf(tx, &wire.CompareItem{Path: dir}, "")
+			page, err := p.server.pageOf(tx, &wire.CompareItem{Path: dir}, "", false)
 			if page.Partial != want || len(page.Items) != 1 {
 				t.Errorf("%q: %+v", dir, page)
 			}

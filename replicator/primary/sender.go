@@ -40,6 +40,7 @@ type sender struct {
 	batch   batch
 	stride  stride
 	marked  marked
+	survey  askedSurvey
 
 	ahead      map[aheadKey]uint64 // contents that were sent before their entries, and their transfers
 	aheadCount uint64              // of all of them
@@ -154,8 +155,14 @@ func (s *sender) one() error {
 	case a := <-s.session.ahead:
 		return s.sendAhead(a)
 	case <-s.session.wake:
+		if err := s.answerSurvey(); err != nil {
+			return err
+		}
 		return s.beatEarly()
 	case <-s.tick.C:
+		if err := s.answerSurvey(); err != nil {
+			return err
+		}
 		return s.beat()
 	}
 }

@@ -32,6 +32,9 @@ type StoreState struct {
 	State    string
 	Detail   string
 	Complete bool
+	// Reached is how far the first look at the store is, see watch.Status; "": it
+	// is over, or cannot go on now.
+	Reached journal.Path
 	// Unreadable is how many names of it cannot be looked at.
 	Unreadable int
 	// MailStopped says why no mail server works on it; "" if one does, as far as
@@ -83,6 +86,7 @@ type Server struct {
 	ledger  ledger
 	manner  kindread.Manner
 	buffers buffers
+	beside  chan struct{} // held by who reads a content while the first look at the store goes on
 
 	mu       sync.Mutex
 	sessions map[string]*session
@@ -116,6 +120,7 @@ func New(cfg Config) *Server {
 		sessions: make(map[string]*session),
 		seen:     make(map[string]lastSeen),
 		damaged:  damageList{paths: make(map[journal.Path]Damage)},
+		beside:   make(chan struct{}, 1),
 	}
 	s.manner.SetIdle(cfg.Idle)
 	return s

@@ -43,24 +43,59 @@ func (o Order) turn(it *catalog.Item) uint64 {
 	return it.Stamp.Inode
 }
 
-// answerSurvey says of what value some mailboxes are. It says nothing of what is
-// in them, so it may be sent at any place of the stream.
-func (s *sender) answerSurvey(q *wire.SurveyItem) error {
-	if err := s.waitComplete(); err != nil {
-		return err
+// askedSurvey is a survey that a mirror has asked for. There is one at a time.
+type askedSurvey struct {
+	*wire.SurveyItem
+	tried journal.Path // the first look at the store had come to here when there was no answer
+	early bool         // the mirror was told of mailboxes before the store was looked at as a whole
+}
+
+// takeSurvey takes a request to say of what value some mailboxes are.
+func (s *sender) takeSurvey(q *wire.SurveyItem) error {
+	if s.survey.SurveyItem != nil {
+		return fmt.Errorf("%w: asked for mailboxes twice", wire.ErrProtocol)
 	}
+	s.survey.SurveyItem = q
+	return s.answerSurvey()
+}
+
+// answerSurvey says of what value some mailboxes are, if it was asked and that is
+// known. It says nothing of what is in them, so it may be sent at any place of the
+// stream: what was asked for later need not wait for the first look at the store.
+func (s *sender) answerSurvey() error {
+	q := s.survey.SurveyItem
+	if q == nil {
+		return nil
+	}
+	store := s.server.cfg.Store()
+	if !store.Complete && (store.Reached == "" || store.Reached == s.survey.tried) {
+		return nil
+	}
+	s.survey.tried = store.Reached
 	promise := make(chan *answer, 1)
 	go func() {
 		a := &answer{}
-		a.activity, a.err = s.server.survey(q)
+		a.activity, a.err = s.server.survey(q, store)
 		promise <- a
 	}()
 	return s.answer(promise)
 }
 
+// giveActivity sends the answer of a survey, unless the first look at the store has
+// to go on for there to be one.
+func (s *sender) giveActivity(a *wire.Activity) error {
+	if a.Next != "" && a.Next == s.survey.After {
+		return nil
+	}
+	s.survey.SurveyItem, s.survey.tried = nil, ""
+	s.survey.early = s.survey.early || len(a.Mailboxes) > 0
+	return s.send(wire.ActivityMessage(*a))
+}
+
 // survey looks at some mailboxes, from the place of the request on: first those
-// that the operator wants first, then all.
-func (s *Server) survey(q *wire.SurveyItem) (*wire.Activity, error) {
+// that the operator wants first, then all; as far as the first look at the store
+// has come.
+func (s *Server) survey(q *wire.SurveyItem, store StoreState) (*wire.Activity, error) {
 	first := s.cfg.Order.First
 	stage, place, err := parsePlace(q.After)
 	if err != nil || stage > len(first) {
@@ -68,10 +103,13 @@ func (s *Server) survey(q *wire.SurveyItem) (*wire.Activity, error) {
 	}
 	out := &wire.Activity{}
 	err = s.cfg.Catalog.View(func(t *catalog.Tx) error {
-		if q.After == "" && lacksLittle(t.Totals().Files, q.Files) {
+		if q.After == "" && store.Complete && lacksLittle(t.Totals().Files, q.Files) {
 			return nil
 		}
 		walk := mailboxes.Walk{Names: surveyNames}
+		if !store.Complete {
+			walk.Reached = store.Reached
+		}
 		if walk.Newest = stage == len(first); !walk.Newest {
 			walk.Top = first[stage]
 		}

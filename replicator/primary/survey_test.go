@@ -29,7 +29,7 @@ func (p *primaryStore) surveyed(t *testing.T, files uint64) (paths []string, rec
 	t.Helper()
 	var boxes []wire.Mailbox
 	for after := ""; ; {
-		a, err := p.server.survey(&wire.SurveyItem{After: after, Files: files})
+		a, err := p.server.survey(&wire.SurveyItem{After: after, Files: files}, p.storeState())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestValueOfMailboxes(t *testing.T) {
 		t.Errorf("with a list %q; with messages of late %q", paths, recent)
 	}
 	for _, after := range []string{"9:", "-1:", "x", "0:/a", "0:a/../b"} {
-		if _, err := p.server.survey(&wire.SurveyItem{After: after}); err == nil {
+		if _, err := p.server.survey(&wire.SurveyItem{After: after}, p.storeState()); err == nil {
 			t.Errorf("the place %q is accepted", after)
 		}
 	}

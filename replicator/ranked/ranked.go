@@ -36,6 +36,20 @@ func (f *First[T]) Sorted() (kept []T, omitted uint64) {
 	return f.kept.all, f.omitted
 }
 
+// Take takes out those that come first, no more than n, in their order. What is added
+// behind it competes with what is left.
+func (f *First[T]) Take(n int) []T {
+	all := f.kept.all
+	// With the last in front it is a heap as well.
+	slices.SortFunc(all, func(a, b T) int { return f.kept.compare(b, a) })
+	left := max(len(all)-n, 0)
+	taken := slices.Clone(all[left:])
+	clear(all[left:])
+	f.kept.all = all[:left]
+	slices.Reverse(taken)
+	return taken
+}
+
 // lastOnTop is a heap with the one on top that comes last.
 type lastOnTop[T any] struct {
 	all     []T

@@ -21,3 +21,32 @@ func TestFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestTake: what is taken out comes first of what is there at that time, and what is
+// left is bounded as ever.
+func TestTake(t *testing.T) {
+	f := NewFirst(5, cmp.Compare[int])
+	if got := f.Take(3); len(got) != 0 {
+		t.Errorf("of nothing %v", got)
+	}
+	for _, step := range []struct {
+		add  []int
+		take int
+		want []int
+	}{
+		{[]int{9, 4, 7}, 2, []int{4, 7}},
+		{[]int{8, 1, 3, 6, 2}, 2, []int{1, 2}},
+		{nil, 0, nil},
+		{[]int{5}, 9, []int{3, 5, 6, 8}},
+	} {
+		for _, v := range step.add {
+			f.Add(v)
+		}
+		if got := f.Take(step.take); !slices.Equal(got, step.want) {
+			t.Errorf("after %v came %v, want %v", step.add, got, step.want)
+		}
+	}
+	if _, omitted := f.Sorted(); omitted != 1 {
+		t.Errorf("%d were omitted, want that one which came last", omitted)
+	}
+}
