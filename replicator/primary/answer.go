@@ -268,10 +268,8 @@ var errPageFull = errors.New("page full")
 // Of a mailbox that the mirror was told of before the store was looked at as a
 // whole there is a listing before that too, though a partial one.
 func (s *sender) answerCompare(c *wire.CompareItem) error {
-	if !s.survey.early || c.Path == journal.Root || s.server.cfg.Store().Reached == "" {
-		if err := s.waitComplete(); err != nil {
-			return err
-		}
+	if err := s.waitListable(c.Path); err != nil {
+		return err
 	}
 	if err := s.saveLearned(); err != nil {
 		return err
@@ -357,11 +355,17 @@ func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string, partial
 	return l, err
 }
 
-// waitComplete waits until the store was looked at as a whole once: before,
-// what is not in the catalog is not known to be absent.
-func (s *sender) waitComplete() error {
-	for !s.server.cfg.Store().Complete {
+// waitListable waits until a directory may be listed. A survey is answered meanwhile:
+// it may have been asked for before, and its answer is what makes a listing possible early.
+func (s *sender) waitListable(p journal.Path) error {
+	for !s.listable(p) {
+		if err := s.flush(); err != nil { // what was asked for before
+			return err
+		}
 		if err := s.wait(nil); err != nil {
+			return err
+		}
+		if err := s.answerSurvey(); err != nil {
 			return err
 		}
 		if err := s.sendWaiting(); err != nil {
@@ -369,6 +373,14 @@ func (s *sender) waitComplete() error {
 		}
 	}
 	return nil
+}
+
+// listable reports whether a directory may be listed now: the store was looked at
+// as a whole once, for before, what is not in the catalog is not known to be absent;
+// or the mirror is to compare the whole store later anyway.
+func (s *sender) listable(p journal.Path) bool {
+	store := s.server.cfg.Store()
+	return store.Complete || s.survey.early && p != journal.Root && store.Reached != ""
 }
 
 // answerFetch sends a content, if the catalog still knows the file as it was
