@@ -60,7 +60,7 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	n.door.Register(server)
 	n.salvageDoor.Register(server)
 	pairing.NewServer(n, n.requireMember).Register(server)
-	completeness.NewServer(completeness.Own(n.catalog), n.requireMember).Register(server)
+	completeness.NewServer(completeness.Own(n.catalog, n.firstScan), n.requireMember).Register(server)
 	if n.id.CanInvite() {
 		identity.NewEnrolmentServer(n.id, n).Register(server)
 	}
