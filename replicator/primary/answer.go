@@ -183,10 +183,11 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 
 // besideFirstLook has contents read one at a time while the first look at the store
 // goes on: only that finds what is of the most value, and where the array is what it
-// waits for it must not wait for very many reads of other things. It returns what to
-// call when the content was read.
+// waits for it must not wait for very many reads of other things. Where the array is
+// about to be lost, contents are worth as much as names, and nothing is held back. It
+// returns what to call when the content was read.
 func (s *Server) besideFirstLook(ctx context.Context) (leave func(), err error) {
-	if s.cfg.Store().Reached == "" {
+	if s.cfg.Evacuating() || s.cfg.Store().Reached == "" {
 		return func() {}, nil
 	}
 	select {

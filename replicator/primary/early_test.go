@@ -1,6 +1,7 @@
 package primary
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -159,6 +160,26 @@ func TestListingThatCameTooEarly(t *testing.T) {
 	p.stall("", compare) // as while the store is suspended, or a scan begins
 	p.come("b/bert/cur")
 	listed()
+}
+
+// TestEvacuationIsNotHeldBack: contents are read one at a time beside the first look at
+// the store, unless the array is about to be lost.
+func TestEvacuationIsNotHeldBack(t *testing.T) {
+	p := newStore(t)
+	p.come("a/anna/cur")
+	evacuating := false
+	p.server.cfg.Evacuating = func() bool { return evacuating }
+	_, err := p.server.besideFirstLook(t.Context())
+	p.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // so that who has to wait is turned away
+	if _, err := p.server.besideFirstLook(ctx); err == nil {
+		t.Error("two contents were read at one time")
+	}
+	evacuating = true
+	if _, err := p.server.besideFirstLook(ctx); err != nil {
+		t.Errorf("one was held back: %v", err)
+	}
 }
 
 // TestOneSurveyAtATime: a mirror that asks again before it has the answer is cut off.
