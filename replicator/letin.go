@@ -6,8 +6,7 @@ import (
 )
 
 // letFencedIn lets nodes bring their mail over that were primary before, unless the
-// part is ending. One that was forgotten may, too: what was delivered there is not to
-// be lost because a person thought that it was.
+// part is ending.
 func (p *primaryPart) letFencedIn() {
 	p.opening.Lock()
 	defer p.opening.Unlock()

@@ -59,8 +59,8 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	)
 	n.door.Register(server)
 	n.salvageDoor.Register(server)
-	pairing.NewServer(n, n.requireMember).Register(server)
-	completeness.NewServer(completeness.Own(n.catalog, n.firstScan), n.requireMember).Register(server)
+	pairing.NewServer(n, n.id.RequirePeer).Register(server)
+	completeness.NewServer(completeness.Own(n.catalog, n.firstScan), n.id.RequirePeer).Register(server)
 	if n.id.CanInvite() {
 		identity.NewEnrolmentServer(n.id, n).Register(server)
 	}
@@ -100,10 +100,6 @@ func (n *node) MayJoin() error {
 // returns who is known.
 func (n *node) Enrolled(ctx context.Context, peer identity.Peer) []identity.Peer {
 	n.opt.Log.Info("a node has joined the pair", "name", peer.Name, "address", peer.Address)
-	if err := n.forgotten.Joined(peer.Name, n.opt.Clock.Now()); err != nil {
-		n.problem(err.Error())
-		n.opt.Log.Error("a node that has joined again is still forgotten", "name", peer.Name, "error", err)
-	}
 	others := n.peers.All()
 	if peer.Address == "" {
 		return others // it will say where it is
@@ -128,7 +124,7 @@ func (n *node) Enrolled(ctx context.Context, peer identity.Peer) []identity.Peer
 // meet remembers nodes that were not known.
 func (n *node) meet(peers ...identity.Peer) {
 	for _, p := range peers {
-		if p.Name == n.id.Name() || p.Name == "" || p.Address == "" || n.forgotten.Gone(p.Name) {
+		if p.Name == n.id.Name() || p.Name == "" || p.Address == "" {
 			continue
 		}
 		if err := n.peers.Meet(p); err != nil && !errors.Is(err, identity.ErrTooManyPeers) {

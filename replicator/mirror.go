@@ -71,7 +71,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 // the highest epoch, else the one of the settings. node.peer comes first as long
 // as nobody has answered there: the operator may have changed it.
 func (n *node) leader() string {
-	peer := n.peerSetting()
+	peer := n.cfg.Node.Peer
 	known := false
 	for _, p := range n.peers.All() {
 		known = known || p.Address == peer

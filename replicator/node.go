@@ -80,7 +80,6 @@ type node struct {
 	door        *primary.Door
 	salvageDoor *salvage.Door
 	peers       *identity.Peers
-	forgotten   *identity.Forgotten
 	vigil       *vigil
 	hooks       *hook.Hooks
 	trial       trial
@@ -106,7 +105,6 @@ type node struct {
 	// stateTrouble says why the state could not be written down when that was tried
 	// last; "": it could.
 	stateTrouble string
-	turnedAway   string // why a node was turned away last
 }
 
 // Run runs the daemon of a node in its role until ctx ends. It returns nil
@@ -138,10 +136,6 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	forgotten, err := openForgotten(cfg.StateDir, peers)
-	if err != nil {
-		return nil, err
-	}
 	cat, err := catalog.Open(filepath.Join(cfg.StateDir, "catalog"), catalog.Options{
 		DigestKey: id.DigestKey(), Log: opt.Log.Named("catalog"),
 	})
@@ -153,7 +147,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 		return nil, fmt.Errorf("open the catalog: %w", err)
 	}
 	n := &node{
-		cfg: cfg, opt: opt, id: id, st: state, catalog: cat, peers: peers, forgotten: forgotten,
+		cfg: cfg, opt: opt, id: id, st: state, catalog: cat, peers: peers,
 		waiting: "starting", played: make(chan struct{}),
 	}
 	if n.stopped, err = n.epochOf(metaStopped); err != nil {
@@ -371,9 +365,6 @@ func (n *node) Status() status.Document {
 		d.Role, d.Unasked = status.Unconfirmed, unconfirmed
 	}
 	describeRole(&d, st)
-	if err := n.forgotten.Disowned(n.id); err != nil {
-		d.Forgotten = err.Error()
-	}
 	n.describeUnfinished(&d, st)
 	d.MailStopped = n.mailStopped(st)
 	status.Judge(&d)

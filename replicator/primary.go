@@ -87,10 +87,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	p.pace = newPacing(n)
 	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.stopObserving = sync.OnceFunc(func() { close(p.enough) })
-	err = n.dropForgotten(log)
-	if err == nil {
-		err = n.inherit(log, root)
-	}
+	err = n.inherit(log, root)
 	if err == nil && st.Sealed {
 		// What a sealed node still serves is what it had when it was sealed.
 		if _, err = log.Seal(); err == nil {
@@ -117,7 +114,7 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	p.server = primary.New(primary.Config{
 		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log, Began: p.reign.Start.Sequence,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
-		Store: p.storeState, Peer: n.requireMember, Superseded: p.superseded, Changed: n.server.Changed,
+		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
 		Pace:  p.pace, Idle: p.pace.set.HonoursPriority(), Unseen: p.unseen, Evacuating: p.pace.evacuating,
 		Proving: p.pace.proving,

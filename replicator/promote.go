@@ -206,9 +206,6 @@ func (f following) Following() failover.Following {
 
 		Unreadable: s.Beat.Unreadable,
 	}
-	if err := f.n.forgotten.Disowned(f.n.id); err != nil {
-		out.Forgotten = err.Error()
-	}
 	if out.Missing > 0 || out.Assumed > 0 {
 		// The lists are for people; the numbers stand without them.
 		_ = f.n.catalog.View(func(t *catalog.Tx) error { return listUnsure(t, &out) })
@@ -372,7 +369,7 @@ func (l link) Inspect(ctx context.Context) (failover.Inspection, error) {
 	if err != nil {
 		return failover.Inspection{}, err
 	}
-	r, err := c.Inspect(ctx, l.n.listen, l.n.peers.All(), l.n.forgotten.All())
+	r, err := c.Inspect(ctx, l.n.listen, l.n.peers.All())
 	return failover.Inspection{
 		State: failover.State{
 			Role: r.Role, Epoch: r.Leads.Epoch, Leader: r.Leads.Name,

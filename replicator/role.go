@@ -269,15 +269,12 @@ func judgeClaim(s identity.State, c identity.Claim) pairing.Answer {
 
 // Inspect implements pairing.Node.
 func (n *node) Inspect(ctx context.Context, by pairing.Caller) pairing.Report {
-	if !by.Gone {
-		n.hear(by.Forgotten) // first: a name that was forgotten may have joined again
-		n.meet(append(by.Peers, identity.Peer{Name: by.Name, Address: by.Address})...)
-	}
+	n.meet(append(by.Peers, identity.Peer{Name: by.Name, Address: by.Address})...)
 	st := n.state()
 	d := n.Status()
 	r := pairing.Report{
 		Name: st.Name, Role: st.Role, Leads: st.Leads(), Promised: st.Promised, Sealed: st.Sealed,
-		State: string(d.State), Detail: d.Detail, Now: d.Time, Peers: n.peers.All(), Forgotten: n.forgotten.All(),
+		State: string(d.State), Detail: d.Detail, Now: d.Time, Peers: n.peers.All(),
 	}
 	if st.Role == identity.Primary {
 		p, err := n.inspected(ctx)

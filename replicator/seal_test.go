@@ -29,7 +29,7 @@ func TestAStoreThatCannotBeWrittenIsNotSealedAsIfItWereWhole(t *testing.T) {
 	c.must(os.WriteFile(staging, nil, 0o600))
 	inspect := func() pairing.Report {
 		t.Helper()
-		r, err := client.Inspect(t.Context(), mx2.n.listen, nil, nil)
+		r, err := client.Inspect(t.Context(), mx2.n.listen, nil)
 		c.must(err)
 		return r
 	}

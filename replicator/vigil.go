@@ -150,7 +150,7 @@ func (v *vigil) addresses() []string {
 	for _, p := range v.n.peers.All() {
 		all = append(all, p.Address)
 	}
-	if peer := v.n.peerSetting(); peer != "" && !slices.Contains(all, peer) {
+	if peer := v.n.cfg.Node.Peer; peer != "" && !slices.Contains(all, peer) {
 		all = append(all, peer)
 	}
 	return all
@@ -209,13 +209,12 @@ func (v *vigil) ask(ctx context.Context, address string) bool {
 	asked := v.n.opt.Clock.Now()
 	c, err := v.client(address)
 	if err == nil {
-		r, err = c.Inspect(ctx, v.n.listen, v.n.peers.All(), v.n.forgotten.All())
+		r, err = c.Inspect(ctx, v.n.listen, v.n.peers.All())
 	}
 	v.note(address, asked, r, err)
-	if err != nil || r.Name == v.n.id.Name() || v.n.forgotten.Gone(r.Name) {
+	if err != nil || r.Name == v.n.id.Name() {
 		return false
 	}
-	v.n.hear(r.Forgotten)
 	if address == v.n.cfg.Node.Peer {
 		// The operator says where that node is, and it has answered there.
 		if err := v.n.peers.Set(identity.Peer{Name: r.Name, Address: address}); err != nil {

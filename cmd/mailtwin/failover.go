@@ -153,11 +153,6 @@ func (p *program) agree(ctx context.Context, plan *failover.Plan, f *promotion) 
 		complain(p.err, hint.Add(errors.New("nothing was done: nobody confirmed it"), "say --yes to go on without being asked"))
 		return verdict(exitUsage)
 	}
-	return p.confirm(ctx)
-}
-
-// confirm asks the person at the terminal.
-func (p *program) confirm(ctx context.Context) error {
 	fmt.Fprintf(p.err, "Type yes to go on: ")
 	answer := make(chan string, 1)
 	go func() {

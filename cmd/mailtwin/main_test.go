@@ -158,17 +158,7 @@ func (n node) Accept(a operator.Accepting) (operator.Acceptable, error) {
 	return operator.Acceptable{Missing: 3, MissingFiles: []string{"u/cur/1:2,", "u/cur/\x1b2"}, Store: "it is empty"}, nil
 }
 
-// Forget knows one other node.
-func (n node) Forget(_ context.Context, name string, agreed bool) (operator.Forgettable, error) {
-	if name != "mx2" {
-		return operator.Forgettable{}, errors.New("known are mx2; name it")
-	}
-	return operator.Forgettable{Name: name, Address: "mx2:7420", Journal: true, Sequence: 7, Entries: 3, Forgotten: agreed}, nil
-}
-
 func (n node) MayJoin() error { return nil }
-
-func (n node) After(string) time.Time { return time.Time{} }
 
 func (n node) Enrolled(context.Context, identity.Peer) []identity.Peer { return nil }
 
@@ -353,31 +343,6 @@ func TestAcceptNeedsYes(t *testing.T) {
 	}
 	s.run(2, "accept", "everything", "--yes")
 	s.run(2, "accept")
-}
-
-func TestForgetAsks(t *testing.T) {
-	s := serving(t, status.InSync)
-	if out := s.run(1, "forget", "mx2"); out != "" || !strings.Contains(s.err.String(), "mx2, which was at mx2:7420, is to be forgotten") ||
-		!strings.Contains(s.err.String(), "nobody confirmed it") {
-		t.Errorf("printed %q, and said %q", out, &s.err)
-	}
-	s.interactive = true
-	s.in = strings.NewReader("no\n")
-	if out := s.run(2, "forget", "mx2"); out != "" {
-		t.Errorf("printed %q", out)
-	}
-	s.in = strings.NewReader("yes\n")
-	if out := s.run(0, "forget", "mx2"); !strings.Contains(out, "is forgotten: if it comes back") || !strings.Contains(out, "up to change 7; the 3 after") ||
-		!strings.Contains(out, "no mirror is left") {
-		t.Errorf("printed %q", out)
-	}
-	if out := s.run(0, "forget", "mx2", "--yes", "--json"); !strings.Contains(out, `"forgotten": true`) {
-		t.Errorf("printed %q", out)
-	}
-	if s.run(1, "forget", "mx9", "--yes"); !strings.Contains(s.err.String(), "known are mx2; name it") {
-		t.Errorf("said %q", &s.err)
-	}
-	s.run(2, "forget")
 }
 
 func TestReadyWaitsForMailboxes(t *testing.T) {

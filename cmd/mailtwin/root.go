@@ -60,7 +60,7 @@ func (p *program) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&p.config, "config", config.DefaultPath, "the `file` with the node's settings")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(p.initCommand(), p.joinCommand(), p.daemonCommand(), p.statusCommand(), p.waitCommand(), p.failoverCommand(), p.rejoinCommand(),
-		p.acceptCommand(), p.forgetCommand(), p.paceCommand(),
+		p.acceptCommand(), p.paceCommand(),
 		p.holdCommand("hold", "Hold the initial sync, scans and verification back; live mail goes on", true),
 		p.holdCommand("release", "Let go on what was held back", false),
 		p.inviteCommand(), p.journalCommand(), p.readyCommand(), p.demoCommand(), p.versionCommand())

@@ -135,8 +135,6 @@ type Contents struct {
 type Following struct {
 	Primary   string // the name of the primary; "" if it was never reached
 	Connected bool   // to it, now
-	// Forgotten says that the pair has given this node up; "" if it has not.
-	Forgotten string
 	// LastHeard is when the primary's last word was said, or some moments before:
 	// it may have come much later. Zero: none was since the daemon started.
 	LastHeard time.Time

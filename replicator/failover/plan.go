@@ -207,9 +207,6 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 
 // judge finds what speaks against the promotion of a mirror.
 func (p *Plan) judge(f *Following, own State) {
-	if f.Forgotten != "" {
-		p.refuse("no other node of the pair would follow this one: %s", f.Forgotten)
-	}
 	switch {
 	case p.Kind == Switchover && !f.Whole:
 		p.refuse("the initial sync is not finished, and %s still has the rest: wait for it", p.Primary)

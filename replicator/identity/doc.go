@@ -20,11 +20,7 @@
 // others, also when the machine is lost on which the pair was made. It means that
 // the nodes of a pair trust one another with everything, as they do with the mail:
 // whoever has the state directory of one can make others, and a token is to be
-// kept secret until it is used. Against such a one there is no help but a new pair.
-//
-// A node that does not come back is forgotten: its certificate is void from then
-// on, all nodes tell one another so, and its name is free. That is good against a
-// machine that comes back by mistake, and not against whoever has its keys.
+// kept secret until it is used. There is no way to expel a node but a new pair.
 //
 // # Files
 //
@@ -33,7 +29,6 @@
 //	node                  role, epoch, leader, promise, pair and name: see State
 //	node.trial            there for a moment only: see TryState
 //	peers                 the other nodes and where they are: see Peers
-//	forgotten             the nodes that do not come back: see Forgotten
 //	identity/             mode 0700
 //	    ca.pem            the authority's certificate
 //	    ca.key            its key
@@ -43,8 +38,8 @@
 //
 // The keys have mode 0600 and are not used if others may read them. The .pem
 // and .key files are PEM: CERTIFICATE and PKCS #8 PRIVATE KEY. The directory
-// identity appears with all its files at once. The files node, peers, forgotten
-// and invitations are sealed (see package sealedfile). They are replaced as a whole and
+// identity appears with all its files at once. The files node, peers and
+// invitations are sealed (see package sealedfile). They are replaced as a whole and
 // are durable before the call that changes them returns.
 //
 // The content of node is, since version 2:
@@ -59,7 +54,5 @@
 //
 // Version 1 had neither leader nor promised nor sealed, and is still read. A line
 // of peers is a name, a space and an address, in the order of the names, at most
-// MaxPeers of them. A line of forgotten is a name, when it was forgotten in seconds
-// since 1970, "gone" or, if a node of that name has joined since, "again", and where
-// it was, or "-"; in the order of the names, at most MaxForgotten of them.
+// MaxPeers of them.
 package identity

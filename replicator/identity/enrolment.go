@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -46,9 +45,6 @@ type EnrolmentServer struct {
 type Host interface {
 	// MayJoin returns ErrNotPrimary if nobody can join here now.
 	MayJoin() error
-	// After returns when a node of that name was forgotten last, after which its
-	// certificate has to be made; zero: it never was.
-	After(name string) time.Time
 	// Enrolled is told of each node that was given a certificate, with the address
 	// where it can be dialled by what it says (not verified; may be empty, see
 	// Reachable), before that node has its answer, and returns the other nodes of
@@ -77,7 +73,7 @@ func (s *EnrolmentServer) Enrol(ctx context.Context, r *mailtwinv1.EnrolRequest)
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	leaf, err := issue(s.id.authority, s.id.authorityKey, s.id.pair, r.GetName(), key, s.made(r.GetName()))
+	leaf, err := issue(s.id.authority, s.id.authorityKey, s.id.pair, r.GetName(), key, s.id.now())
 	if err != nil {
 		return nil, toStatus(err)
 	}
@@ -100,16 +96,6 @@ func (s *EnrolmentServer) Enrol(ctx context.Context, r *mailtwinv1.EnrolRequest)
 		}
 	}
 	return out, nil
-}
-
-// made returns the time of a certificate that is made now. The clock may be behind
-// that of the node which has forgotten the name.
-func (s *EnrolmentServer) made(name string) time.Time {
-	now := s.id.now()
-	if after := s.host.After(name).Add(time.Second); after.After(now) {
-		return after
-	}
-	return now
 }
 
 // check looks at all of a request but its token and returns the key that is to

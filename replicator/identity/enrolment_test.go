@@ -25,7 +25,6 @@ import (
 
 // primary serves what a primary serves to the network.
 type primary struct {
-	after map[string]time.Time // names that were forgotten
 	mailtwinv1.UnimplementedReplicationServiceServer
 	id      *Identity
 	address string
@@ -74,9 +73,6 @@ func serve(t *testing.T, id *Identity) *primary {
 	})
 	return p
 }
-
-// After implements Host.
-func (p *primary) After(name string) time.Time { return p.after[name] }
 
 func (p *primary) MayJoin() error {
 	p.mu.Lock()

@@ -114,21 +114,6 @@ func (p *Peers) put(peer Peer, replace bool) error {
 	return nil
 }
 
-// Remove forgets a node, durably. One that is not known is none to forget.
-func (p *Peers) Remove(name string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := slices.DeleteFunc(slices.Clone(p.list), func(o Peer) bool { return o.Name == name })
-	if len(list) == len(p.list) {
-		return nil
-	}
-	if err := atomicfile.Write(p.path, formatPeers(list), 0o600); err != nil {
-		return fmt.Errorf("forgetting where %s is: %w", name, err)
-	}
-	p.list = list
-	return nil
-}
-
 // Reachable returns where a node that says it listens at an address can be
 // dialled: if that stands for all addresses of its machine, then at the one from
 // which it called; "" if that is not known.

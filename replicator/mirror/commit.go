@@ -91,8 +91,7 @@ type committer struct {
 	silent error
 	lanes  lanes
 	rhythm rhythm
-
-	tookBack bool // see takeBack
+	noted  noted
 }
 
 func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
@@ -349,14 +348,14 @@ func (k *committer) commit() error {
 	if len(g.changes) == 0 && g.position.Sequence == 0 {
 		return nil
 	}
-	if err := k.takeBack(); err != nil {
+	if err := k.takeBack(g.last); err != nil {
 		return err
 	}
 	files, err := k.provide(g.changes)
 	if err != nil {
 		return err
 	}
-	if err := k.m.intend(g.trail.moves); err != nil {
+	if err := k.intend(g.trail.moves); err != nil {
 		return err
 	}
 	tidy := k.m.tidy

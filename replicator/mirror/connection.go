@@ -167,10 +167,12 @@ func (c *connection) greet() (wire.WelcomeMessage, error) {
 
 // begin notes from where the mirror goes on, before it does.
 func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w wire.WelcomeMessage) error {
-	if w.Resync != "" && !c.m.tidy {
-		// What is compared are catalogs, and none would tell of what the last group made.
+	if another := w.Resync != "" || w.Epoch != was.Epoch; another && !c.m.tidy {
+		// What is compared are catalogs, and none would tell of what the last group made,
+		// which does not come again, or not from a primary that never had it.
 		c.m.untold = "something was made in it before a crash or an error that its catalog may not tell of"
-		return fmt.Errorf("the stores have to be compared: %s; but first, this one is looked at as a whole", w.Resync)
+		return fmt.Errorf("%s is primary of epoch %d, and goes on from %v %s: but first, this store is looked at as a whole",
+			w.Name, w.Epoch, w.Position, w.Resync)
 	}
 	now := was
 	now.Epoch = w.Epoch

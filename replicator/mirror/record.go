@@ -49,7 +49,7 @@ func (k *committer) record(g *group, behind func() error) error {
 			return err
 		}
 		if len(g.trail.moves) > 0 {
-			if err := t.SetMeta(metaMoves, nil); err != nil {
+			if err := k.noted.write(t, nil); err != nil {
 				return err
 			}
 		}

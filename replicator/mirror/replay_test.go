@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +12,6 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
-	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -101,7 +98,7 @@ func (b *bench) applyTwice(entries []entry, crash func(changes int) int) {
 	b.t.Helper()
 	begin := 0
 	for _, end := range groups(b.changes(entries, 1)) {
-		b.killed(entries[begin:end], crash(end-begin))
+		b.killed(entries[begin:end], journal.Sequence(begin+1), crash(end-begin))
 		for _, c := range b.changes(entries[begin:end], journal.Sequence(begin+1)) {
 			if err := b.k.add(c); err != nil {
 				b.t.Fatal(err)
@@ -116,22 +113,23 @@ func (b *bench) applyTwice(entries []entry, crash func(changes int) int) {
 	}
 }
 
-// killed applies a group, and is killed after some of its changes.
-func (b *bench) killed(entries []entry, changes int) {
+// killed applies a group, whose first entry has that sequence number, and is killed
+// after some of its changes.
+func (b *bench) killed(entries []entry, first journal.Sequence, changes int) {
 	b.t.Helper()
 	var g group
-	for _, c := range b.changes(entries, 1) {
+	for _, c := range b.changes(entries, first) {
 		if !g.trail.add(c) {
 			b.t.Fatal("these are no group")
 		}
 		g.changes = append(g.changes, c)
 	}
-	err := b.k.takeBack()
+	err := b.k.takeBack(first + journal.Sequence(len(entries)) - 1)
 	if err == nil {
 		_, err = b.k.provide(g.changes)
 	}
 	if err == nil {
-		err = b.m.intend(g.trail.moves)
+		err = b.k.intend(g.trail.moves)
 	}
 	for _, c := range g.changes[:changes] {
 		if err == nil {
@@ -142,7 +140,7 @@ func (b *bench) killed(entries []entry, changes int) {
 		b.t.Fatal(err)
 	}
 	b.k.applier.forget(journal.Root)
-	b.k.tookBack = false
+	b.k.noted = noted{}
 }
 
 // complete says that nothing has to be asked for.
@@ -350,8 +348,8 @@ func TestNothingIsThereTwiceMeanwhile(t *testing.T) {
 			begin := 0
 			for _, end := range groups(b.changes(entries, 1)) {
 				for i := range end - begin {
-					b.killed(entries[begin:end], end-begin)
-					b.killed(entries[begin:begin+i], i)
+					b.killed(entries[begin:end], journal.Sequence(begin+1), end-begin)
+					b.killed(entries[begin:begin+i], journal.Sequence(begin+1), i)
 					b.once(entries[:end])
 				}
 				b.applyTwice(entries[begin:end], func(int) int { return 0 })
@@ -359,6 +357,39 @@ func TestNothingIsThereTwiceMeanwhile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What was acknowledged, and does not come again, stays where it was moved.
+func TestOnlyWhatComesAgainIsTakenBack(t *testing.T) {
+	b := newBench(t)
+	b.applyTwice([]entry{does(journal.KindMakeDir, "new", file{dir: true}), does(journal.KindMakeDir, "cur", file{dir: true})}, func(int) int { return 0 })
+	a, c := text("aaa"), text("c")
+	lost := []entry{
+		put("new/a", a), named(journal.KindMove, "new/a", "cur/a:2,"), put("new/c", c),
+		named(journal.KindMove, "new/c", "cur/c:2,S"), named(journal.KindMove, "cur/a:2,", "cur/a:2,S"),
+	}
+	b.killed(lost, 3, len(lost))
+	want := map[string]file{"new": {dir: true}, "cur": {dir: true}, "cur/a:2,S": a, "cur/c:2,S": c}
+	b.holds(want)
+	b.killed(lost[:2], 3, 1)
+	delete(want, "cur/a:2,S")
+	want["new/a"] = a
+	b.holds(want)
+	b.killed(lost, 3, len(lost))
+	delete(want, "new/a")
+	want["cur/a:2,S"] = a
+	b.holds(want)
+	err := b.m.cfg.Catalog.Update(func(tx *catalog.Tx) error {
+		_, _, err := Leave(tx)
+		return err
+	})
+	if err == nil {
+		err = b.k.takeBack(9)
+	}
+	if err != nil || len(b.k.noted.moves) > 0 {
+		t.Errorf("%d are noted in the catalog of a node that is no mirror any more, %v", len(b.k.noted.moves), err)
+	}
+	b.holds(want)
 }
 
 // once says that no content is in the store under two names.
@@ -396,86 +427,4 @@ func TestMovedBeforeAStart(t *testing.T) {
 	b.applyTwice([]entry{named(journal.KindMove, "d/a", "d/a:2,S")}, func(n int) int { return n })
 	b.complete()
 	b.holds(map[string]file{"d/a:2,S": text("message a")})
-}
-
-// powerCut lets a mirror acknowledge three entries, and then a group of five, which a
-// power cut takes from its catalog, but not from its store. It returns the mirror as
-// it was, and as it starts again.
-func powerCut(t *testing.T, group []entry) (was, is *fixture) {
-	t.Helper()
-	store, dir := t.TempDir(), filepath.Join(t.TempDir(), "catalog")
-	was = newFixtureOf(t, store, dir)
-	p := was.whole()
-	p.journal(put("d/a", text("aaa")), put("d/b", text("bb")), put("d/x", text("x")))
-	p.untilAcked(3)
-	if err := was.m.cfg.Catalog.Sync(); err != nil {
-		t.Fatal(err)
-	}
-	before := filepath.Join(t.TempDir(), "before")
-	if err := os.CopyFS(before, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	footprint := filepath.Join(store, mailstore.Staging, footprintName)
-	printed, err := os.ReadFile(footprint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.journal(group...)
-	p.untilAcked(8)
-	p.hangUp()
-	if err := os.WriteFile(footprint, printed, 0o600); err != nil { // it is brought up to date behind the catalog
-		t.Fatal(err)
-	}
-	return was, newFixtureOf(t, store, before)
-}
-
-// lastGroup is what the power cut takes from the catalog.
-func lastGroup() []entry {
-	return []entry{
-		named(journal.KindMove, "d/a", "e/a"), put("d/b", text("another")), put("d/c", text("c")),
-		does(journal.KindRemove, "d/x", file{}), does(journal.KindMakeDir, "f", file{dir: true}),
-	}
-}
-
-// TestTheCatalogLosesWhatWasAcknowledged: after a power cut it may be one group
-// behind what was acknowledged, which is in the store. The group comes once more.
-func TestTheCatalogLosesWhatWasAcknowledged(t *testing.T) {
-	f, g := powerCut(t, lastGroup())
-	q := g.connect()
-	if q.hello.Position != at(1, 3) || !q.hello.Whole {
-		t.Fatalf("goes on from %v, whole: %v", q.hello.Position, q.hello.Whole)
-	}
-	q.welcome(q.hello.Position, "")
-	q.journal(lastGroup()...)
-	q.untilAcked(8)
-	want := map[string]file{
-		"d": {dir: true}, "e": {dir: true}, "f": {dir: true},
-		"e/a": text("aaa"), "d/b": text("another"), "d/c": text("c"),
-	}
-	f.holds(want)
-	g.holds(want)
-	if n := g.totals().Missing; n > 0 || len(q.asked) > 0 {
-		t.Errorf("%d are missing, asked for %q", n, q.asked)
-	}
-}
-
-// TestTheGroupThatIsLostDoesNotComeAgain: no comparison of catalogs would find what a
-// power cut has taken from this one, so the store is looked at first.
-func TestTheGroupThatIsLostDoesNotComeAgain(t *testing.T) {
-	_, g := powerCut(t, lastGroup())
-	q := g.connect()
-	q.welcome(at(1, 9), "the journal no longer reaches back to where the mirror is")
-	if err := q.end(); err == nil || g.stocks != 0 {
-		t.Errorf("the stream ended with %v, the store was looked at %d times", err, g.stocks)
-	}
-	q = g.connect()
-	if g.stocks != 1 || q.hello.Whole {
-		t.Errorf("the store was looked at %d times, whole: %v", g.stocks, q.hello.Whole)
-	}
-	q.welcome(at(1, 9), "the journal no longer reaches back to where the mirror is")
-	q.until("comparing", func() bool { return len(q.compares) > 0 })
-	q.serve(map[string]file{"d/a": text("aaa")}, 10)
-	if q.hangUp(); g.stocks != 1 {
-		t.Errorf("the store was looked at %d times", g.stocks)
-	}
 }

@@ -16,36 +16,68 @@ const metaMoves = "mirror.moves"
 
 // ownMove is such a move. Paths are bytes, which JSON keeps as they are.
 type ownMove struct {
-	From []byte `json:"from"`
-	Path []byte `json:"path"`
+	Made journal.Sequence `json:"made"` // by this entry the file was made
+	From []byte           `json:"from"`
+	Path []byte           `json:"path"`
+}
+
+// noted is what a group before this stream has moved that the catalog does not have.
+type noted struct {
+	read  bool
+	moves []ownMove
+}
+
+// write keeps moves as what is noted.
+func (n noted) write(t *catalog.Tx, more []ownMove) error {
+	all := slices.Concat(n.moves, more)
+	if len(all) == 0 {
+		return t.SetMeta(metaMoves, nil)
+	}
+	return t.SetMetaJSON(metaMoves, all)
+}
+
+// cut takes out the moves of files that are made again by the entries up to last.
+func (n *noted) cut(last journal.Sequence) (back []ownMove) {
+	var left []ownMove
+	for _, move := range n.moves {
+		if move.Made <= last {
+			back = append(back, move)
+		} else {
+			left = append(left, move)
+		}
+	}
+	n.moves = left
+	return back
 }
 
 // intend notes durably what a group is about to move of what it makes.
-func (m *Mirror) intend(moves []ownMove) error {
+func (k *committer) intend(moves []ownMove) error {
 	if len(moves) == 0 {
 		return nil
 	}
-	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMetaJSON(metaMoves, moves) }))
+	return inCatalog(k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return k.noted.write(t, moves) }))
 }
 
-// takeBack takes back what a group has moved that the catalog does not have. That
-// group is done again from its beginning, where each file is put at the place where
+// takeBack takes back what a group has moved that the catalog does not have, before
+// the entries up to last are done again. That begins with each file at the place where
 // it came to first. If it lay already where it was moved, there would be two of it,
-// one of which nobody knows of: until the group comes to the move, or for good, if
-// this node is promoted before. It is taken back when the group comes again: before
-// that, who promotes this node wants it as it is, for it may have been acknowledged.
-// What was moved to a name that the catalog has stays: no message is.
-func (k *committer) takeBack() error {
-	if k.tookBack {
+// one of which nobody knows of: until the move comes again, or for good, if this node
+// is promoted before. What does not come again stays as it is, for it may have been
+// acknowledged. So does what was moved to a name that the catalog has: no message is.
+func (k *committer) takeBack(last journal.Sequence) error {
+	if !k.noted.read {
+		err := k.m.cfg.Catalog.View(func(t *catalog.Tx) error { return t.MetaJSON(metaMoves, &k.noted.moves) })
+		if err != nil {
+			return inCatalog(err)
+		}
+		k.noted.read = true
+	}
+	back := k.noted.cut(last)
+	if len(back) == 0 {
 		return nil
 	}
-	var moves []ownMove
-	err := k.m.cfg.Catalog.View(func(t *catalog.Tx) error { return t.MetaJSON(metaMoves, &moves) })
-	if err != nil {
-		return inCatalog(err)
-	}
 	clear(k.applier.touched)
-	for _, move := range slices.Backward(moves) {
+	for _, move := range slices.Backward(back) {
 		from, p := journal.Path(move.From), journal.Path(move.Path)
 		known, err := k.m.knows(p)
 		if err != nil {
@@ -61,11 +93,7 @@ func (k *committer) takeBack() error {
 	if err := k.applier.syncTouched(); err != nil {
 		return err
 	}
-	if len(moves) > 0 {
-		err = k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaMoves, nil) })
-	}
-	k.tookBack = err == nil
-	return inCatalog(err)
+	return inCatalog(k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return k.noted.write(t, nil) }))
 }
 
 // knows reports whether the catalog has something of that name.

@@ -25,17 +25,18 @@ const maxMoves = 256
 //
 // What a group makes of staged contents it makes again, and what it has moved of that
 // is taken back before (see takeBack), so the place it was moved from has to stay
-// empty. But an older thing is there only once: if the group is repeated after it was moved, then the place
-// it came from has to be empty still, or something else would be taken for it;
-// and at the place where it is nothing may have been before, or that would be
-// put in its place. So who moves or links an older thing begins a new group if
-// its names were touched, and so does who touches the names of such a thing
+// empty. But an older thing is there only once: if the group is repeated after it was
+// moved, then the place it came from has to be empty still, or something else would
+// be taken for it; and at the place where it is nothing may have been before, or that
+// would be put in its place. So who moves or links an older thing begins a new group
+// if its names were touched, and so does who touches the names of such a thing
 // afterwards. What is said of a name goes for those beneath it as well.
 type trail struct {
 	marks   map[journal.Path]mark
-	beneath map[journal.Path]int // names with a mark beneath
-	pinned  map[journal.Path]int // names beneath that are pinned, linked or vacated
-	moves   []ownMove            // of files that the group has made
+	beneath map[journal.Path]int              // names with a mark beneath
+	pinned  map[journal.Path]int              // names beneath that are pinned, linked or vacated
+	moves   []ownMove                         // of files that the group has made
+	made    map[journal.Path]journal.Sequence // of the entries that made the fresh ones
 }
 
 // add takes note of a change, or reports false: then the change belongs into
@@ -54,11 +55,14 @@ func (t *trail) add(c *change) bool {
 		if len(t.moves) >= maxMoves || !t.free(c.Path, false) {
 			return false
 		}
+		made := c.sequence
 		if c.Kind == journal.KindMove {
-			t.moves = append(t.moves, ownMove{[]byte(c.From), []byte(c.Path)})
+			made = t.made[c.From]
+			t.moves = append(t.moves, ownMove{made, []byte(c.From), []byte(c.Path)})
 			t.set(c.From, vacated)
 		}
 		t.set(c.Path, fresh)
+		t.made[c.Path] = made
 		return true
 	case journal.KindMoveDir:
 		return t.addOlder(c)
@@ -75,6 +79,9 @@ func (t *trail) add(c *change) bool {
 		return true
 	}
 	t.set(c.Path, m)
+	if m == fresh {
+		t.made[c.Path] = c.sequence
+	}
 	return true
 }
 
@@ -138,6 +145,7 @@ func (t *trail) set(p journal.Path, m mark) {
 		t.marks = make(map[journal.Path]mark)
 		t.beneath = make(map[journal.Path]int)
 		t.pinned = make(map[journal.Path]int)
+		t.made = make(map[journal.Path]journal.Sequence)
 	}
 	was := t.marks[p]
 	t.marks[p] = m

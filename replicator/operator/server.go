@@ -33,22 +33,14 @@ const maxSocketPath = 107
 // Node is the daemon that is asked.
 type Node interface {
 	Reporter
-	Members
 	// Journal returns the journal, or an error that says why there is none.
 	Journal() (*journal.Log, error)
+	// Invite makes a one-time token for a new mirror.
+	Invite(validFor time.Duration) (token string, expires time.Time, err error)
 	// Pace changes the pace and tells what it is then.
 	Pace(change PaceChange) (status.Pace, error)
 	// Accept tells what a person has to agree to, and takes note of what one does.
 	Accept(a Accepting) (Acceptable, error)
-}
-
-// Members says who is in the pair.
-type Members interface {
-	// Invite makes a one-time token for a new mirror.
-	Invite(validFor time.Duration) (token string, expires time.Time, err error)
-	// Forget tells what there is of a node of the pair and, if a person has agreed,
-	// forgets it.
-	Forget(ctx context.Context, name string, agreed bool) (Forgettable, error)
 }
 
 // Reporter tells how the daemon is, now.

@@ -73,8 +73,8 @@ func (c *Client) Close() error {
 const redialLimit = time.Second
 
 // Inspect asks how the node is. listen is where the caller listens, and peers
-// are the others that it knows, forgotten those that do not come back.
-func (c *Client) Inspect(ctx context.Context, listen string, peers []identity.Peer, forgotten []identity.Forgetting) (Report, error) {
+// are the others that it knows.
+func (c *Client) Inspect(ctx context.Context, listen string, peers []identity.Peer) (Report, error) {
 	var opts []grpc.CallOption
 	if c.conn.GetState() == connectivity.TransientFailure {
 		// Between two attempts gRPC says that the node does not answer without
@@ -85,9 +85,7 @@ func (c *Client) Inspect(ctx context.Context, listen string, peers []identity.Pe
 		c.conn.ResetConnectBackoff()
 		opts = append(opts, grpc.WaitForReady(true))
 	}
-	r, err := pb.NewPairServiceClient(c.conn).Inspect(ctx, &pb.InspectRequest{
-		Listen: listen, Peers: peersOf(peers), Forgotten: forgottenOf(forgotten),
-	}, opts...)
+	r, err := pb.NewPairServiceClient(c.conn).Inspect(ctx, &pb.InspectRequest{Listen: listen, Peers: peersOf(peers)}, opts...)
 	if err != nil {
 		return Report{}, c.explain(err)
 	}

@@ -23,7 +23,6 @@ import (
 // nobodyJoins is a node that others could join.
 type nobodyJoins struct{}
 
-func (nobodyJoins) After(string) time.Time                                  { return time.Time{} }
 func (nobodyJoins) MayJoin() error                                          { return nil }
 func (nobodyJoins) Enrolled(context.Context, identity.Peer) []identity.Peer { return nil }
 
@@ -138,7 +137,7 @@ func TestCalls(t *testing.T) {
 		sealed: Sealed{Position: position(3, 9), Digest: catalog.Digest{7}, Unread: 1, Missing: 2}}
 	c := serve(t, n)
 	ctx := t.Context()
-	r, err := c.Inspect(ctx, "0.0.0.0:7420", []identity.Peer{{Name: "mx3", Address: "c:1"}}, nil)
+	r, err := c.Inspect(ctx, "0.0.0.0:7420", []identity.Peer{{Name: "mx3", Address: "c:1"}})
 	if err != nil || !reflect.DeepEqual(r, testReport()) {
 		t.Errorf("inspected: %+v, %v", r, err)
 	}
@@ -198,7 +197,7 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dead.Close()
-	if _, err := dead.Inspect(t.Context(), "", nil, nil); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
+	if _, err := dead.Inspect(t.Context(), "", nil); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("nobody there: %v", err)
 	}
 }

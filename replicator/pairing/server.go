@@ -45,8 +45,7 @@ type Server struct {
 }
 
 // NewServer returns a Server for a node. name returns the name of the
-// authenticated caller, or a status that says that there is none. If that is
-// identity.ErrForgotten, the name comes with it: such a node may Inspect.
+// authenticated caller, or a status that says that there is none.
 func NewServer(node Node, name func(context.Context) (string, error)) *Server {
 	return &Server{node: node, name: name}
 }
@@ -57,14 +56,10 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { pb.RegisterPairServiceServe
 // Inspect implements the generated PairServiceServer.
 func (s *Server) Inspect(ctx context.Context, r *pb.InspectRequest) (*pb.InspectResponse, error) {
 	caller, err := s.name(ctx)
-	gone := errors.Is(err, identity.ErrForgotten)
-	if err != nil && !gone {
+	if err != nil {
 		return nil, err
 	}
-	by := Caller{
-		Name: caller, Address: identity.Reachable(r.GetListen(), addressOf(ctx)), Peers: parsePeers(r.GetPeers()),
-		Forgotten: parseForgotten(r.GetForgotten()), Gone: gone,
-	}
+	by := Caller{Name: caller, Address: identity.Reachable(r.GetListen(), addressOf(ctx)), Peers: parsePeers(r.GetPeers())}
 	return reportOf(s.node.Inspect(ctx, by)), nil
 }
 

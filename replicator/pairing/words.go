@@ -39,8 +39,6 @@ type Report struct {
 	LagBytes uint64
 	Now      time.Time // by its clock
 	Peers    []identity.Peer
-	// Forgotten are the nodes of which it knows that they do not come back.
-	Forgotten []identity.Forgetting
 }
 
 // Caller is what a node says of itself when it inspects another.
@@ -48,11 +46,6 @@ type Caller struct {
 	Name    string
 	Address string // where it can be dialled; "" if that is not known
 	Peers   []identity.Peer
-	// Forgotten are the nodes of which it knows that they do not come back.
-	Forgotten []identity.Forgetting
-	// Gone says that the caller is such a node itself: it is told how this one is,
-	// so that it learns who leads, and is not believed anything.
-	Gone bool
 }
 
 // Answer is what becomes of a claim.
@@ -158,30 +151,11 @@ func parsePeers(peers []*pb.PairPeer) []identity.Peer {
 	return out
 }
 
-func forgottenOf(list []identity.Forgetting) []*pb.PairForgotten {
-	var out []*pb.PairForgotten
-	for _, g := range list {
-		out = append(out, &pb.PairForgotten{Name: g.Name, Since: g.Since.Unix(), Again: g.Again})
-	}
-	return out
-}
-
-// parseForgotten passes over what cannot be meant, as parsePeers does.
-func parseForgotten(list []*pb.PairForgotten) []identity.Forgetting {
-	var out []identity.Forgetting
-	for _, g := range list[:min(len(list), identity.MaxForgotten)] {
-		if config.CheckName(g.GetName()) == nil {
-			out = append(out, identity.Forgetting{Name: g.GetName(), Since: time.Unix(g.GetSince(), 0), Again: g.GetAgain()})
-		}
-	}
-	return out
-}
-
 func reportOf(r Report) *pb.InspectResponse {
 	return &pb.InspectResponse{
 		Name: r.Name, Role: string(r.Role), Leads: claimOf(r.Leads), Promised: claimOf(r.Promised), Sealed: r.Sealed,
 		Position: positionOf(r.Position), Start: positionOf(r.Start), State: r.State, Detail: wire.Words(r.Detail), Suspended: wire.Words(r.Suspended),
-		Now: r.Now.UnixNano(), Peers: peersOf(r.Peers), Forgotten: forgottenOf(r.Forgotten),
+		Now: r.Now.UnixNano(), Peers: peersOf(r.Peers),
 		LagBytes: r.LagBytes, LagNanoseconds: uint64(r.Lag), Doubts: doubtsOf(r.Doubts),
 	}
 }
@@ -189,7 +163,7 @@ func reportOf(r Report) *pb.InspectResponse {
 func parseReport(r *pb.InspectResponse) (Report, error) {
 	out := Report{
 		Name: r.GetName(), Sealed: r.GetSealed(), State: wire.Words(r.GetState()), Detail: wire.Words(r.GetDetail()), Suspended: wire.Words(r.GetSuspended()),
-		Now: time.Unix(0, r.GetNow()), Peers: parsePeers(r.GetPeers()), Forgotten: parseForgotten(r.GetForgotten()),
+		Now: time.Unix(0, r.GetNow()), Peers: parsePeers(r.GetPeers()),
 		Lag: max(time.Duration(r.GetLagNanoseconds()), 0), LagBytes: r.GetLagBytes(), Doubts: parseDoubts(r.GetDoubts()),
 	}
 	err := config.CheckName(out.Name)

@@ -252,7 +252,7 @@ func (s *Server) Replicate(stream pb.ReplicationService_ReplicateServer) error {
 	go sess.listen(ctx)
 	hello, err := sess.hello(ctx)
 	if err == nil {
-		err = s.admit(ctx, sess)
+		err = s.enter(ctx, sess)
 	}
 	if err != nil {
 		s.cfg.Log.Warn("a mirror was refused", "mirror", name, "error", err)
@@ -292,19 +292,6 @@ func (s *Server) lost(name string, err error) {
 	s.cfg.Changed()
 }
 
-// admit registers a session, if its mirror is still let in: one that was expelled a
-// moment ago, before its session was there to be found, is not.
-func (s *Server) admit(ctx context.Context, sess *session) error {
-	if err := s.enter(ctx, sess); err != nil {
-		return err
-	}
-	_, err := s.cfg.Peer(ctx)
-	if err != nil {
-		s.leave(sess)
-	}
-	return err
-}
-
 // enter registers a session. An older one of the same mirror is ended, for a
 // mirror dials again only when it has given that one up, and waited for: two
 // would move one cursor.
@@ -335,29 +322,6 @@ func (s *Server) enter(ctx context.Context, sess *session) error {
 		case <-timer.C:
 			return errLingers
 		}
-	}
-}
-
-// Expel ends the stream of a mirror that Peer does not let in any more. When it
-// returns nil, that mirror moves its cursor no longer. It waits for what may hang in
-// the array, no longer than patience, or until ctx ends.
-func (s *Server) Expel(ctx context.Context, name string) error {
-	s.mu.Lock()
-	sess := s.sessions[name]
-	s.mu.Unlock()
-	if sess == nil {
-		return nil
-	}
-	sess.cancel(errExpelled)
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-sess.ended:
-		return nil
-	case <-timer.C:
-		return errLingers
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

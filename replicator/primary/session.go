@@ -19,7 +19,6 @@ var (
 	errSilent   = fmt.Errorf("the mirror has said nothing for %v", wire.SilenceLimit)
 	errLeft     = errors.New("the mirror ended the stream")
 	errStopping = errors.New("the primary is stopping")
-	errExpelled = errors.New("the mirror was forgotten")
 	errFenced   = errors.New("this node must not be primary any more")
 	// errOldEpoch says that a mirror speaks for an epoch that is over.
 	errOldEpoch = errors.New("message of an old epoch")

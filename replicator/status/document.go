@@ -62,9 +62,6 @@ type Document struct {
 	// Fenced says why the node must not serve mail now, or not journal it: what
 	// a person has to do. Empty if there is nothing of that kind.
 	Fenced string `json:"fenced,omitempty"`
-	// Forgotten says that the pair has forgotten this node, and what to do. Empty if
-	// it has not, as far as this node knows.
-	Forgotten string `json:"forgotten,omitempty"`
 	// MailStopped says why a primary that could serve mail has no mail server now.
 	// Empty if it has one, as far as that is known.
 	MailStopped string `json:"mail_stopped,omitempty"`

@@ -13,10 +13,6 @@ func Judge(d *Document) {
 		d.State, d.Detail = Attention, d.Fenced
 		return
 	}
-	if d.Forgotten != "" {
-		d.State, d.Detail = Attention, d.Forgotten
-		return
-	}
 	state, detail := InSync, ""
 	worse := func(s State, words string) {
 		if rank(s) > rank(state) {

@@ -24,158 +24,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ForgetRequest names a node.
-type ForgetRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// A person has agreed: it is forgotten.
-	Agreed        bool `protobuf:"varint,2,opt,name=agreed,proto3" json:"agreed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ForgetRequest) Reset() {
-	*x = ForgetRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ForgetRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ForgetRequest) ProtoMessage() {}
-
-func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
-func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *ForgetRequest) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *ForgetRequest) GetAgreed() bool {
-	if x != nil {
-		return x.Agreed
-	}
-	return false
-}
-
-// ForgetResponse is what there is, or was, of the node.
-type ForgetResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where it listened; empty if that is not known.
-	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	// The journal keeps what it lacks: it had everything up to a sequence number.
-	Journal  bool   `protobuf:"varint,3,opt,name=journal,proto3" json:"journal,omitempty"`
-	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// How many entries after that there are.
-	Entries uint64 `protobuf:"varint,5,opt,name=entries,proto3" json:"entries,omitempty"`
-	// How many other nodes have a place in the journal.
-	Mirrors uint32 `protobuf:"varint,6,opt,name=mirrors,proto3" json:"mirrors,omitempty"`
-	// It was forgotten by this call.
-	Forgotten     bool `protobuf:"varint,7,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ForgetResponse) Reset() {
-	*x = ForgetResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ForgetResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ForgetResponse) ProtoMessage() {}
-
-func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
-func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *ForgetResponse) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *ForgetResponse) GetAddress() string {
-	if x != nil {
-		return x.Address
-	}
-	return ""
-}
-
-func (x *ForgetResponse) GetJournal() bool {
-	if x != nil {
-		return x.Journal
-	}
-	return false
-}
-
-func (x *ForgetResponse) GetSequence() uint64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
-func (x *ForgetResponse) GetEntries() uint64 {
-	if x != nil {
-		return x.Entries
-	}
-	return 0
-}
-
-func (x *ForgetResponse) GetMirrors() uint32 {
-	if x != nil {
-		return x.Mirrors
-	}
-	return 0
-}
-
-func (x *ForgetResponse) GetForgotten() bool {
-	if x != nil {
-		return x.Forgotten
-	}
-	return false
-}
-
 // AcceptRequest asks what there is to agree to.
 type AcceptRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -189,7 +37,7 @@ type AcceptRequest struct {
 
 func (x *AcceptRequest) Reset() {
 	*x = AcceptRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -201,7 +49,7 @@ func (x *AcceptRequest) String() string {
 func (*AcceptRequest) ProtoMessage() {}
 
 func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -214,7 +62,7 @@ func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptRequest.ProtoReflect.Descriptor instead.
 func (*AcceptRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{2}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *AcceptRequest) GetMissing() bool {
@@ -245,7 +93,7 @@ type AcceptResponse struct {
 
 func (x *AcceptResponse) Reset() {
 	*x = AcceptResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -257,7 +105,7 @@ func (x *AcceptResponse) String() string {
 func (*AcceptResponse) ProtoMessage() {}
 
 func (x *AcceptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -270,7 +118,7 @@ func (x *AcceptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptResponse.ProtoReflect.Descriptor instead.
 func (*AcceptResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{3}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *AcceptResponse) GetMissing() uint64 {
@@ -308,7 +156,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +168,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +181,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *StatusRequest) GetFollow() bool {
@@ -369,7 +217,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +229,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +242,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StatusResponse) GetDocument() []byte {
@@ -413,7 +261,7 @@ type DurableRequest struct {
 
 func (x *DurableRequest) Reset() {
 	*x = DurableRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +273,7 @@ func (x *DurableRequest) String() string {
 func (*DurableRequest) ProtoMessage() {}
 
 func (x *DurableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +286,7 @@ func (x *DurableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DurableRequest.ProtoReflect.Descriptor instead.
 func (*DurableRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{4}
 }
 
 // DurableResponse says how far changes are durable.
@@ -460,7 +308,7 @@ type DurableResponse struct {
 
 func (x *DurableResponse) Reset() {
 	*x = DurableResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +320,7 @@ func (x *DurableResponse) String() string {
 func (*DurableResponse) ProtoMessage() {}
 
 func (x *DurableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +333,7 @@ func (x *DurableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DurableResponse.ProtoReflect.Descriptor instead.
 func (*DurableResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DurableResponse) GetDurable() uint64 {
@@ -529,7 +377,7 @@ type ShowJournalRequest struct {
 
 func (x *ShowJournalRequest) Reset() {
 	*x = ShowJournalRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +389,7 @@ func (x *ShowJournalRequest) String() string {
 func (*ShowJournalRequest) ProtoMessage() {}
 
 func (x *ShowJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +402,7 @@ func (x *ShowJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalRequest.ProtoReflect.Descriptor instead.
 func (*ShowJournalRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ShowJournalRequest) GetFrom() uint64 {
@@ -591,7 +439,7 @@ type ShowJournalResponse struct {
 
 func (x *ShowJournalResponse) Reset() {
 	*x = ShowJournalResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -603,7 +451,7 @@ func (x *ShowJournalResponse) String() string {
 func (*ShowJournalResponse) ProtoMessage() {}
 
 func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -616,7 +464,7 @@ func (x *ShowJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowJournalResponse.ProtoReflect.Descriptor instead.
 func (*ShowJournalResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ShowJournalResponse) GetPosition() *Position {
@@ -686,7 +534,7 @@ type InviteRequest struct {
 
 func (x *InviteRequest) Reset() {
 	*x = InviteRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +546,7 @@ func (x *InviteRequest) String() string {
 func (*InviteRequest) ProtoMessage() {}
 
 func (x *InviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +559,7 @@ func (x *InviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
 func (*InviteRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *InviteRequest) GetValidNanoseconds() uint64 {
@@ -732,7 +580,7 @@ type InviteResponse struct {
 
 func (x *InviteResponse) Reset() {
 	*x = InviteResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +592,7 @@ func (x *InviteResponse) String() string {
 func (*InviteResponse) ProtoMessage() {}
 
 func (x *InviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +605,7 @@ func (x *InviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteResponse.ProtoReflect.Descriptor instead.
 func (*InviteResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *InviteResponse) GetToken() string {
@@ -784,7 +632,7 @@ type PlanFailoverRequest struct {
 
 func (x *PlanFailoverRequest) Reset() {
 	*x = PlanFailoverRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +644,7 @@ func (x *PlanFailoverRequest) String() string {
 func (*PlanFailoverRequest) ProtoMessage() {}
 
 func (x *PlanFailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +657,7 @@ func (x *PlanFailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanFailoverRequest.ProtoReflect.Descriptor instead.
 func (*PlanFailoverRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlanFailoverRequest) GetCheck() bool {
@@ -834,7 +682,7 @@ type PlanFailoverResponse struct {
 
 func (x *PlanFailoverResponse) Reset() {
 	*x = PlanFailoverResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +694,7 @@ func (x *PlanFailoverResponse) String() string {
 func (*PlanFailoverResponse) ProtoMessage() {}
 
 func (x *PlanFailoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +707,7 @@ func (x *PlanFailoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanFailoverResponse.ProtoReflect.Descriptor instead.
 func (*PlanFailoverResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanFailoverResponse) GetMessage() isPlanFailoverResponse_Message {
@@ -940,7 +788,7 @@ type FailoverRequest struct {
 
 func (x *FailoverRequest) Reset() {
 	*x = FailoverRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +800,7 @@ func (x *FailoverRequest) String() string {
 func (*FailoverRequest) ProtoMessage() {}
 
 func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +813,7 @@ func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
 func (*FailoverRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FailoverRequest) GetKind() string {
@@ -1032,7 +880,7 @@ type FailoverResponse struct {
 
 func (x *FailoverResponse) Reset() {
 	*x = FailoverResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +892,7 @@ func (x *FailoverResponse) String() string {
 func (*FailoverResponse) ProtoMessage() {}
 
 func (x *FailoverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +905,7 @@ func (x *FailoverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverResponse.ProtoReflect.Descriptor instead.
 func (*FailoverResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FailoverResponse) GetMessage() isFailoverResponse_Message {
@@ -1134,7 +982,7 @@ type FailoverEvent struct {
 
 func (x *FailoverEvent) Reset() {
 	*x = FailoverEvent{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +994,7 @@ func (x *FailoverEvent) String() string {
 func (*FailoverEvent) ProtoMessage() {}
 
 func (x *FailoverEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1007,7 @@ func (x *FailoverEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverEvent.ProtoReflect.Descriptor instead.
 func (*FailoverEvent) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FailoverEvent) GetStep() string {
@@ -1207,7 +1055,7 @@ type FailoverFailure struct {
 
 func (x *FailoverFailure) Reset() {
 	*x = FailoverFailure{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1067,7 @@ func (x *FailoverFailure) String() string {
 func (*FailoverFailure) ProtoMessage() {}
 
 func (x *FailoverFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1080,7 @@ func (x *FailoverFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverFailure.ProtoReflect.Descriptor instead.
 func (*FailoverFailure) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FailoverFailure) GetWords() string {
@@ -1276,7 +1124,7 @@ type RejoinRequest struct {
 
 func (x *RejoinRequest) Reset() {
 	*x = RejoinRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1136,7 @@ func (x *RejoinRequest) String() string {
 func (*RejoinRequest) ProtoMessage() {}
 
 func (x *RejoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1149,7 @@ func (x *RejoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinRequest.ProtoReflect.Descriptor instead.
 func (*RejoinRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RejoinRequest) GetList() bool {
@@ -1333,7 +1181,7 @@ type RejoinResponse struct {
 
 func (x *RejoinResponse) Reset() {
 	*x = RejoinResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1193,7 @@ func (x *RejoinResponse) String() string {
 func (*RejoinResponse) ProtoMessage() {}
 
 func (x *RejoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1206,7 @@ func (x *RejoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinResponse.ProtoReflect.Descriptor instead.
 func (*RejoinResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RejoinResponse) GetMessage() isRejoinResponse_Message {
@@ -1444,7 +1292,7 @@ type RejoinLine struct {
 
 func (x *RejoinLine) Reset() {
 	*x = RejoinLine{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1304,7 @@ func (x *RejoinLine) String() string {
 func (*RejoinLine) ProtoMessage() {}
 
 func (x *RejoinLine) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1317,7 @@ func (x *RejoinLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinLine.ProtoReflect.Descriptor instead.
 func (*RejoinLine) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RejoinLine) GetChange() string {
@@ -1562,7 +1410,7 @@ type RejoinSummary struct {
 
 func (x *RejoinSummary) Reset() {
 	*x = RejoinSummary{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1422,7 @@ func (x *RejoinSummary) String() string {
 func (*RejoinSummary) ProtoMessage() {}
 
 func (x *RejoinSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1435,7 @@ func (x *RejoinSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejoinSummary.ProtoReflect.Descriptor instead.
 func (*RejoinSummary) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RejoinSummary) GetPrimary() string {
@@ -1650,7 +1498,7 @@ type ReadyRequest struct {
 
 func (x *ReadyRequest) Reset() {
 	*x = ReadyRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1510,7 @@ func (x *ReadyRequest) String() string {
 func (*ReadyRequest) ProtoMessage() {}
 
 func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1523,7 @@ func (x *ReadyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyRequest.ProtoReflect.Descriptor instead.
 func (*ReadyRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadyRequest) GetUser() string {
@@ -1694,7 +1542,7 @@ type ReadyResponse struct {
 
 func (x *ReadyResponse) Reset() {
 	*x = ReadyResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1554,7 @@ func (x *ReadyResponse) String() string {
 func (*ReadyResponse) ProtoMessage() {}
 
 func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1567,7 @@ func (x *ReadyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadyResponse.ProtoReflect.Descriptor instead.
 func (*ReadyResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 // PaceRequest says what to change; what is not set stays as it is.
@@ -1742,7 +1590,7 @@ type PaceRequest struct {
 
 func (x *PaceRequest) Reset() {
 	*x = PaceRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1602,7 @@ func (x *PaceRequest) String() string {
 func (*PaceRequest) ProtoMessage() {}
 
 func (x *PaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1615,7 @@ func (x *PaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceRequest.ProtoReflect.Descriptor instead.
 func (*PaceRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PaceRequest) GetProfile() string {
@@ -1826,7 +1674,7 @@ type MailboxesRequest struct {
 
 func (x *MailboxesRequest) Reset() {
 	*x = MailboxesRequest{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1686,7 @@ func (x *MailboxesRequest) String() string {
 func (*MailboxesRequest) ProtoMessage() {}
 
 func (x *MailboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1699,7 @@ func (x *MailboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxesRequest.ProtoReflect.Descriptor instead.
 func (*MailboxesRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MailboxesRequest) GetUnder() string {
@@ -1880,7 +1728,7 @@ type MailboxesResponse struct {
 
 func (x *MailboxesResponse) Reset() {
 	*x = MailboxesResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +1740,7 @@ func (x *MailboxesResponse) String() string {
 func (*MailboxesResponse) ProtoMessage() {}
 
 func (x *MailboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +1753,7 @@ func (x *MailboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MailboxesResponse.ProtoReflect.Descriptor instead.
 func (*MailboxesResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MailboxesResponse) GetDocument() []byte {
@@ -1926,7 +1774,7 @@ type PaceResponse struct {
 
 func (x *PaceResponse) Reset() {
 	*x = PaceResponse{}
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +1786,7 @@ func (x *PaceResponse) String() string {
 func (*PaceResponse) ProtoMessage() {}
 
 func (x *PaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_operator_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +1799,7 @@ func (x *PaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceResponse.ProtoReflect.Descriptor instead.
 func (*PaceResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_mailtwin_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PaceResponse) GetDocument() []byte {
@@ -1965,18 +1813,7 @@ var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\";\n" +
-	"\rForgetRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06agreed\x18\x02 \x01(\bR\x06agreed\"\xc6\x01\n" +
-	"\x0eForgetResponse\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
-	"\ajournal\x18\x03 \x01(\bR\ajournal\x12\x1a\n" +
-	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x18\n" +
-	"\aentries\x18\x05 \x01(\x04R\aentries\x12\x18\n" +
-	"\amirrors\x18\x06 \x01(\rR\amirrors\x12\x1c\n" +
-	"\tforgotten\x18\a \x01(\bR\tforgotten\"?\n" +
+	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"?\n" +
 	"\rAcceptRequest\x12\x18\n" +
 	"\amissing\x18\x01 \x01(\bR\amissing\x12\x14\n" +
 	"\x05store\x18\x02 \x01(\bR\x05store\"e\n" +
@@ -2100,7 +1937,7 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x11MailboxesResponse\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\"*\n" +
 	"\fPaceResponse\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\fR\bdocument2\xeb\x06\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument2\xa8\x06\n" +
 	"\x0fOperatorService\x12C\n" +
 	"\x06Status\x12\x1a.mailtwin.v1.StatusRequest\x1a\x1b.mailtwin.v1.StatusResponse0\x01\x12F\n" +
 	"\aDurable\x12\x1b.mailtwin.v1.DurableRequest\x1a\x1c.mailtwin.v1.DurableResponse0\x01\x12R\n" +
@@ -2112,8 +1949,7 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x05Ready\x12\x19.mailtwin.v1.ReadyRequest\x1a\x1a.mailtwin.v1.ReadyResponse\x12;\n" +
 	"\x04Pace\x12\x18.mailtwin.v1.PaceRequest\x1a\x19.mailtwin.v1.PaceResponse\x12J\n" +
 	"\tMailboxes\x12\x1d.mailtwin.v1.MailboxesRequest\x1a\x1e.mailtwin.v1.MailboxesResponse\x12A\n" +
-	"\x06Accept\x12\x1a.mailtwin.v1.AcceptRequest\x1a\x1b.mailtwin.v1.AcceptResponse\x12A\n" +
-	"\x06Forget\x12\x1a.mailtwin.v1.ForgetRequest\x1a\x1b.mailtwin.v1.ForgetResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
+	"\x06Accept\x12\x1a.mailtwin.v1.AcceptRequest\x1a\x1b.mailtwin.v1.AcceptResponseB;Z9github.com/mailtwin/mailtwin/proto/mailtwin/v1;mailtwinv1b\x06proto3"
 
 var (
 	file_mailtwin_v1_operator_proto_rawDescOnce sync.Once
@@ -2127,75 +1963,71 @@ func file_mailtwin_v1_operator_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_operator_proto_rawDescData
 }
 
-var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_mailtwin_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_mailtwin_v1_operator_proto_goTypes = []any{
-	(*ForgetRequest)(nil),        // 0: mailtwin.v1.ForgetRequest
-	(*ForgetResponse)(nil),       // 1: mailtwin.v1.ForgetResponse
-	(*AcceptRequest)(nil),        // 2: mailtwin.v1.AcceptRequest
-	(*AcceptResponse)(nil),       // 3: mailtwin.v1.AcceptResponse
-	(*StatusRequest)(nil),        // 4: mailtwin.v1.StatusRequest
-	(*StatusResponse)(nil),       // 5: mailtwin.v1.StatusResponse
-	(*DurableRequest)(nil),       // 6: mailtwin.v1.DurableRequest
-	(*DurableResponse)(nil),      // 7: mailtwin.v1.DurableResponse
-	(*ShowJournalRequest)(nil),   // 8: mailtwin.v1.ShowJournalRequest
-	(*ShowJournalResponse)(nil),  // 9: mailtwin.v1.ShowJournalResponse
-	(*InviteRequest)(nil),        // 10: mailtwin.v1.InviteRequest
-	(*InviteResponse)(nil),       // 11: mailtwin.v1.InviteResponse
-	(*PlanFailoverRequest)(nil),  // 12: mailtwin.v1.PlanFailoverRequest
-	(*PlanFailoverResponse)(nil), // 13: mailtwin.v1.PlanFailoverResponse
-	(*FailoverRequest)(nil),      // 14: mailtwin.v1.FailoverRequest
-	(*FailoverResponse)(nil),     // 15: mailtwin.v1.FailoverResponse
-	(*FailoverEvent)(nil),        // 16: mailtwin.v1.FailoverEvent
-	(*FailoverFailure)(nil),      // 17: mailtwin.v1.FailoverFailure
-	(*RejoinRequest)(nil),        // 18: mailtwin.v1.RejoinRequest
-	(*RejoinResponse)(nil),       // 19: mailtwin.v1.RejoinResponse
-	(*RejoinLine)(nil),           // 20: mailtwin.v1.RejoinLine
-	(*RejoinSummary)(nil),        // 21: mailtwin.v1.RejoinSummary
-	(*ReadyRequest)(nil),         // 22: mailtwin.v1.ReadyRequest
-	(*ReadyResponse)(nil),        // 23: mailtwin.v1.ReadyResponse
-	(*PaceRequest)(nil),          // 24: mailtwin.v1.PaceRequest
-	(*MailboxesRequest)(nil),     // 25: mailtwin.v1.MailboxesRequest
-	(*MailboxesResponse)(nil),    // 26: mailtwin.v1.MailboxesResponse
-	(*PaceResponse)(nil),         // 27: mailtwin.v1.PaceResponse
-	nil,                          // 28: mailtwin.v1.RejoinSummary.OutcomesEntry
-	(*Position)(nil),             // 29: mailtwin.v1.Position
-	(*Facts)(nil),                // 30: mailtwin.v1.Facts
+	(*AcceptRequest)(nil),        // 0: mailtwin.v1.AcceptRequest
+	(*AcceptResponse)(nil),       // 1: mailtwin.v1.AcceptResponse
+	(*StatusRequest)(nil),        // 2: mailtwin.v1.StatusRequest
+	(*StatusResponse)(nil),       // 3: mailtwin.v1.StatusResponse
+	(*DurableRequest)(nil),       // 4: mailtwin.v1.DurableRequest
+	(*DurableResponse)(nil),      // 5: mailtwin.v1.DurableResponse
+	(*ShowJournalRequest)(nil),   // 6: mailtwin.v1.ShowJournalRequest
+	(*ShowJournalResponse)(nil),  // 7: mailtwin.v1.ShowJournalResponse
+	(*InviteRequest)(nil),        // 8: mailtwin.v1.InviteRequest
+	(*InviteResponse)(nil),       // 9: mailtwin.v1.InviteResponse
+	(*PlanFailoverRequest)(nil),  // 10: mailtwin.v1.PlanFailoverRequest
+	(*PlanFailoverResponse)(nil), // 11: mailtwin.v1.PlanFailoverResponse
+	(*FailoverRequest)(nil),      // 12: mailtwin.v1.FailoverRequest
+	(*FailoverResponse)(nil),     // 13: mailtwin.v1.FailoverResponse
+	(*FailoverEvent)(nil),        // 14: mailtwin.v1.FailoverEvent
+	(*FailoverFailure)(nil),      // 15: mailtwin.v1.FailoverFailure
+	(*RejoinRequest)(nil),        // 16: mailtwin.v1.RejoinRequest
+	(*RejoinResponse)(nil),       // 17: mailtwin.v1.RejoinResponse
+	(*RejoinLine)(nil),           // 18: mailtwin.v1.RejoinLine
+	(*RejoinSummary)(nil),        // 19: mailtwin.v1.RejoinSummary
+	(*ReadyRequest)(nil),         // 20: mailtwin.v1.ReadyRequest
+	(*ReadyResponse)(nil),        // 21: mailtwin.v1.ReadyResponse
+	(*PaceRequest)(nil),          // 22: mailtwin.v1.PaceRequest
+	(*MailboxesRequest)(nil),     // 23: mailtwin.v1.MailboxesRequest
+	(*MailboxesResponse)(nil),    // 24: mailtwin.v1.MailboxesResponse
+	(*PaceResponse)(nil),         // 25: mailtwin.v1.PaceResponse
+	nil,                          // 26: mailtwin.v1.RejoinSummary.OutcomesEntry
+	(*Position)(nil),             // 27: mailtwin.v1.Position
+	(*Facts)(nil),                // 28: mailtwin.v1.Facts
 }
 var file_mailtwin_v1_operator_proto_depIdxs = []int32{
-	29, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
-	30, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
-	17, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
-	16, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
-	17, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
-	20, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
-	21, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
-	28, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
-	4,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
-	6,  // 9: mailtwin.v1.OperatorService.Durable:input_type -> mailtwin.v1.DurableRequest
-	8,  // 10: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
-	10, // 11: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
-	12, // 12: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
-	14, // 13: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
-	18, // 14: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
-	22, // 15: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
-	24, // 16: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
-	25, // 17: mailtwin.v1.OperatorService.Mailboxes:input_type -> mailtwin.v1.MailboxesRequest
-	2,  // 18: mailtwin.v1.OperatorService.Accept:input_type -> mailtwin.v1.AcceptRequest
-	0,  // 19: mailtwin.v1.OperatorService.Forget:input_type -> mailtwin.v1.ForgetRequest
-	5,  // 20: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
-	7,  // 21: mailtwin.v1.OperatorService.Durable:output_type -> mailtwin.v1.DurableResponse
-	9,  // 22: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
-	11, // 23: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
-	13, // 24: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
-	15, // 25: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
-	19, // 26: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
-	23, // 27: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
-	27, // 28: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
-	26, // 29: mailtwin.v1.OperatorService.Mailboxes:output_type -> mailtwin.v1.MailboxesResponse
-	3,  // 30: mailtwin.v1.OperatorService.Accept:output_type -> mailtwin.v1.AcceptResponse
-	1,  // 31: mailtwin.v1.OperatorService.Forget:output_type -> mailtwin.v1.ForgetResponse
-	20, // [20:32] is the sub-list for method output_type
-	8,  // [8:20] is the sub-list for method input_type
+	27, // 0: mailtwin.v1.ShowJournalResponse.position:type_name -> mailtwin.v1.Position
+	28, // 1: mailtwin.v1.ShowJournalResponse.facts:type_name -> mailtwin.v1.Facts
+	15, // 2: mailtwin.v1.PlanFailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	14, // 3: mailtwin.v1.FailoverResponse.event:type_name -> mailtwin.v1.FailoverEvent
+	15, // 4: mailtwin.v1.FailoverResponse.failure:type_name -> mailtwin.v1.FailoverFailure
+	18, // 5: mailtwin.v1.RejoinResponse.line:type_name -> mailtwin.v1.RejoinLine
+	19, // 6: mailtwin.v1.RejoinResponse.summary:type_name -> mailtwin.v1.RejoinSummary
+	26, // 7: mailtwin.v1.RejoinSummary.outcomes:type_name -> mailtwin.v1.RejoinSummary.OutcomesEntry
+	2,  // 8: mailtwin.v1.OperatorService.Status:input_type -> mailtwin.v1.StatusRequest
+	4,  // 9: mailtwin.v1.OperatorService.Durable:input_type -> mailtwin.v1.DurableRequest
+	6,  // 10: mailtwin.v1.OperatorService.ShowJournal:input_type -> mailtwin.v1.ShowJournalRequest
+	8,  // 11: mailtwin.v1.OperatorService.Invite:input_type -> mailtwin.v1.InviteRequest
+	10, // 12: mailtwin.v1.OperatorService.PlanFailover:input_type -> mailtwin.v1.PlanFailoverRequest
+	12, // 13: mailtwin.v1.OperatorService.Failover:input_type -> mailtwin.v1.FailoverRequest
+	16, // 14: mailtwin.v1.OperatorService.Rejoin:input_type -> mailtwin.v1.RejoinRequest
+	20, // 15: mailtwin.v1.OperatorService.Ready:input_type -> mailtwin.v1.ReadyRequest
+	22, // 16: mailtwin.v1.OperatorService.Pace:input_type -> mailtwin.v1.PaceRequest
+	23, // 17: mailtwin.v1.OperatorService.Mailboxes:input_type -> mailtwin.v1.MailboxesRequest
+	0,  // 18: mailtwin.v1.OperatorService.Accept:input_type -> mailtwin.v1.AcceptRequest
+	3,  // 19: mailtwin.v1.OperatorService.Status:output_type -> mailtwin.v1.StatusResponse
+	5,  // 20: mailtwin.v1.OperatorService.Durable:output_type -> mailtwin.v1.DurableResponse
+	7,  // 21: mailtwin.v1.OperatorService.ShowJournal:output_type -> mailtwin.v1.ShowJournalResponse
+	9,  // 22: mailtwin.v1.OperatorService.Invite:output_type -> mailtwin.v1.InviteResponse
+	11, // 23: mailtwin.v1.OperatorService.PlanFailover:output_type -> mailtwin.v1.PlanFailoverResponse
+	13, // 24: mailtwin.v1.OperatorService.Failover:output_type -> mailtwin.v1.FailoverResponse
+	17, // 25: mailtwin.v1.OperatorService.Rejoin:output_type -> mailtwin.v1.RejoinResponse
+	21, // 26: mailtwin.v1.OperatorService.Ready:output_type -> mailtwin.v1.ReadyResponse
+	25, // 27: mailtwin.v1.OperatorService.Pace:output_type -> mailtwin.v1.PaceResponse
+	24, // 28: mailtwin.v1.OperatorService.Mailboxes:output_type -> mailtwin.v1.MailboxesResponse
+	1,  // 29: mailtwin.v1.OperatorService.Accept:output_type -> mailtwin.v1.AcceptResponse
+	19, // [19:30] is the sub-list for method output_type
+	8,  // [8:19] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -2207,29 +2039,29 @@ func file_mailtwin_v1_operator_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
-	file_mailtwin_v1_operator_proto_msgTypes[13].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[11].OneofWrappers = []any{
 		(*PlanFailoverResponse_Note)(nil),
 		(*PlanFailoverResponse_Plan)(nil),
 		(*PlanFailoverResponse_Failure)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[15].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[13].OneofWrappers = []any{
 		(*FailoverResponse_Event)(nil),
 		(*FailoverResponse_Result)(nil),
 		(*FailoverResponse_Failure)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[19].OneofWrappers = []any{
+	file_mailtwin_v1_operator_proto_msgTypes[17].OneofWrappers = []any{
 		(*RejoinResponse_Step)(nil),
 		(*RejoinResponse_Line)(nil),
 		(*RejoinResponse_Summary)(nil),
 	}
-	file_mailtwin_v1_operator_proto_msgTypes[24].OneofWrappers = []any{}
+	file_mailtwin_v1_operator_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_operator_proto_rawDesc), len(file_mailtwin_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,7 +33,6 @@ const (
 	OperatorService_Pace_FullMethodName         = "/mailtwin.v1.OperatorService/Pace"
 	OperatorService_Mailboxes_FullMethodName    = "/mailtwin.v1.OperatorService/Mailboxes"
 	OperatorService_Accept_FullMethodName       = "/mailtwin.v1.OperatorService/Accept"
-	OperatorService_Forget_FullMethodName       = "/mailtwin.v1.OperatorService/Forget"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -77,9 +76,6 @@ type OperatorServiceClient interface {
 	// Accept lists what a primary does not replicate before a person has agreed to
 	// it, and agrees to it if it is told to.
 	Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error)
-	// Forget tells what it means that a node of the pair does not come back, and
-	// forgets it if it is told to. Who is not the primary refuses.
-	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
 }
 
 type operatorServiceClient struct {
@@ -254,16 +250,6 @@ func (c *operatorServiceClient) Accept(ctx context.Context, in *AcceptRequest, o
 	return out, nil
 }
 
-func (c *operatorServiceClient) Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ForgetResponse)
-	err := c.cc.Invoke(ctx, OperatorService_Forget_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // OperatorServiceServer is the server API for OperatorService service.
 // All implementations must embed UnimplementedOperatorServiceServer
 // for forward compatibility.
@@ -305,9 +291,6 @@ type OperatorServiceServer interface {
 	// Accept lists what a primary does not replicate before a person has agreed to
 	// it, and agrees to it if it is told to.
 	Accept(context.Context, *AcceptRequest) (*AcceptResponse, error)
-	// Forget tells what it means that a node of the pair does not come back, and
-	// forgets it if it is told to. Who is not the primary refuses.
-	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
 	mustEmbedUnimplementedOperatorServiceServer()
 }
 
@@ -350,9 +333,6 @@ func (UnimplementedOperatorServiceServer) Mailboxes(context.Context, *MailboxesR
 }
 func (UnimplementedOperatorServiceServer) Accept(context.Context, *AcceptRequest) (*AcceptResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Accept not implemented")
-}
-func (UnimplementedOperatorServiceServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
 }
 func (UnimplementedOperatorServiceServer) mustEmbedUnimplementedOperatorServiceServer() {}
 func (UnimplementedOperatorServiceServer) testEmbeddedByValue()                         {}
@@ -531,24 +511,6 @@ func _OperatorService_Accept_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
-func _OperatorService_Forget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ForgetRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(OperatorServiceServer).Forget(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: OperatorService_Forget_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(OperatorServiceServer).Forget(ctx, req.(*ForgetRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // OperatorService_ServiceDesc is the grpc.ServiceDesc for OperatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -575,10 +537,6 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Accept",
 			Handler:    _OperatorService_Accept_Handler,
-		},
-		{
-			MethodName: "Forget",
-			Handler:    _OperatorService_Forget_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -135,69 +135,6 @@ func (x *PairPeer) GetAddress() string {
 	return ""
 }
 
-// PairForgotten is a node that a person has given up.
-type PairForgotten struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What was certified for that name up to then is void, seconds since 1970.
-	Since int64 `protobuf:"fixed64,2,opt,name=since,proto3" json:"since,omitempty"`
-	// A node of that name has joined since.
-	Again         bool `protobuf:"varint,3,opt,name=again,proto3" json:"again,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PairForgotten) Reset() {
-	*x = PairForgotten{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PairForgotten) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PairForgotten) ProtoMessage() {}
-
-func (x *PairForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PairForgotten.ProtoReflect.Descriptor instead.
-func (*PairForgotten) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *PairForgotten) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *PairForgotten) GetSince() int64 {
-	if x != nil {
-		return x.Since
-	}
-	return 0
-}
-
-func (x *PairForgotten) GetAgain() bool {
-	if x != nil {
-		return x.Again
-	}
-	return false
-}
-
 // InspectRequest asks how a node is.
 type InspectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -205,16 +142,14 @@ type InspectRequest struct {
 	// means the one from which it calls.
 	Listen string `protobuf:"bytes,1,opt,name=listen,proto3" json:"listen,omitempty"`
 	// Other nodes that the caller knows, at most 16.
-	Peers []*PairPeer `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
-	// Nodes that the caller knows to be forgotten, at most 128.
-	Forgotten     []*PairForgotten `protobuf:"bytes,3,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
+	Peers         []*PairPeer `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -226,7 +161,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[3]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -239,7 +174,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{3}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *InspectRequest) GetListen() string {
@@ -252,13 +187,6 @@ func (x *InspectRequest) GetListen() string {
 func (x *InspectRequest) GetPeers() []*PairPeer {
 	if x != nil {
 		return x.Peers
-	}
-	return nil
-}
-
-func (x *InspectRequest) GetForgotten() []*PairForgotten {
-	if x != nil {
-		return x.Forgotten
 	}
 	return nil
 }
@@ -294,16 +222,14 @@ type InspectResponse struct {
 	LagNanoseconds uint64 `protobuf:"varint,13,opt,name=lag_nanoseconds,json=lagNanoseconds,proto3" json:"lag_nanoseconds,omitempty"`
 	LagBytes       uint64 `protobuf:"varint,14,opt,name=lag_bytes,json=lagBytes,proto3" json:"lag_bytes,omitempty"`
 	// Of a primary whose store cannot be observed.
-	Doubts *PairDoubts `protobuf:"bytes,15,opt,name=doubts,proto3" json:"doubts,omitempty"`
-	// Nodes that it knows to be forgotten, at most 128.
-	Forgotten     []*PairForgotten `protobuf:"bytes,16,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
+	Doubts        *PairDoubts `protobuf:"bytes,15,opt,name=doubts,proto3" json:"doubts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InspectResponse) Reset() {
 	*x = InspectResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +241,7 @@ func (x *InspectResponse) String() string {
 func (*InspectResponse) ProtoMessage() {}
 
 func (x *InspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +254,7 @@ func (x *InspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectResponse.ProtoReflect.Descriptor instead.
 func (*InspectResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{4}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *InspectResponse) GetName() string {
@@ -436,13 +362,6 @@ func (x *InspectResponse) GetDoubts() *PairDoubts {
 	return nil
 }
 
-func (x *InspectResponse) GetForgotten() []*PairForgotten {
-	if x != nil {
-		return x.Forgotten
-	}
-	return nil
-}
-
 // PairDoubts are changes of its store that a primary knows of, or may have missed,
 // and that are not in its journal.
 type PairDoubts struct {
@@ -462,7 +381,7 @@ type PairDoubts struct {
 
 func (x *PairDoubts) Reset() {
 	*x = PairDoubts{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +393,7 @@ func (x *PairDoubts) String() string {
 func (*PairDoubts) ProtoMessage() {}
 
 func (x *PairDoubts) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +406,7 @@ func (x *PairDoubts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairDoubts.ProtoReflect.Descriptor instead.
 func (*PairDoubts) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{5}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PairDoubts) GetMailboxes() []*PairDoubt {
@@ -530,7 +449,7 @@ type PairDoubt struct {
 
 func (x *PairDoubt) Reset() {
 	*x = PairDoubt{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +461,7 @@ func (x *PairDoubt) String() string {
 func (*PairDoubt) ProtoMessage() {}
 
 func (x *PairDoubt) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +474,7 @@ func (x *PairDoubt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairDoubt.ProtoReflect.Descriptor instead.
 func (*PairDoubt) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{6}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PairDoubt) GetMailbox() []byte {
@@ -583,7 +502,7 @@ type ClaimRequest struct {
 
 func (x *ClaimRequest) Reset() {
 	*x = ClaimRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -595,7 +514,7 @@ func (x *ClaimRequest) String() string {
 func (*ClaimRequest) ProtoMessage() {}
 
 func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -608,7 +527,7 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
 func (*ClaimRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{7}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClaimRequest) GetClaim() *PairClaim {
@@ -632,7 +551,7 @@ type ClaimResponse struct {
 
 func (x *ClaimResponse) Reset() {
 	*x = ClaimResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +563,7 @@ func (x *ClaimResponse) String() string {
 func (*ClaimResponse) ProtoMessage() {}
 
 func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +576,7 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
 func (*ClaimResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ClaimResponse) GetGranted() bool {
@@ -695,7 +614,7 @@ type SealRequest struct {
 
 func (x *SealRequest) Reset() {
 	*x = SealRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +626,7 @@ func (x *SealRequest) String() string {
 func (*SealRequest) ProtoMessage() {}
 
 func (x *SealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +639,7 @@ func (x *SealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRequest.ProtoReflect.Descriptor instead.
 func (*SealRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SealRequest) GetClaim() *PairClaim {
@@ -748,7 +667,7 @@ type UnsealRequest struct {
 
 func (x *UnsealRequest) Reset() {
 	*x = UnsealRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +679,7 @@ func (x *UnsealRequest) String() string {
 func (*UnsealRequest) ProtoMessage() {}
 
 func (x *UnsealRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +692,7 @@ func (x *UnsealRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsealRequest.ProtoReflect.Descriptor instead.
 func (*UnsealRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UnsealRequest) GetClaim() *PairClaim {
@@ -792,7 +711,7 @@ type UnsealResponse struct {
 
 func (x *UnsealResponse) Reset() {
 	*x = UnsealResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +723,7 @@ func (x *UnsealResponse) String() string {
 func (*UnsealResponse) ProtoMessage() {}
 
 func (x *UnsealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +736,7 @@ func (x *UnsealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsealResponse.ProtoReflect.Descriptor instead.
 func (*UnsealResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{10}
 }
 
 // SealResponse is a step of sealing, or the last word.
@@ -834,7 +753,7 @@ type SealResponse struct {
 
 func (x *SealResponse) Reset() {
 	*x = SealResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +765,7 @@ func (x *SealResponse) String() string {
 func (*SealResponse) ProtoMessage() {}
 
 func (x *SealResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +778,7 @@ func (x *SealResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealResponse.ProtoReflect.Descriptor instead.
 func (*SealResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SealResponse) GetMessage() isSealResponse_Message {
@@ -923,7 +842,7 @@ type SealedJournal struct {
 
 func (x *SealedJournal) Reset() {
 	*x = SealedJournal{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +854,7 @@ func (x *SealedJournal) String() string {
 func (*SealedJournal) ProtoMessage() {}
 
 func (x *SealedJournal) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +867,7 @@ func (x *SealedJournal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedJournal.ProtoReflect.Descriptor instead.
 func (*SealedJournal) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SealedJournal) GetPosition() *Position {
@@ -1001,7 +920,7 @@ type CrownRequest struct {
 
 func (x *CrownRequest) Reset() {
 	*x = CrownRequest{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +932,7 @@ func (x *CrownRequest) String() string {
 func (*CrownRequest) ProtoMessage() {}
 
 func (x *CrownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +945,7 @@ func (x *CrownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrownRequest.ProtoReflect.Descriptor instead.
 func (*CrownRequest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CrownRequest) GetClaim() *PairClaim {
@@ -1062,7 +981,7 @@ type CrownResponse struct {
 
 func (x *CrownResponse) Reset() {
 	*x = CrownResponse{}
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +993,7 @@ func (x *CrownResponse) String() string {
 func (*CrownResponse) ProtoMessage() {}
 
 func (x *CrownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_pair_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_pair_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1006,7 @@ func (x *CrownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrownResponse.ProtoReflect.Descriptor instead.
 func (*CrownResponse) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_pair_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CrownResponse) GetRole() string {
@@ -1114,15 +1033,10 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"8\n" +
 	"\bPairPeer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"O\n" +
-	"\rPairForgotten\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05since\x18\x02 \x01(\x10R\x05since\x12\x14\n" +
-	"\x05again\x18\x03 \x01(\bR\x05again\"\x8f\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"U\n" +
 	"\x0eInspectRequest\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12+\n" +
-	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\x128\n" +
-	"\tforgotten\x18\x03 \x03(\v2\x1a.mailtwin.v1.PairForgottenR\tforgotten\"\xcf\x04\n" +
+	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\x95\x04\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12,\n" +
@@ -1139,8 +1053,7 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\tsuspended\x18\f \x01(\tR\tsuspended\x12'\n" +
 	"\x0flag_nanoseconds\x18\r \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
 	"\tlag_bytes\x18\x0e \x01(\x04R\blagBytes\x12/\n" +
-	"\x06doubts\x18\x0f \x01(\v2\x17.mailtwin.v1.PairDoubtsR\x06doubts\x128\n" +
-	"\tforgotten\x18\x10 \x03(\v2\x1a.mailtwin.v1.PairForgottenR\tforgotten\"~\n" +
+	"\x06doubts\x18\x0f \x01(\v2\x17.mailtwin.v1.PairDoubtsR\x06doubts\"~\n" +
 	"\n" +
 	"PairDoubts\x124\n" +
 	"\tmailboxes\x18\x01 \x03(\v2\x16.mailtwin.v1.PairDoubtR\tmailboxes\x12\x12\n" +
@@ -1198,62 +1111,59 @@ func file_mailtwin_v1_pair_proto_rawDescGZIP() []byte {
 	return file_mailtwin_v1_pair_proto_rawDescData
 }
 
-var file_mailtwin_v1_pair_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_mailtwin_v1_pair_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_mailtwin_v1_pair_proto_goTypes = []any{
 	(*PairClaim)(nil),       // 0: mailtwin.v1.PairClaim
 	(*PairPeer)(nil),        // 1: mailtwin.v1.PairPeer
-	(*PairForgotten)(nil),   // 2: mailtwin.v1.PairForgotten
-	(*InspectRequest)(nil),  // 3: mailtwin.v1.InspectRequest
-	(*InspectResponse)(nil), // 4: mailtwin.v1.InspectResponse
-	(*PairDoubts)(nil),      // 5: mailtwin.v1.PairDoubts
-	(*PairDoubt)(nil),       // 6: mailtwin.v1.PairDoubt
-	(*ClaimRequest)(nil),    // 7: mailtwin.v1.ClaimRequest
-	(*ClaimResponse)(nil),   // 8: mailtwin.v1.ClaimResponse
-	(*SealRequest)(nil),     // 9: mailtwin.v1.SealRequest
-	(*UnsealRequest)(nil),   // 10: mailtwin.v1.UnsealRequest
-	(*UnsealResponse)(nil),  // 11: mailtwin.v1.UnsealResponse
-	(*SealResponse)(nil),    // 12: mailtwin.v1.SealResponse
-	(*SealedJournal)(nil),   // 13: mailtwin.v1.SealedJournal
-	(*CrownRequest)(nil),    // 14: mailtwin.v1.CrownRequest
-	(*CrownResponse)(nil),   // 15: mailtwin.v1.CrownResponse
-	(*Position)(nil),        // 16: mailtwin.v1.Position
+	(*InspectRequest)(nil),  // 2: mailtwin.v1.InspectRequest
+	(*InspectResponse)(nil), // 3: mailtwin.v1.InspectResponse
+	(*PairDoubts)(nil),      // 4: mailtwin.v1.PairDoubts
+	(*PairDoubt)(nil),       // 5: mailtwin.v1.PairDoubt
+	(*ClaimRequest)(nil),    // 6: mailtwin.v1.ClaimRequest
+	(*ClaimResponse)(nil),   // 7: mailtwin.v1.ClaimResponse
+	(*SealRequest)(nil),     // 8: mailtwin.v1.SealRequest
+	(*UnsealRequest)(nil),   // 9: mailtwin.v1.UnsealRequest
+	(*UnsealResponse)(nil),  // 10: mailtwin.v1.UnsealResponse
+	(*SealResponse)(nil),    // 11: mailtwin.v1.SealResponse
+	(*SealedJournal)(nil),   // 12: mailtwin.v1.SealedJournal
+	(*CrownRequest)(nil),    // 13: mailtwin.v1.CrownRequest
+	(*CrownResponse)(nil),   // 14: mailtwin.v1.CrownResponse
+	(*Position)(nil),        // 15: mailtwin.v1.Position
 }
 var file_mailtwin_v1_pair_proto_depIdxs = []int32{
 	1,  // 0: mailtwin.v1.InspectRequest.peers:type_name -> mailtwin.v1.PairPeer
-	2,  // 1: mailtwin.v1.InspectRequest.forgotten:type_name -> mailtwin.v1.PairForgotten
-	0,  // 2: mailtwin.v1.InspectResponse.leads:type_name -> mailtwin.v1.PairClaim
-	0,  // 3: mailtwin.v1.InspectResponse.promised:type_name -> mailtwin.v1.PairClaim
-	16, // 4: mailtwin.v1.InspectResponse.position:type_name -> mailtwin.v1.Position
-	16, // 5: mailtwin.v1.InspectResponse.start:type_name -> mailtwin.v1.Position
-	1,  // 6: mailtwin.v1.InspectResponse.peers:type_name -> mailtwin.v1.PairPeer
-	5,  // 7: mailtwin.v1.InspectResponse.doubts:type_name -> mailtwin.v1.PairDoubts
-	2,  // 8: mailtwin.v1.InspectResponse.forgotten:type_name -> mailtwin.v1.PairForgotten
-	6,  // 9: mailtwin.v1.PairDoubts.mailboxes:type_name -> mailtwin.v1.PairDoubt
-	0,  // 10: mailtwin.v1.ClaimRequest.claim:type_name -> mailtwin.v1.PairClaim
-	0,  // 11: mailtwin.v1.ClaimResponse.known:type_name -> mailtwin.v1.PairClaim
-	0,  // 12: mailtwin.v1.SealRequest.claim:type_name -> mailtwin.v1.PairClaim
-	0,  // 13: mailtwin.v1.UnsealRequest.claim:type_name -> mailtwin.v1.PairClaim
-	13, // 14: mailtwin.v1.SealResponse.sealed:type_name -> mailtwin.v1.SealedJournal
-	16, // 15: mailtwin.v1.SealedJournal.position:type_name -> mailtwin.v1.Position
-	5,  // 16: mailtwin.v1.SealedJournal.doubts:type_name -> mailtwin.v1.PairDoubts
-	0,  // 17: mailtwin.v1.CrownRequest.claim:type_name -> mailtwin.v1.PairClaim
-	16, // 18: mailtwin.v1.CrownRequest.start:type_name -> mailtwin.v1.Position
-	0,  // 19: mailtwin.v1.CrownResponse.leads:type_name -> mailtwin.v1.PairClaim
-	3,  // 20: mailtwin.v1.PairService.Inspect:input_type -> mailtwin.v1.InspectRequest
-	7,  // 21: mailtwin.v1.PairService.Claim:input_type -> mailtwin.v1.ClaimRequest
-	9,  // 22: mailtwin.v1.PairService.Seal:input_type -> mailtwin.v1.SealRequest
-	10, // 23: mailtwin.v1.PairService.Unseal:input_type -> mailtwin.v1.UnsealRequest
-	14, // 24: mailtwin.v1.PairService.Crown:input_type -> mailtwin.v1.CrownRequest
-	4,  // 25: mailtwin.v1.PairService.Inspect:output_type -> mailtwin.v1.InspectResponse
-	8,  // 26: mailtwin.v1.PairService.Claim:output_type -> mailtwin.v1.ClaimResponse
-	12, // 27: mailtwin.v1.PairService.Seal:output_type -> mailtwin.v1.SealResponse
-	11, // 28: mailtwin.v1.PairService.Unseal:output_type -> mailtwin.v1.UnsealResponse
-	15, // 29: mailtwin.v1.PairService.Crown:output_type -> mailtwin.v1.CrownResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	0,  // 1: mailtwin.v1.InspectResponse.leads:type_name -> mailtwin.v1.PairClaim
+	0,  // 2: mailtwin.v1.InspectResponse.promised:type_name -> mailtwin.v1.PairClaim
+	15, // 3: mailtwin.v1.InspectResponse.position:type_name -> mailtwin.v1.Position
+	15, // 4: mailtwin.v1.InspectResponse.start:type_name -> mailtwin.v1.Position
+	1,  // 5: mailtwin.v1.InspectResponse.peers:type_name -> mailtwin.v1.PairPeer
+	4,  // 6: mailtwin.v1.InspectResponse.doubts:type_name -> mailtwin.v1.PairDoubts
+	5,  // 7: mailtwin.v1.PairDoubts.mailboxes:type_name -> mailtwin.v1.PairDoubt
+	0,  // 8: mailtwin.v1.ClaimRequest.claim:type_name -> mailtwin.v1.PairClaim
+	0,  // 9: mailtwin.v1.ClaimResponse.known:type_name -> mailtwin.v1.PairClaim
+	0,  // 10: mailtwin.v1.SealRequest.claim:type_name -> mailtwin.v1.PairClaim
+	0,  // 11: mailtwin.v1.UnsealRequest.claim:type_name -> mailtwin.v1.PairClaim
+	12, // 12: mailtwin.v1.SealResponse.sealed:type_name -> mailtwin.v1.SealedJournal
+	15, // 13: mailtwin.v1.SealedJournal.position:type_name -> mailtwin.v1.Position
+	4,  // 14: mailtwin.v1.SealedJournal.doubts:type_name -> mailtwin.v1.PairDoubts
+	0,  // 15: mailtwin.v1.CrownRequest.claim:type_name -> mailtwin.v1.PairClaim
+	15, // 16: mailtwin.v1.CrownRequest.start:type_name -> mailtwin.v1.Position
+	0,  // 17: mailtwin.v1.CrownResponse.leads:type_name -> mailtwin.v1.PairClaim
+	2,  // 18: mailtwin.v1.PairService.Inspect:input_type -> mailtwin.v1.InspectRequest
+	6,  // 19: mailtwin.v1.PairService.Claim:input_type -> mailtwin.v1.ClaimRequest
+	8,  // 20: mailtwin.v1.PairService.Seal:input_type -> mailtwin.v1.SealRequest
+	9,  // 21: mailtwin.v1.PairService.Unseal:input_type -> mailtwin.v1.UnsealRequest
+	13, // 22: mailtwin.v1.PairService.Crown:input_type -> mailtwin.v1.CrownRequest
+	3,  // 23: mailtwin.v1.PairService.Inspect:output_type -> mailtwin.v1.InspectResponse
+	7,  // 24: mailtwin.v1.PairService.Claim:output_type -> mailtwin.v1.ClaimResponse
+	11, // 25: mailtwin.v1.PairService.Seal:output_type -> mailtwin.v1.SealResponse
+	10, // 26: mailtwin.v1.PairService.Unseal:output_type -> mailtwin.v1.UnsealResponse
+	14, // 27: mailtwin.v1.PairService.Crown:output_type -> mailtwin.v1.CrownResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_pair_proto_init() }
@@ -1262,7 +1172,7 @@ func file_mailtwin_v1_pair_proto_init() {
 		return
 	}
 	file_mailtwin_v1_replication_proto_init()
-	file_mailtwin_v1_pair_proto_msgTypes[12].OneofWrappers = []any{
+	file_mailtwin_v1_pair_proto_msgTypes[11].OneofWrappers = []any{
 		(*SealResponse_Step)(nil),
 		(*SealResponse_Sealed)(nil),
 	}
@@ -1272,7 +1182,7 @@ func file_mailtwin_v1_pair_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_pair_proto_rawDesc), len(file_mailtwin_v1_pair_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
