@@ -60,7 +60,7 @@ func (n *node) serve(ctx context.Context, listener net.Listener) error {
 	n.door.Register(server)
 	n.salvageDoor.Register(server)
 	pairing.NewServer(n, n.id.RequirePeer).Register(server)
-	completeness.NewServer(completeness.Own(n.catalog), n.id.RequirePeer).Register(server)
+	completeness.NewServer(completeness.Own(n.catalog, n.firstScan), n.id.RequirePeer).Register(server)
 	if n.id.CanInvite() {
 		identity.NewEnrolmentServer(n.id, n).Register(server)
 	}

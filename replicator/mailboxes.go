@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/completeness"
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
@@ -38,7 +40,7 @@ func (n *node) Mailboxes(ctx context.Context, under journal.Path, limit int) (st
 		return out, err
 	}
 	defer func() { _ = conn.Close() }()
-	primary, mirror := completeness.Own(n.catalog), completeness.Of(conn)
+	primary, mirror := completeness.Own(n.catalog, n.firstScan), completeness.Of(conn)
 	if out.Mirror = other; n.state().Role == identity.Mirror {
 		primary, mirror = mirror, primary
 		out.Primary, out.Mirror = other, n.id.Name()
@@ -48,6 +50,26 @@ func (n *node) Mailboxes(ctx context.Context, under journal.Path, limit int) (st
 			"both nodes have to run for it; `mailtwin status` tells what this one knows by itself")
 	}
 	return out, nil
+}
+
+// firstScan implements completeness.FirstScan. A mirror has no scan of its own, and
+// the store of a sealed node is not looked at any more.
+func (n *node) firstScan() (reached journal.Path, goesOn bool, err error) {
+	if st := n.state(); st.Role != identity.Primary || st.Sealed {
+		return "", false, nil
+	}
+	if p, ok := n.current().(*primaryPart); ok { // before the catalog is asked: it has what was reached
+		reached = p.watcher.Status().Reached
+	}
+	err = n.catalog.View(func(tx *catalog.Tx) error {
+		kept, err := watch.Kept(tx)
+		goesOn = !kept
+		return err
+	})
+	if !goesOn {
+		reached = ""
+	}
+	return reached, goesOn, err
 }
 
 // counterpart returns the other node of a comparison, and where it listens: a

@@ -52,6 +52,7 @@ func Compare(ctx context.Context, primary, mirror List, under journal.Path, owne
 		ours.boxes = ours.boxes[1:]
 	}
 	s.finish(limit)
+	out.FirstScan = ours.first
 	return nil
 }
 
@@ -62,15 +63,17 @@ type reader struct {
 	place mailboxes.Place
 	boxes []mailboxes.Mailbox
 	done  bool
+	first bool // the first scan of the node went on
 }
 
 // peek returns the next mailbox; nil after the last.
 func (r *reader) peek(ctx context.Context) (*mailboxes.Mailbox, error) {
 	for len(r.boxes) == 0 && !r.done {
-		var err error
-		if r.boxes, r.place, r.done, err = r.list(ctx, r.under, r.place); err != nil {
+		page, err := r.list(ctx, r.under, r.place)
+		if err != nil {
 			return nil, err
 		}
+		r.boxes, r.place, r.done, r.first = page.Mailboxes, page.Next, page.Done, r.first || page.FirstScan
 	}
 	if len(r.boxes) == 0 {
 		return nil, nil

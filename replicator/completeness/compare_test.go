@@ -42,15 +42,23 @@ func newCatalog(t *testing.T, files ...string) *catalog.Catalog {
 	return c
 }
 
-// remote lists a catalog by way of a connection.
-func remote(t *testing.T, c *catalog.Catalog) List {
+// own lists a catalog of a store that was looked at as a whole.
+func own(c *catalog.Catalog) List { return scanning(c, "", false) }
+
+// scanning lists a catalog whose first scan has come to a place.
+func scanning(c *catalog.Catalog, reached journal.Path, goesOn bool) List {
+	return Own(c, func() (journal.Path, bool, error) { return reached, goesOn, nil })
+}
+
+// remote lists by way of a connection.
+func remote(t *testing.T, list List) List {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	NewServer(Own(c), func(context.Context) (string, error) { return "mx2", nil }).Register(server)
+	NewServer(list, func(context.Context) (string, error) { return "mx2", nil }).Register(server)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -78,7 +86,7 @@ func TestCompare(t *testing.T) {
 		"ex.org/anna/cur/1", "ex.org/anna/cur/2", "ex.org/bert/new/1", "ex.org/bert/cur/2?", "ex.org/bert/cur/3?",
 		"ex.net/cleo/Maildir/cur/1", "ex.net/dora/cur/1:2,S", "ex.com/gone/cur/1", "z/cur/1")
 	var out status.Mailboxes
-	if err := Compare(t.Context(), Own(primary), remote(t, mirror), journal.Root, mailstore.Users{}, 100, &out); err != nil {
+	if err := Compare(t.Context(), own(primary), remote(t, own(mirror)), journal.Root, mailstore.Users{}, 100, &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ got, want []string }{
@@ -97,7 +105,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	out = status.Mailboxes{}
-	if err := Compare(t.Context(), remote(t, primary), Own(mirror), "ex.org", mailstore.Users{}, 1, &out); err != nil {
+	if err := Compare(t.Context(), remote(t, own(primary)), own(mirror), "ex.org", mailstore.Users{}, 1, &out); err != nil {
 		t.Fatal(err)
 	}
 	if got := words(out.Mailboxes); !slices.Equal(got, []string{"ex.org/bert 1/3 0/1 proven 0"}) || out.MailboxesOmitted != 2 || out.Total.Messages != 6 {
@@ -114,7 +122,7 @@ func TestComparePages(t *testing.T) {
 	}
 	primary, mirror := newCatalog(t, files...), newCatalog(t, files[:pageBoxes+7]...)
 	var out status.Mailboxes
-	if err := Compare(t.Context(), Own(primary), remote(t, mirror), journal.Root, mailstore.Users{}, 5, &out); err != nil {
+	if err := Compare(t.Context(), own(primary), remote(t, own(mirror)), journal.Root, mailstore.Users{}, 5, &out); err != nil {
 		t.Fatal(err)
 	}
 	if out.Total.Complete != pageBoxes+7 || out.Total.Mailboxes != 2*pageBoxes+10 || len(out.Users) != 5 || out.UsersOmitted != 2*pageBoxes+5 {
@@ -136,13 +144,41 @@ func TestComparePaths(t *testing.T) {
 
 func TestCompareSaysWhatFailed(t *testing.T) {
 	broken := errors.New("broken")
-	fails := func(context.Context, journal.Path, mailboxes.Place) ([]mailboxes.Mailbox, mailboxes.Place, bool, error) {
-		return nil, "", false, broken
+	fails := func(context.Context, journal.Path, mailboxes.Place) (Page, error) {
+		return Page{}, broken
 	}
-	full := Own(newCatalog(t, "a/cur/1"))
+	full := own(newCatalog(t, "a/cur/1"))
 	for _, lists := range [][2]List{{fails, full}, {full, fails}} {
 		if err := Compare(t.Context(), lists[0], lists[1], journal.Root, mailstore.Users{}, 1, &status.Mailboxes{}); !errors.Is(err, broken) {
 			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestCompareInTheFirstScan: what the primary does not know as a whole is not taken
+// for complete, though all that it knows is on the mirror, and it is told that there
+// may be more.
+func TestCompareInTheFirstScan(t *testing.T) {
+	primary := newCatalog(t, "a/anna/cur/1", "b/bert/cur/1", "z/zoe/cur/1") // the last two by deliveries
+	mirror := newCatalog(t, "a/anna/cur/1", "z/zoe/cur/1")
+	for _, c := range []struct {
+		reached journal.Path
+		goesOn  bool
+		want    string
+	}{
+		{"", true, " 0/0 0/0 proven 0"},
+		{"a/anna/cur", true, " 0/0 0/0 proven 0"},
+		{"b/bert/cur", true, " 1/1 1/1 proven 1"},
+		{"z/zoe", true, " 1/2 1/2 proven 1"},
+		{"", false, " 2/3 2/3 proven 2"},
+	} {
+		list := scanning(primary, c.reached, c.goesOn)
+		for from, list := range map[string]List{"itself": list, "the mirror": remote(t, list)} {
+			var out status.Mailboxes
+			err := Compare(t.Context(), list, own(mirror), journal.Root, mailstore.Users{}, 5, &out)
+			if got := words([]status.Holding{out.Total})[0]; err != nil || got != c.want || out.FirstScan != c.goesOn {
+				t.Errorf("at %q, asked by %s: %q, want %q; first scan: %t, %v", c.reached, from, got, c.want, out.FirstScan, err)
+			}
 		}
 	}
 }

@@ -8,5 +8,6 @@
 //
 // It is what the catalogs say, one page after the other while mail goes on: of
 // a mailbox in which something is being changed the two may speak of different
-// moments.
+// moments. While the primary looks at its store for the first time, only mailboxes
+// that it knows as a whole are compared, and the result says so.
 package completeness

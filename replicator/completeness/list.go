@@ -25,24 +25,48 @@ const (
 // ErrOld says that the other node is of a version that cannot tell.
 var ErrOld = errors.New("the other node cannot tell of its mailboxes: update it")
 
-// List returns the mailboxes of a node after a place, and where to go on; done
-// says that there are no more.
-type List func(ctx context.Context, under journal.Path, after mailboxes.Place) (boxes []mailboxes.Mailbox, next mailboxes.Place, done bool, err error)
+// List returns the mailboxes of a node after a place.
+type List func(ctx context.Context, under journal.Path, after mailboxes.Place) (Page, error)
 
-// Own lists the mailboxes of a catalog.
-func Own(c *catalog.Catalog) List {
-	return func(ctx context.Context, under journal.Path, after mailboxes.Place) (boxes []mailboxes.Mailbox, next mailboxes.Place, done bool, err error) {
+// Page is some mailboxes of a list.
+type Page struct {
+	Mailboxes []mailboxes.Mailbox
+	Next      mailboxes.Place // where to go on
+	Done      bool            // there are no more
+	// FirstScan says that the node still looks at its store for the first time: what
+	// it has not come to as a whole is not in the list.
+	FirstScan bool
+}
+
+// FirstScan reports whether a node still looks at its store for the first time, and
+// how far it has come, see watch.Status; "": nothing is known as a whole. What is
+// said to have been reached has to be in the catalog.
+type FirstScan func() (reached journal.Path, goesOn bool, err error)
+
+// Own lists the mailboxes of a catalog. While the first scan goes on, those that are
+// not known as a whole would seem to be smaller than they are.
+func Own(c *catalog.Catalog, first FirstScan) List {
+	return func(ctx context.Context, under journal.Path, after mailboxes.Place) (out Page, err error) {
 		if err := ctx.Err(); err != nil {
-			return nil, "", false, err
+			return out, err
+		}
+		walk := mailboxes.Walk{Top: under, Names: pageNames}
+		if walk.Reached, out.FirstScan, err = first(); err != nil {
+			return out, err
+		}
+		if out.FirstScan && walk.Reached == "" {
+			out.Next, out.Done = after, true
+			return out, nil
 		}
 		err = c.View(func(t *catalog.Tx) (err error) {
-			next, done, err = mailboxes.Walk{Top: under, Names: pageNames}.Page(t, after, func(m mailboxes.Mailbox) (bool, error) {
-				boxes = append(boxes, m)
-				return len(boxes) < pageBoxes, nil
+			out.Next, out.Done, err = walk.Page(t, after, func(m mailboxes.Mailbox) (bool, error) {
+				out.Mailboxes = append(out.Mailboxes, m)
+				return len(out.Mailboxes) < pageBoxes, nil
 			})
 			return err
 		})
-		return boxes, next, done, err
+		out.Done = out.Done || out.FirstScan && out.Next == after // the rest is not known yet
+		return out, err
 	}
 }
 
@@ -75,16 +99,16 @@ func (s *Server) ListMailboxes(ctx context.Context, r *pb.ListMailboxesRequest) 
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	boxes, next, done, err := s.list(ctx, under, mailboxes.Place(r.GetAfter()))
+	page, err := s.list(ctx, under, mailboxes.Place(r.GetAfter()))
 	if err != nil {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
-	out := &pb.ListMailboxesResponse{}
-	if !done {
-		out.Next = []byte(next)
+	out := &pb.ListMailboxesResponse{FirstScan: page.FirstScan}
+	if !page.Done {
+		out.Next = []byte(page.Next)
 	}
-	for i := range boxes {
-		out.Mailboxes = append(out.Mailboxes, stateOf(&boxes[i]))
+	for i := range page.Mailboxes {
+		out.Mailboxes = append(out.Mailboxes, stateOf(&page.Mailboxes[i]))
 	}
 	return out, nil
 }
@@ -105,28 +129,29 @@ func stateOf(m *mailboxes.Mailbox) *pb.MailboxState {
 // Of lists the mailboxes of another node.
 func Of(conn grpc.ClientConnInterface) List {
 	client := pb.NewMailboxServiceClient(conn)
-	return func(ctx context.Context, under journal.Path, after mailboxes.Place) (boxes []mailboxes.Mailbox, next mailboxes.Place, done bool, err error) {
+	return func(ctx context.Context, under journal.Path, after mailboxes.Place) (out Page, err error) {
 		r, err := client.ListMailboxes(ctx, &pb.ListMailboxesRequest{Under: []byte(under), After: []byte(after)})
 		switch {
 		case status.Code(err) == codes.Unimplemented:
-			return nil, "", false, ErrOld
+			return out, ErrOld
 		case err != nil:
-			return nil, "", false, fmt.Errorf("ask for mailboxes: %s", status.Convert(err).Message())
+			return out, fmt.Errorf("ask for mailboxes: %s", status.Convert(err).Message())
 		case len(r.GetMailboxes()) > pageBoxes || len(r.GetNext()) > journal.MaxPath:
-			return nil, "", false, fmt.Errorf("%w: a page of %d mailboxes", wire.ErrProtocol, len(r.GetMailboxes()))
+			return out, fmt.Errorf("%w: a page of %d mailboxes", wire.ErrProtocol, len(r.GetMailboxes()))
 		}
 		for _, m := range r.GetMailboxes() {
 			box, err := parseState(m)
 			if err != nil {
-				return nil, "", false, err
+				return out, err
 			}
-			boxes = append(boxes, box)
+			out.Mailboxes = append(out.Mailboxes, box)
 		}
-		next = mailboxes.Place(r.GetNext())
-		if next != "" && next == after {
-			return nil, "", false, fmt.Errorf("%w: the list of mailboxes does not come on", wire.ErrProtocol)
+		out.Next = mailboxes.Place(r.GetNext())
+		if out.Next != "" && out.Next == after {
+			return out, fmt.Errorf("%w: the list of mailboxes does not come on", wire.ErrProtocol)
 		}
-		return boxes, next, next == "", nil
+		out.Done, out.FirstScan = out.Next == "", r.GetFirstScan()
+		return out, nil
 	}
 }
 

@@ -183,10 +183,11 @@ func (s *Server) readAhead(ctx context.Context, a *answer) error {
 
 // besideFirstLook has contents read one at a time while the first look at the store
 // goes on: only that finds what is of the most value, and where the array is what it
-// waits for it must not wait for very many reads of other things. It returns what to
-// call when the content was read.
+// waits for it must not wait for very many reads of other things. Where the array is
+// about to be lost, contents are worth as much as names, and nothing is held back. It
+// returns what to call when the content was read.
 func (s *Server) besideFirstLook(ctx context.Context) (leave func(), err error) {
-	if s.cfg.Store().Reached == "" {
+	if s.cfg.Evacuating() || s.cfg.Store().Reached == "" {
 		return func() {}, nil
 	}
 	select {
@@ -268,10 +269,8 @@ var errPageFull = errors.New("page full")
 // Of a mailbox that the mirror was told of before the store was looked at as a
 // whole there is a listing before that too, though a partial one.
 func (s *sender) answerCompare(c *wire.CompareItem) error {
-	if !s.survey.early || c.Path == journal.Root || s.server.cfg.Store().Reached == "" {
-		if err := s.waitComplete(); err != nil {
-			return err
-		}
+	if err := s.waitListable(c.Path); err != nil {
+		return err
 	}
 	if err := s.saveLearned(); err != nil {
 		return err
@@ -357,11 +356,17 @@ func (s *Server) pageOf(t *catalog.Tx, c *wire.CompareItem, from string, partial
 	return l, err
 }
 
-// waitComplete waits until the store was looked at as a whole once: before,
-// what is not in the catalog is not known to be absent.
-func (s *sender) waitComplete() error {
-	for !s.server.cfg.Store().Complete {
+// waitListable waits until a directory may be listed. A survey is answered meanwhile:
+// it may have been asked for before, and its answer is what makes a listing possible early.
+func (s *sender) waitListable(p journal.Path) error {
+	for !s.listable(p) {
+		if err := s.flush(); err != nil { // what was asked for before
+			return err
+		}
 		if err := s.wait(nil); err != nil {
+			return err
+		}
+		if err := s.answerSurvey(); err != nil {
 			return err
 		}
 		if err := s.sendWaiting(); err != nil {
@@ -369,6 +374,14 @@ func (s *sender) waitComplete() error {
 		}
 	}
 	return nil
+}
+
+// listable reports whether a directory may be listed now: the store was looked at
+// as a whole once, for before, what is not in the catalog is not known to be absent;
+// or the mirror is to compare the whole store later anyway.
+func (s *sender) listable(p journal.Path) bool {
+	store := s.server.cfg.Store()
+	return store.Complete || s.survey.early && p != journal.Root && store.Reached != ""
 }
 
 // answerFetch sends a content, if the catalog still knows the file as it was

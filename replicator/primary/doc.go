@@ -24,7 +24,8 @@
 // A new mirror need not wait until the store was looked at as a whole. Mailboxes are
 // told of as soon as they are known, and listed: of what such a listing lacks nothing
 // is said. Their contents are read one at a time until then, so that what finds the
-// rest is not held up by it. The whole is compared only when it is known.
+// rest is not held up by it, unless the array is about to be lost. The whole is
+// compared only when it is known.
 //
 // A mirror that takes a content for equal asks for a proof of it, which is read
 // with leave, and only when Config.Proving says so; else the answer is: later.

@@ -1,7 +1,10 @@
 package primary
 
 import (
+	"context"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -108,16 +111,88 @@ func TestCopyingBeginsBeforeTheFirstLookIsOver(t *testing.T) {
 	}
 }
 
+// stall has the first look at the store be where what ask asks for has to wait, ""
+// if it cannot go on, and returns when that is waited for.
+func (p *primaryStore) stall(reached journal.Path, ask func()) {
+	var looks atomic.Int32
+	waiting := make(chan struct{})
+	p.mu.Lock()
+	p.reached, p.complete = reached, false
+	p.looked = func() {
+		if looks.Add(1) == 50 { // far more often than anything but that looks
+			close(waiting)
+		}
+	}
+	p.mu.Unlock()
+	ask()
+	<-waiting
+	p.mu.Lock()
+	p.looked = nil
+	p.mu.Unlock()
+}
+
+// TestListingThatCameTooEarly: a directory that is asked for before it can be listed
+// is listed as soon as it can be, and the survey is answered although it waits.
+func TestListingThatCameTooEarly(t *testing.T) {
+	p := newStore(t)
+	p.unread("a/anna/cur/1", []byte("one"))
+	p.come("a/anna/cur")
+	unpack, err := content.NewStreamDecompressor(wire.MaxEntriesSize)
+	p.must(err)
+	s := p.dial(t, wire.HelloMessage{Name: "mx2"})
+	s.welcome(t)
+	s.say(credit(1<<20, 1000))
+	listed := func() {
+		t.Helper()
+		if l := s.listing(t, unpack); len(l.Items) != 1 || !l.Partial {
+			t.Errorf("listed: %+v", l)
+		}
+	}
+	compare := func() { s.say(wire.Compare([]wire.CompareItem{{Path: "a/anna/cur"}})) }
+	s.say(wire.Survey(wire.SurveyItem{}))
+	p.stall("a/anna/cur", compare) // as when a folder was renamed before the first answer
+	p.unread("b/bert/cur/1", []byte("two"))
+	p.come("b/bert/cur")
+	if boxes, _ := s.mailboxes(t); !slices.Equal(boxes, []string{"a/anna"}) {
+		t.Errorf("mailboxes %q", boxes)
+	}
+	listed()
+	p.stall("", compare) // as while the store is suspended, or a scan begins
+	p.come("b/bert/cur")
+	listed()
+}
+
+// TestEvacuationIsNotHeldBack: contents are read one at a time beside the first look at
+// the store, unless the array is about to be lost.
+func TestEvacuationIsNotHeldBack(t *testing.T) {
+	p := newStore(t)
+	p.come("a/anna/cur")
+	evacuating := false
+	p.server.cfg.Evacuating = func() bool { return evacuating }
+	_, err := p.server.besideFirstLook(t.Context())
+	p.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // so that who has to wait is turned away
+	if _, err := p.server.besideFirstLook(ctx); err == nil {
+		t.Error("two contents were read at one time")
+	}
+	evacuating = true
+	if _, err := p.server.besideFirstLook(ctx); err != nil {
+		t.Errorf("one was held back: %v", err)
+	}
+}
+
 // TestOneSurveyAtATime: a mirror that asks again before it has the answer is cut off.
 func TestOneSurveyAtATime(t *testing.T) {
 	p := newStore(t)
-	p.come("a")
+	p.unread("a/anna/cur/1", []byte("one"))
+	p.come("a/anna/cur") // so there is no answer yet
 	s := p.dial(t, wire.HelloMessage{Name: "mx2"})
 	s.welcome(t)
 	s.say(credit(1<<20, 1000))
 	s.say(wire.Survey(wire.SurveyItem{After: "0:"}))
 	s.say(wire.Survey(wire.SurveyItem{After: "0:"}))
-	if err := s.refusal(t); err == "" {
-		t.Error("no error")
+	if err := s.refusal(t); !strings.Contains(err, "twice") {
+		t.Errorf("the error is %q", err)
 	}
 }

@@ -35,6 +35,7 @@ type primaryStore struct {
 	mu       sync.Mutex // of what follows, and of the order of changes
 	complete bool
 	reached  journal.Path
+	looked   func() // is told when somebody asks how the store is; nil: nobody is
 	state    string
 	lazy     bool // the catalog follows the journal with a delay
 	peer     string
@@ -94,6 +95,9 @@ func openCatalog(t testing.TB) *catalog.Catalog {
 func (p *primaryStore) storeState() StoreState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.looked != nil {
+		p.looked()
+	}
 	return StoreState{State: p.state, Complete: p.complete, Reached: p.reached}
 }
 

@@ -82,9 +82,14 @@ func (s *sender) answerSurvey() error {
 }
 
 // giveActivity sends the answer of a survey, unless the first look at the store has
-// to go on for there to be one.
+// to go on for there to be one. An answer without mailboxes is kept until then too:
+// the next request would come behind listings that wait for mailboxes to be told of.
 func (s *sender) giveActivity(a *wire.Activity) error {
 	if a.Next != "" && a.Next == s.survey.After {
+		return nil
+	}
+	if a.Next != "" && len(a.Mailboxes) == 0 && !s.server.cfg.Store().Complete {
+		s.survey.After, s.survey.tried = a.Next, ""
 		return nil
 	}
 	s.survey.SurveyItem, s.survey.tried = nil, ""

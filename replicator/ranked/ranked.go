@@ -11,6 +11,7 @@ type First[T any] struct {
 	limit   int
 	omitted uint64
 	kept    lastOnTop[T]
+	sorted  bool // those kept are in their order, the last in front
 }
 
 // NewFirst returns a First that keeps limit of them; compare says which of two
@@ -21,6 +22,7 @@ func NewFirst[T any](limit int, compare func(a, b T) int) *First[T] {
 
 // Add takes one more.
 func (f *First[T]) Add(v T) {
+	f.sorted = false
 	heap.Push(&f.kept, v)
 	if len(f.kept.all) > f.limit {
 		heap.Pop(&f.kept)
@@ -33,15 +35,19 @@ func (f *First[T]) Add(v T) {
 // Nothing may be added behind it.
 func (f *First[T]) Sorted() (kept []T, omitted uint64) {
 	slices.SortFunc(f.kept.all, f.kept.compare)
+	f.sorted = false
 	return f.kept.all, f.omitted
 }
 
 // Take takes out those that come first, no more than n, in their order. What is added
-// behind it competes with what is left.
+// behind it competes with what is left. It sorts them if one was added since it was
+// called last, and else costs nothing but what it returns.
 func (f *First[T]) Take(n int) []T {
 	all := f.kept.all
-	// With the last in front it is a heap as well.
-	slices.SortFunc(all, func(a, b T) int { return f.kept.compare(b, a) })
+	if !f.sorted { // with the last in front it is a heap as well
+		slices.SortFunc(all, func(a, b T) int { return f.kept.compare(b, a) })
+		f.sorted = true
+	}
 	left := max(len(all)-n, 0)
 	taken := slices.Clone(all[left:])
 	clear(all[left:])

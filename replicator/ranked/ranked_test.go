@@ -50,3 +50,27 @@ func TestTake(t *testing.T) {
 		t.Errorf("%d were omitted, want that one which came last", omitted)
 	}
 }
+
+// TestTakeSortsOnce: taking a few at a time does not look at all that are left.
+func TestTakeSortsOnce(t *testing.T) {
+	compared := 0
+	f := NewFirst(1000, func(a, b int) int { compared++; return cmp.Compare(a, b) })
+	for i := range 1000 {
+		f.Add(i * 7919 % 1000)
+	}
+	take := func(want ...int) {
+		t.Helper()
+		if got := f.Take(len(want)); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	take(0, 1, 2, 3)
+	compared = 0
+	take(4, 5, 6, 7)
+	take(8, 9)
+	if compared > 0 {
+		t.Errorf("%d were compared though none was added", compared)
+	}
+	f.Add(3)
+	take(3, 10)
+}

@@ -11,11 +11,14 @@ import (
 // `mailtwin status --mailboxes --json` prints. Of domains, users and mailboxes
 // the least complete ones are named, those that lack the most bytes first.
 type Mailboxes struct {
-	Version   int       `json:"version"` // that of Document
-	Time      time.Time `json:"time"`
-	Primary   string    `json:"primary"`
-	Mirror    string    `json:"mirror"`
-	Under     string    `json:"under,omitempty"` // nothing outside of this directory was looked at
+	Version int       `json:"version"` // that of Document
+	Time    time.Time `json:"time"`
+	Primary string    `json:"primary"`
+	Mirror  string    `json:"mirror"`
+	Under   string    `json:"under,omitempty"` // nothing outside of this directory was looked at
+	// FirstScan says that the primary still looks at its store for the first time:
+	// only mailboxes that it knows as a whole by now are named, and in the sums.
+	FirstScan bool      `json:"first_scan"`
 	Total     Holding   `json:"total"`
 	Domains   []Holding `json:"domains"`
 	Users     []Holding `json:"users"`
@@ -59,24 +62,29 @@ func (h *Holding) Add(o *Holding) {
 // RenderMailboxes writes it for people.
 func RenderMailboxes(w io.Writer, m *Mailboxes) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	line := func(h *Holding) {
-		fmt.Fprintf(t, "  %s\t%s\t%d of %d messages\t%s of %s", printable(h.Name), percent(h), h.Here, h.Messages, Bytes(h.HereSize), Bytes(h.Bytes))
+	line := func(h *Holding, soFar string) {
+		fmt.Fprintf(t, "  %s\t%s%s\t%d of %d messages\t%s of %s", printable(h.Name), percent(h), soFar, h.Here, h.Messages, Bytes(h.HereSize), Bytes(h.Bytes))
 		if h.Mailboxes != 1 {
-			fmt.Fprintf(t, "\t%d of %d mailboxes complete", h.Complete, h.Mailboxes)
+			fmt.Fprintf(t, "\t%d of %d mailboxes complete%s", h.Complete, h.Mailboxes, soFar)
 		}
 		fmt.Fprintln(t)
 	}
-	part := func(name string, holdings []Holding, omitted uint64) {
+	part := func(name, soFar string, holdings []Holding, omitted uint64) {
 		if len(holdings) == 0 {
 			return
 		}
 		fmt.Fprintln(t, name)
 		for i := range holdings {
-			line(&holdings[i])
+			line(&holdings[i], soFar)
 		}
 		if omitted > 0 {
 			fmt.Fprintf(t, "  and %d more, which lack no more than these\n", omitted)
 		}
+	}
+	soFar := ""
+	if m.FirstScan {
+		soFar = " so far"
+		fmt.Fprintf(t, "%s is still looking at its store for the first time: only mailboxes that it knows as a whole are counted\n", m.Primary)
 	}
 	fmt.Fprintf(t, "%s has of what %s has\n", m.Mirror, m.Primary)
 	total := m.Total
@@ -84,10 +92,14 @@ func RenderMailboxes(w io.Writer, m *Mailboxes) error {
 	if m.Under != "" {
 		total.Name = m.Under
 	}
-	line(&total)
-	part("domains", m.Domains, m.DomainsOmitted)
-	part("users", m.Users, m.UsersOmitted)
-	part("mailboxes", m.Mailboxes, m.MailboxesOmitted)
+	if m.FirstScan && total.Mailboxes == 0 {
+		fmt.Fprintln(t, "  none is known yet")
+	} else {
+		line(&total, soFar)
+	}
+	part("domains", soFar, m.Domains, m.DomainsOmitted)
+	part("users", soFar, m.Users, m.UsersOmitted)
+	part("mailboxes", "", m.Mailboxes, m.MailboxesOmitted)
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("print the mailboxes: %w", err)
 	}

@@ -84,7 +84,10 @@ type ListMailboxesResponse struct {
 	// At most 1000.
 	Mailboxes []*MailboxState `protobuf:"bytes,1,rep,name=mailboxes,proto3" json:"mailboxes,omitempty"`
 	// Where the next page begins; empty: there is none.
-	Next          []byte `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	Next []byte `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	// The node still looks at its store for the first time: mailboxes that it has
+	// not come to as a whole are not told of.
+	FirstScan     bool `protobuf:"varint,3,opt,name=first_scan,json=firstScan,proto3" json:"first_scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,6 +134,13 @@ func (x *ListMailboxesResponse) GetNext() []byte {
 		return x.Next
 	}
 	return nil
+}
+
+func (x *ListMailboxesResponse) GetFirstScan() bool {
+	if x != nil {
+		return x.FirstScan
+	}
+	return false
 }
 
 // MailboxState is what a node has in a mailbox.
@@ -237,10 +247,12 @@ const file_mailtwin_v1_mailboxes_proto_rawDesc = "" +
 	"\x1bmailtwin/v1/mailboxes.proto\x12\vmailtwin.v1\"B\n" +
 	"\x14ListMailboxesRequest\x12\x14\n" +
 	"\x05under\x18\x01 \x01(\fR\x05under\x12\x14\n" +
-	"\x05after\x18\x02 \x01(\fR\x05after\"d\n" +
+	"\x05after\x18\x02 \x01(\fR\x05after\"\x83\x01\n" +
 	"\x15ListMailboxesResponse\x127\n" +
 	"\tmailboxes\x18\x01 \x03(\v2\x19.mailtwin.v1.MailboxStateR\tmailboxes\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\fR\x04next\"\xc2\x01\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\x12\x1d\n" +
+	"\n" +
+	"first_scan\x18\x03 \x01(\bR\tfirstScan\"\xc2\x01\n" +
 	"\fMailboxState\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x14\n" +
 	"\x05inbox\x18\x02 \x01(\bR\x05inbox\x12\x1a\n" +
