@@ -293,6 +293,9 @@ func (l *listing) missing() error {
 			}
 		}
 		l.agenda.lose(former)
+		if err := l.loseNow(l.path, former); err != nil {
+			return err
+		}
 		if end {
 			return nil
 		}

@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,7 +104,32 @@ func (w *Watcher) former(it *catalog.Item) bool {
 // wasLost reports whether a name that is gone was noted as lost, and is to be kept.
 func (c *cycle) wasLost(p journal.Path) bool {
 	w := c.agenda.get(p)
-	return w != nil && w.lost && !c.giveUp.Load() && !c.doubts.adopted(p.Dir())
+	return (c.losing || w != nil && w.lost) && !c.giveUp.Load() && !c.doubts.adopted(p.Dir())
+}
+
+// loseNow keeps names of one directory that were lost and did not come on the agenda,
+// for want of room: nobody would know later that they were.
+func (w *Watcher) loseNow(dir journal.Path, names []journal.Path) error {
+	names = slices.DeleteFunc(names, func(p journal.Path) bool { return w.agenda.get(p) != nil })
+	for more := len(names) > 0; more; {
+		err := w.cycle(nil, func(c *cycle) error {
+			c.losing, more = true, false
+			d := c.dir(dir)
+			if d.err != nil {
+				return nil //nolint:nilerr // it is the directory's, and no end of observing
+			}
+			gone, err := c.confirmed(d.Dir, dir, names)
+			if err == nil {
+				_, err = c.loseAll(dir, gone) // the others are found by a listing again
+			}
+			more = c.spent
+			return errors.Join(err, c.ctx.Err())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxLost bounds what is noted as lost in one cycle.
@@ -122,6 +148,8 @@ func (c *cycle) loseAll(dir journal.Path, gone []goneName) (others []goneName, e
 			}
 		}
 		switch {
+		case left <= 0 && c.losing:
+			c.spent = true
 		case left <= 0:
 			c.again(g.path) // there is more of it
 		case kept:
