@@ -67,7 +67,11 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 			return err
 		}
 		if c.lostIn(d.Dir, dir) {
-			c.agenda.lose(names)
+			former, err := c.formerOf(names)
+			if err != nil {
+				return err
+			}
+			c.agenda.lose(former)
 		}
 		if gone, err = c.loseAll(dir, gone); err != nil {
 			return err

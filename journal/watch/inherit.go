@@ -27,7 +27,7 @@ func Inherit(tx *catalog.Tx, store beneath.Identity, boot string, at Moment) err
 		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), tx.SetMetaJSON(metaBoot, lastBoot{Boot: boot}))
 	}
 	if err == nil && at != (Moment{}) {
-		err = tx.SetMeta(metaInherited, at.before(tick).text())
+		err = errors.Join(tx.SetMeta(metaInherited, at.before(tick).text()), tx.SetMeta(metaTroubled, nil))
 	}
 	if err != nil {
 		return fmt.Errorf("take over a catalog: %w", err)
@@ -59,7 +59,7 @@ func Leave(tx *catalog.Tx) (store beneath.Identity, complete bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(value, &known)
 	}
-	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole, metaInherited} {
+	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole, metaInherited, metaTroubled} {
 		if err == nil {
 			err = tx.SetMeta(key, nil)
 		}

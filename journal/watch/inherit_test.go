@@ -26,6 +26,14 @@ import (
 // never came, and starts an observer with it.
 func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 	f.t.Helper()
+	f.inherit(meanwhile, missing, 0)
+	f.settled()
+}
+
+// inherit is inherited without waiting for what comes of it; the clock of the store
+// was ahead then.
+func (f *fixture) inherit(meanwhile func(), missing map[journal.Path]string, ahead time.Duration) {
+	f.t.Helper()
 	f.close()
 	c, err := catalog.Open(filepath.Join(f.state, "catalog"), catalog.Options{})
 	f.must(err)
@@ -46,12 +54,11 @@ func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 				return err
 			}
 		}
-		return watch.Inherit(tx, store, f.cfg.Boot, watch.Moment{Store: time.Now(), Node: f.cfg.Clock.Now()})
+		return watch.Inherit(tx, store, f.cfg.Boot, watch.Moment{Store: time.Now().Add(ahead), Node: f.cfg.Clock.Now()})
 	}))
 	f.must(c.Close())
 	meanwhile()
 	f.start()
-	f.settled()
 }
 
 // TestInherited: of a catalog that was a mirror's nothing is a baseline.
@@ -504,4 +511,26 @@ func TestLostBesideAnotherClock(t *testing.T) {
 		f.expect("remove u2/cur/2:2,S")
 		f.stillMissing("u1/cur/1:2,S")
 	}
+}
+
+// TestRemovedThoughTheClockOfTheStoreIsSetBack: what the catalog knows since this node
+// has become primary was not lost by the mirror, though by the clock of the store no
+// directory has changed since.
+func TestRemovedThoughTheClockOfTheStoreIsSetBack(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1:2,S", "one")
+	f.deliver("u1/cur/2:2,S", "two")
+	f.settled()
+	f.must(f.catalog.Update(func(tx *catalog.Tx) error {
+		it, err := tx.Lookup("u1/cur/1:2,S")
+		if err != nil {
+			return err
+		}
+		it.Stamp.Change += int64(2 * time.Hour)
+		return tx.Put("u1/cur/1:2,S", it)
+	}))
+	f.lose("u1/cur/1:2,S", "u1/cur/2:2,S")
+	f.inherit(func() {}, nil, time.Hour)
+	f.expect("remove u1/cur/1:2,S")
+	f.stillMissing("u1/cur/2:2,S")
 }

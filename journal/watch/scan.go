@@ -329,7 +329,7 @@ func (w *Watcher) scan(reason string, n uint64) error {
 		return err
 	}
 	w.status.scan, w.found = n, forgotten
-	w.sought = w.forgotten == forgotten && w.agenda.count[reasonUnlisted] == 0
+	w.sought = w.forgotten == forgotten
 	if began.After(w.status.Quiet) {
 		w.status.Quiet = began
 	}
