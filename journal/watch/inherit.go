@@ -18,9 +18,10 @@ import (
 // on the disk, whatever happened before the machine's present boot.
 //
 // at is the present moment if the catalog said what was in the store when the mirror
-// had ended, and zero if a crash may have come between the two. Then what is not
-// there was lost, unless its directory has changed since: nobody has removed it, so
-// that is not journaled. It stays known as what never came.
+// had ended. Then what is not there was lost, unless its directory has changed since:
+// nobody has removed it, so that is not journaled. It stays known as what never came.
+// at is zero if a crash may have come between the two. Then the catalog may name what
+// the mirror itself had removed, so that what is not there is journaled as removed.
 func Inherit(tx *catalog.Tx, store beneath.Identity, boot string, at Moment) error {
 	err := tx.SetMetaJSON(metaStore, storeIdentity{Identity: store, Devices: []uint64{store.Device}})
 	if err == nil {
