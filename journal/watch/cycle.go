@@ -45,6 +45,8 @@ type cycle struct {
 	read    int64    // bytes that were read
 	changed bool     // the catalog, beside what the entries change
 	hurried bool     // few names: each entry is told of as soon as it is known
+	losing  bool     // it decides of what was lost, and is not on the agenda
+	spent   bool     // there is more that was lost than may be noted in one cycle
 	after   []func() // to be done when the entries are in the journal and the catalog
 }
 

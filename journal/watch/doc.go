@@ -61,6 +61,8 @@
 // Nor is what is gone from a directory that has not changed since this node ceased
 // to be a mirror: nobody has removed that, but the mirror has lost it. It becomes one
 // that never came, if the mirror's catalog said what was in the store (see Inherit).
+// That holds until a scan has been everywhere, and for what could not be read then
+// until it can.
 //
 // # The health of the store
 //

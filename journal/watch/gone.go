@@ -62,27 +62,16 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 			c.undecided(dir, names, d.err)
 			return nil //nolint:nilerr // it is the directory's, and no end of observing
 		}
-		gone := c.stillGone(d.Dir, names)
-		gone, err := c.notRenamed(dir, gone)
-		if err != nil {
+		gone, err := c.confirmed(d.Dir, dir, names)
+		if err != nil || len(gone) == 0 {
 			return err
-		}
-		if len(gone) == 0 {
-			return nil
-		}
-		if err := c.checkNow(); err != nil {
-			return err
-		}
-		if dir == journal.Root {
-			if some, err := c.hasContent(d.Dir); err != nil {
-				return err
-			} else if !some && !c.doubts.adopted(journal.Root) {
-				c.emptied = true
-				return c.suspend("%s is empty now, but was not before", c.cfg.Root.Path())
-			}
 		}
 		if c.lostIn(d.Dir, dir) {
-			c.agenda.lose(names)
+			former, err := c.formerOf(names)
+			if err != nil {
+				return err
+			}
+			c.agenda.lose(former)
 		}
 		if gone, err = c.loseAll(dir, gone); err != nil {
 			return err
@@ -96,6 +85,28 @@ func (w *Watcher) confirmIn(dir journal.Path, names []journal.Path) error {
 	})
 	w.rest(dir, w.now()-started)
 	return err
+}
+
+// confirmed returns those of the names in a directory that are gone for the second
+// time, and makes sure that they are gone from the store.
+func (c *cycle) confirmed(d *beneath.Dir, dir journal.Path, names []journal.Path) ([]goneName, error) {
+	gone := c.stillGone(d, names)
+	gone, err := c.notRenamed(dir, gone)
+	if err != nil || len(gone) == 0 {
+		return nil, err
+	}
+	if err := c.checkNow(); err != nil {
+		return nil, err
+	}
+	if dir == journal.Root {
+		if some, err := c.hasContent(d); err != nil {
+			return nil, err
+		} else if !some && !c.doubts.adopted(journal.Root) {
+			c.emptied = true
+			return nil, c.suspend("%s is empty now, but was not before", c.cfg.Root.Path())
+		}
+	}
+	return gone, nil
 }
 
 // undecided says what becomes of gone names whose directory cannot be opened: they
@@ -255,8 +266,12 @@ func isGone(gone []goneName, p journal.Path) bool {
 const maxUnstable = 10
 
 // unstableEnough counts confirmations during which the directory changed, and
-// reports whether there were enough of them.
+// reports whether there were enough of them. What is only kept as missing needs none:
+// if it has another name after all, that takes its place.
 func (c *cycle) unstableEnough(p journal.Path) bool {
+	if c.losing {
+		return true
+	}
 	w := c.agenda.get(p)
 	if w == nil {
 		return false

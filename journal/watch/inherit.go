@@ -18,16 +18,17 @@ import (
 // on the disk, whatever happened before the machine's present boot.
 //
 // at is the present moment if the catalog said what was in the store when the mirror
-// had ended, and zero if a crash may have come between the two. Then what is not
-// there was lost, unless its directory has changed since: nobody has removed it, so
-// that is not journaled. It stays known as what never came.
+// had ended. Then what is not there was lost, unless its directory has changed since:
+// nobody has removed it, so that is not journaled. It stays known as what never came.
+// at is zero if a crash may have come between the two. Then the catalog may name what
+// the mirror itself had removed, so that what is not there is journaled as removed.
 func Inherit(tx *catalog.Tx, store beneath.Identity, boot string, at Moment) error {
 	err := tx.SetMetaJSON(metaStore, storeIdentity{Identity: store, Devices: []uint64{store.Device}})
 	if err == nil {
 		err = errors.Join(tx.SetMeta(metaBaseline, []byte{1}), tx.SetMetaJSON(metaBoot, lastBoot{Boot: boot}))
 	}
 	if err == nil && at != (Moment{}) {
-		err = tx.SetMeta(metaInherited, at.before(tick).text())
+		err = errors.Join(tx.SetMeta(metaInherited, at.before(tick).text()), tx.SetMeta(metaTroubled, nil))
 	}
 	if err != nil {
 		return fmt.Errorf("take over a catalog: %w", err)
@@ -59,7 +60,7 @@ func Leave(tx *catalog.Tx) (store beneath.Identity, complete bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(value, &known)
 	}
-	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole, metaInherited} {
+	for _, key := range []string{metaStore, metaBaseline, metaBoot, metaWhole, metaInherited, metaTroubled} {
 		if err == nil {
 			err = tx.SetMeta(key, nil)
 		}

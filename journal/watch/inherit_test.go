@@ -25,6 +25,14 @@ import (
 // never came, and starts an observer with it.
 func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 	f.t.Helper()
+	f.inherit(meanwhile, missing, 0)
+	f.settled()
+}
+
+// inherit is inherited without waiting for what comes of it; the clock of the store
+// was ahead then.
+func (f *fixture) inherit(meanwhile func(), missing map[journal.Path]string, ahead time.Duration) {
+	f.t.Helper()
 	f.close()
 	c, err := catalog.Open(filepath.Join(f.state, "catalog"), catalog.Options{})
 	f.must(err)
@@ -45,12 +53,11 @@ func (f *fixture) inherited(meanwhile func(), missing map[journal.Path]string) {
 				return err
 			}
 		}
-		return watch.Inherit(tx, store, f.cfg.Boot, watch.Moment{Store: time.Now(), Node: f.cfg.Clock.Now()})
+		return watch.Inherit(tx, store, f.cfg.Boot, watch.Moment{Store: time.Now().Add(ahead), Node: f.cfg.Clock.Now()})
 	}))
 	f.must(c.Close())
 	meanwhile()
 	f.start()
-	f.settled()
 }
 
 // TestInherited: of a catalog that was a mirror's nothing is a baseline.

@@ -268,9 +268,10 @@ func (l *listing) missing() error {
 		err := l.cfg.Catalog.View(func(tx *catalog.Tx) error {
 			return tx.List(l.path, from, func(name string, it catalog.Item) error {
 				if _, ok := slices.BinarySearch(l.seen, maphash.String(l.seed, name)); !ok && !l.stillComes(&it) {
-					gone = append(gone, l.path.Join(name))
-					if lost && l.former(&it) {
-						former = append(former, gone[len(gone)-1])
+					p := l.path.Join(name)
+					gone = append(gone, p)
+					if lost && l.former(p, &it) {
+						former = append(former, p)
 					}
 				}
 				last = name
@@ -293,6 +294,9 @@ func (l *listing) missing() error {
 			}
 		}
 		l.agenda.lose(former)
+		if err := l.loseNow(l.path, former); err != nil {
+			return err
+		}
 		if end {
 			return nil
 		}

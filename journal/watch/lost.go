@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,13 @@ import (
 // in its store, when that was: the text of a Moment. It is there until the first scan
 // has found what is not in the store.
 const metaInherited = "watch.inherited"
+
+// metaTroubled holds, while metaInherited is there and when a scan has been everywhere,
+// which names were still to be decided of then: a JSON array of their bytes in base64,
+// of at most maxTroubled. Nothing but those, and what is in them, may be lost since.
+const metaTroubled = "watch.inherited.troubled"
+
+const maxTroubled = 1024
 
 // Moment is one moment by two clocks.
 type Moment struct {
@@ -45,7 +53,7 @@ func parseMoment(text string) (Moment, error) {
 	return Moment{Store: time.Unix(0, s), Node: time.Unix(0, n)}, nil
 }
 
-// findInherited finds until when the store was a mirror's.
+// findInherited finds until when the store was a mirror's, and what may be lost since.
 func (w *Watcher) findInherited() error {
 	return w.cfg.Catalog.View(func(tx *catalog.Tx) error {
 		value, err := tx.Meta(metaInherited)
@@ -55,23 +63,73 @@ func (w *Watcher) findInherited() error {
 		if err == nil {
 			w.inherited, err = parseMoment(string(value))
 		}
-		return err
+		var names [][]byte
+		if err == nil {
+			err = tx.MetaJSON(metaTroubled, &names)
+		}
+		if err != nil {
+			return fmt.Errorf("what the store lost as a mirror's: %w", err)
+		}
+		if names != nil {
+			w.troubled = make(map[journal.Path]struct{}, len(names))
+		}
+		for _, name := range names {
+			w.troubled[journal.Path(name)] = struct{}{}
+		}
+		return nil
 	})
 }
 
 // endInherited forgets until when the store was a mirror's, when a scan has found all
 // that the mirror had lost, and that is decided: nothing is left to be looked at that
 // may be gone, whether the scan has come upon it in a listing or by another way. What
-// is removed from then on is not taken for lost, whatever the clocks say.
+// is removed from then on is not taken for lost, whatever the clocks say. Where
+// something cannot be read for long, it is forgotten for everything else.
 func (w *Watcher) endInherited() error {
-	if w.inherited == (Moment{}) || !w.sought || w.forgotten != w.found || !w.dirty.calm() || w.agenda.deciding() {
+	if w.inherited == (Moment{}) || !w.sought || w.forgotten != w.found || !w.dirty.calm() ||
+		w.troubled == nil && w.agenda.deciding() > maxTroubled {
 		return nil
 	}
-	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaInherited, nil) })
+	left := w.agenda.undecided(w.mayBeLost)
+	if len(left) > 0 {
+		return w.narrowInherited(left)
+	}
+	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
+		return errors.Join(tx.SetMeta(metaInherited, nil), tx.SetMeta(metaTroubled, nil))
+	})
 	if err == nil {
-		w.inherited = Moment{}
+		w.inherited, w.troubled = Moment{}, nil
 	}
 	return err
+}
+
+// narrowInherited has nothing but these names, and what is in them, be what may be
+// lost, if that was not said before. They stay so until none of them is to be decided.
+func (w *Watcher) narrowInherited(left []journal.Path) error {
+	if w.troubled != nil {
+		return nil
+	}
+	names, troubled := make([][]byte, len(left)), make(map[journal.Path]struct{}, len(left))
+	for i, p := range left {
+		names[i] = []byte(p)
+		troubled[p] = struct{}{}
+	}
+	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMetaJSON(metaTroubled, names) })
+	if err == nil {
+		w.troubled = troubled
+	}
+	return err
+}
+
+// mayBeLost reports whether a name is one of which it is not decided since this node
+// was a mirror whether it is there, or is in such a one.
+func (w *Watcher) mayBeLost(p journal.Path) bool {
+	for ; w.troubled != nil; p = p.Dir() {
+		if _, ok := w.troubled[p]; ok || p == journal.Root {
+			return ok
+		}
+	}
+	return true
 }
 
 // stillComes reports whether a file is one whose content is still to come, or a
@@ -95,15 +153,56 @@ func (w *Watcher) lostIn(d *beneath.Dir, p journal.Path) bool {
 }
 
 // former reports whether the catalog has had a name since this node was a mirror. One
-// that it got afterwards was seen, so that nobody but a user can have removed it.
-func (w *Watcher) former(it *catalog.Item) bool {
-	return it.Stamp.Change < w.inherited.Store.UnixNano()
+// that it got afterwards was seen, so that nobody but a user can have removed it. So
+// was one that a scan has found in its place.
+func (w *Watcher) former(p journal.Path, it *catalog.Item) bool {
+	return it.Stamp.Change < w.inherited.Store.UnixNano() && w.mayBeLost(p)
+}
+
+// formerOf returns those of the names that are former.
+func (c *cycle) formerOf(names []journal.Path) (former []journal.Path, err error) {
+	for _, p := range names {
+		it, err := c.tx.Lookup(p)
+		switch {
+		case errors.Is(err, catalog.ErrNotFound):
+		case err != nil:
+			return nil, err
+		case c.former(p, &it):
+			former = append(former, p)
+		}
+	}
+	return former, nil
 }
 
 // wasLost reports whether a name that is gone was noted as lost, and is to be kept.
 func (c *cycle) wasLost(p journal.Path) bool {
 	w := c.agenda.get(p)
-	return w != nil && w.lost && !c.giveUp.Load() && !c.doubts.adopted(p.Dir())
+	return (c.losing || w != nil && w.lost) && !c.giveUp.Load() && !c.doubts.adopted(p.Dir())
+}
+
+// loseNow keeps names of one directory that were lost and did not come on the agenda,
+// for want of room: nobody would know later that they were.
+func (w *Watcher) loseNow(dir journal.Path, names []journal.Path) error {
+	names = slices.DeleteFunc(names, func(p journal.Path) bool { return w.agenda.get(p) != nil })
+	for more := len(names) > 0; more; {
+		err := w.cycle(nil, func(c *cycle) error {
+			c.losing, more = true, false
+			d := c.dir(dir)
+			if d.err != nil {
+				return nil //nolint:nilerr // it is the directory's, and no end of observing
+			}
+			gone, err := c.confirmed(d.Dir, dir, names)
+			if err == nil {
+				_, err = c.loseAll(dir, gone) // the others are found by a listing again
+			}
+			more = c.spent
+			return errors.Join(err, c.ctx.Err())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxLost bounds what is noted as lost in one cycle.
@@ -122,6 +221,8 @@ func (c *cycle) loseAll(dir journal.Path, gone []goneName) (others []goneName, e
 			}
 		}
 		switch {
+		case left <= 0 && c.losing:
+			c.spent = true
 		case left <= 0:
 			c.again(g.path) // there is more of it
 		case kept:

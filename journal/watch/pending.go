@@ -125,9 +125,23 @@ func (a *agenda) lose(names []journal.Path) {
 	}
 }
 
-// deciding reports whether any name may be gone, and that is still to be decided.
-func (a *agenda) deciding() bool {
-	return a.count[reasonGone]+a.count[reasonUnreadable]+a.count[reasonUnlisted] > 0
+// deciding returns of how many names it is still to be decided whether they are gone.
+func (a *agenda) deciding() int {
+	return a.count[reasonGone] + a.count[reasonUnreadable] + a.count[reasonUnlisted]
+}
+
+// undecided returns those for which of says so, but none that no catalog can have.
+func (a *agenda) undecided(of func(journal.Path) bool) (names []journal.Path) {
+	if a.deciding() == 0 {
+		return nil
+	}
+	for p, w := range a.names {
+		open := w.why == reasonGone || w.why == reasonUnreadable || w.why == reasonUnlisted
+		if open && len(p) <= journal.MaxPath && of(p) {
+			names = append(names, p)
+		}
+	}
+	return names
 }
 
 // saw says that p is there: when it is gone again, somebody has removed it.

@@ -221,6 +221,7 @@ func AsObserved(p journal.Path, it *catalog.Item, now *beneath.Info) bool {
 // the directory did not. ahead says that somebody has looked ahead of the walk.
 func (w *Watcher) inPlaceFiles(p journal.Path, ahead bool) error {
 	l := &listing{Watcher: w, path: p, scan: true, ahead: ahead}
+	forgotten := w.forgotten
 	for from, end := "", false; !end; {
 		var files []inPlace
 		err := w.cfg.Catalog.View(func(tx *catalog.Tx) (err error) {
@@ -239,6 +240,9 @@ func (w *Watcher) inPlaceFiles(p journal.Path, ahead bool) error {
 			return err
 		}
 		l.ahead = false
+	}
+	if w.forgotten != forgotten && w.inherited != (Moment{}) {
+		return w.list(p) // some may be lost, which a listing decides of without the agenda
 	}
 	return nil
 }
@@ -325,7 +329,7 @@ func (w *Watcher) scan(reason string, n uint64) error {
 		return err
 	}
 	w.status.scan, w.found = n, forgotten
-	w.sought = w.forgotten == forgotten && w.agenda.count[reasonUnlisted] == 0
+	w.sought = w.forgotten == forgotten
 	if began.After(w.status.Quiet) {
 		w.status.Quiet = began
 	}

@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -119,6 +120,60 @@ func TestLostWhereTheSecondLookFails(t *testing.T) {
 			t.Errorf("journaled: %s", show(e))
 		}
 	}
+}
+
+// TestRemovedBesideWhatCannotBeRead: when the first scan is over, what is removed was
+// not lost, whatever cannot be read elsewhere, and though the clock of the store is set
+// back. What was lost where nobody could look is not removed all the same.
+func TestRemovedBesideWhatCannotBeRead(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs another user's files")
+	}
+	f := newFixture(t)
+	for _, p := range []string{"u1/cur/1:2,S", "u1/cur/2:2,S", "u1/cur/3:2,S", "u2/cur/4:2,S", "u2/cur/5:2,S"} {
+		f.deliver(p, "message "+p)
+	}
+	const nobody = 65534
+	f.must(os.Chmod(filepath.Dir(f.store), 0o755)) //nolint:gosec // the observer is somebody else
+	f.must(os.Chmod(filepath.Dir(filepath.Dir(f.store)), 0o755))
+	f.must(filepath.Walk(f.store, func(p string, _ os.FileInfo, err error) error {
+		return errors.Join(err, os.Lchown(p, nobody, nobody))
+	}))
+	f.cfg.Timing.Poll = 300 * time.Millisecond // with moments between two scans
+	f.startAs(nobody)
+	f.settled()
+	f.lose("u1/cur/1:2,S", "u2/cur/4:2,S")
+	removed := func(p string) {
+		t.Helper()
+		f.wait("scan", func() bool {
+			s := f.watcher.Status()
+			return s.Phase == watch.PhaseWatching && !s.LastScanEnded.IsZero() && s.UnreadableCount == 1 && s.Waiting == s.UnreadableCount && s.Dirty == 0
+		})
+		f.caughtUp()
+		f.remove(p)
+		if got := show(f.next()); got != "remove "+p {
+			t.Fatal(got)
+		}
+	}
+	f.inherit(func() { f.must(os.Lchown(f.path("u2/cur"), 0, 0)) }, nil, time.Hour)
+	removed("u1/cur/2:2,S")
+	f.restart()
+	removed("u1/cur/3:2,S")
+	f.must(os.Lchown(f.path("u2/cur"), nobody, nobody))
+	f.settled()
+	f.noMore()
+	f.stillMissing("u1/cur/1:2,S", "u2/cur/4:2,S")
+	f.caughtUp()
+	f.remove("u2/cur/5:2,S")
+	f.expect("remove u2/cur/5:2,S")
+}
+
+// caughtUp waits until the observer has nothing to do.
+func (f *fixture) caughtUp() {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.ctx, patience)
+	defer cancel()
+	f.must(f.watcher.CatchUp(ctx))
 }
 
 // TestJournalFails makes the journal's disk fail: nothing is lost, and it goes

@@ -47,10 +47,11 @@ type Watcher struct {
 
 	resting map[journal.Path]time.Duration
 
-	baseline  bool      // the first scan is not complete
-	unwritten Unwritten // what a power cut may have taken back
-	inherited Moment    // until when the store was a mirror's; zero: it was none, or that is over
-	sought    bool      // a scan has looked for what the mirror had lost, everywhere
+	baseline  bool                      // the first scan is not complete
+	unwritten Unwritten                 // what a power cut may have taken back
+	inherited Moment                    // until when the store was a mirror's; zero: it was none, or that is over
+	troubled  map[journal.Path]struct{} // all that may be lost since then; nil: anything may
+	sought    bool                      // a scan has looked for what the mirror had lost, everywhere
 	walking   bool
 	within    bool // a walk goes on while another one waits for leave
 	free      int  // names that a walk may look at without asking for leave
