@@ -40,9 +40,11 @@ func NextUID(index []byte) (uint32, bool) {
 }
 
 // MissingUIDs returns the UIDs, not below first, that a uidlist has given out
-// and has no message of, in order. most bounds how many ranges there may be:
-// the rest is left out. The error is ErrUIDList or that of the reader.
-func MissingUIDs(uidlist io.Reader, first uint32, most int) ([]UIDs, error) {
+// and has no message of, in order. A line may be left of one that is no more:
+// there says whether there is a message of that base name; nil: of each. most bounds
+// how many ranges there may be: the rest is left out. The error is ErrUIDList or that
+// of the reader.
+func MissingUIDs(uidlist io.Reader, first uint32, most int, there func(base string) bool) ([]UIDs, error) {
 	in := bufio.NewReaderSize(uidlist, maxUIDLine)
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -60,6 +62,7 @@ func MissingUIDs(uidlist io.Reader, first uint32, most int) ([]UIDs, error) {
 		}
 		next = max(next, uid+1)
 	}
+	last := uint64(0)
 	for {
 		line, err := in.ReadSlice('\n')
 		if errors.Is(err, io.EOF) {
@@ -73,10 +76,19 @@ func MissingUIDs(uidlist io.Reader, first uint32, most int) ([]UIDs, error) {
 		if err != nil || uid == 0 {
 			return nil, fmt.Errorf("%w: the line %.40q", ErrUIDList, line)
 		}
-		until(uid)
+		if there == nil || uid < next || there(baseIn(line)) {
+			until(uid)
+		}
+		last = uid
 	}
-	until(end)
+	until(max(end, last+1))
 	return missing, nil
+}
+
+// baseIn returns the base name in a line of a uidlist.
+func baseIn(line []byte) string {
+	_, base, _ := bytes.Cut(bytes.TrimSuffix(line, []byte{'\n'}), []byte(" :"))
+	return string(base)
 }
 
 // headerNext returns the next UID by the header of a uidlist.

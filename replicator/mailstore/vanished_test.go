@@ -27,14 +27,37 @@ func TestMissingUIDs(t *testing.T) {
 		{"3 V1 N1\n", 1, 9, nil},
 		{"3 V1 N4294967295\n", 1, 9, []UIDs{{1, 1<<32 - 2}}},
 	} {
-		got, err := MissingUIDs(strings.NewReader(c.list), c.first, c.most)
+		got, err := MissingUIDs(strings.NewReader(c.list), c.first, c.most, nil)
 		if err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%q from %d: %v, %v; want %v", c.list, c.first, got, err, c.want)
 		}
 	}
 	for _, list := range []string{"", "3 V1 N9", "3 V1\n", "1 5 9\n", "3 V1 N0\n", "3 V1 N9\nx :a\n", "3 V1 N9\n0 :a\n", "3 V1 N9\n1 :" + strings.Repeat("a", maxUIDLine)} {
-		if got, err := MissingUIDs(strings.NewReader(list), 1, 9); !errors.Is(err, ErrUIDList) {
+		if got, err := MissingUIDs(strings.NewReader(list), 1, 9, nil); !errors.Is(err, ErrUIDList) {
 			t.Errorf("%.20q: %v, %v", list, got, err)
+		}
+	}
+}
+
+func TestMissingUIDsOfLinesThatAreLeft(t *testing.T) {
+	const list = "3 V1 N9 Gabc\n2 :a\n3 W1 :b\n6 :c,S=7\n7 :d\n"
+	for _, c := range []struct {
+		list, there string
+		first       uint32
+		want        []UIDs
+	}{
+		{list, "a b c,S=7 d", 1, []UIDs{{1, 1}, {4, 5}, {8, 8}}},
+		{list, "a c,S=7 d", 1, []UIDs{{1, 1}, {3, 5}, {8, 8}}},
+		{list, "b d", 3, []UIDs{{4, 6}, {8, 8}}},
+		{list, "", 3, []UIDs{{3, 8}}},
+		{list, "d", 7, []UIDs{{8, 8}}},
+		{list, "", 9, nil},
+		{list + "10 :e\n", "d", 7, []UIDs{{8, 10}}}, // the header lags
+	} {
+		there := func(base string) bool { return slices.Contains(strings.Fields(c.there), base) }
+		got, err := MissingUIDs(strings.NewReader(c.list), c.first, 9, there)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%q from %d, with %q: %v, %v; want %v", c.list, c.first, c.there, got, err, c.want)
 		}
 	}
 }
@@ -43,7 +66,7 @@ func FuzzMissingUIDs(f *testing.F) {
 	f.Add("3 V1 N9 Gabc\n2 :a\n3 W1 :b\n6 :c\n", uint32(1))
 	f.Fuzz(func(t *testing.T, list string, first uint32) {
 		last := uint32(0)
-		missing, _ := MissingUIDs(strings.NewReader(list), first, 10)
+		missing, _ := MissingUIDs(strings.NewReader(list), first, 10, nil)
 		for _, r := range missing {
 			if r.First <= last || r.Last < r.First || r.First < first {
 				t.Fatalf("%v is not in order, or below %d", missing, first)

@@ -87,8 +87,8 @@
 // its log says was expunged, and there this message is in no log: it came never,
 // and went never. So, when a folder is raised, a record is appended to its
 // dovecot.index.log which says that all UIDs were expunged that the uidlist has
-// given out and does not have, from the one on that dovecot.index would give out
-// next. To the index itself that is nothing: it does not have them. The UIDs that
+// given out and that have no message, from the one on that dovecot.index would give
+// out next. A line of the uidlist is no proof of one: Dovecot leaves it for a while. To the index itself that is nothing: it does not have them. The UIDs that
 // are left out are among them, and with them what clients were shown and the
 // promotion has lost. It is written as Dovecot would: under its lock of the log
 // (fcntl, the default of lock_method), behind the last whole transaction, the

@@ -3,9 +3,11 @@ package modseq
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -103,11 +105,71 @@ func missing(root *beneath.Root, dir journal.Path, first uint32) ([]mailstore.UI
 		return nil, ifThere(err)
 	}
 	defer f.Close()
-	gone, err := mailstore.MissingUIDs(f, first, maxVanished)
+	there, err := messages(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := mailstore.MissingUIDs(f, first, maxVanished, there)
 	if errors.Is(err, mailstore.ErrUIDList) {
 		return nil, nil
 	}
 	return gone, err
+}
+
+// lookTries is how often a mailbox is listed that changes meanwhile.
+const lookTries = 3
+
+// messages returns what says whether a message of that base name is in a mailbox. It
+// is nil where that cannot be told: the uidlist lies elsewhere, or somebody renames
+// messages all the time, so that a listing may miss one.
+func messages(root *beneath.Root, dir journal.Path) (func(base string) bool, error) {
+	for range lookTries {
+		var hashes []uint64
+		seed, still := maphash.MakeSeed(), true
+		for _, sub := range []string{"new", "cur"} { // a message comes from the first into the second
+			unchanged, err := eachName(root, dir.Join(sub), func(name string) {
+				hashes = append(hashes, maphash.String(seed, mailstore.Maildir{}.Base(name)))
+			})
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			still = still && unchanged
+		}
+		if still {
+			slices.Sort(hashes)
+			return func(base string) bool {
+				_, found := slices.BinarySearch(hashes, maphash.String(seed, base))
+				return found
+			}, nil
+		}
+	}
+	return nil, nil
+}
+
+// eachName lists a directory, and reports whether it has not changed meanwhile.
+func eachName(root *beneath.Root, dir journal.Path, f func(name string)) (unchanged bool, err error) {
+	d, err := root.Dir(dir)
+	if err != nil {
+		return false, err
+	}
+	defer d.Close()
+	before, err := d.Info()
+	if err != nil {
+		return false, err
+	}
+	if err := d.Each(func(names []beneath.Name) error {
+		for _, n := range names {
+			f(n.Name)
+		}
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	after, err := d.Info()
+	return before.DirMTime == after.DirMTime, err
 }
 
 // tell appends to a log as Dovecot does: under its lock, and so that whoever

@@ -68,6 +68,26 @@ func TestWhatTheIndexNeverKnewIsToldToBeGone(t *testing.T) {
 	}
 }
 
+// Dovecot leaves the line of a message that was expunged in the uidlist for a while.
+func TestALineOfTheUIDListIsNoMessage(t *testing.T) {
+	f, log, b := behindIn(t, "3 V1 N9 Gabc\n1 :a\n4 :b\n5 :c,S=7\n6 :d\n7 :e\n8 :f\n")
+	before := read(t, log)
+	b.next = 4
+	for _, name := range []string{"cur/a:2,S", "new/c,S=7", "cur/d:2,", "cur/f"} {
+		path := filepath.Join(f.store, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.vanish(b); err != nil {
+		t.Fatal(err)
+	}
+	_, record, ok := mailstore.Expunged(before, []mailstore.UIDs{{First: 4, Last: 4}, {First: 7, Last: 7}})
+	if got := read(t, log); !ok || !slices.Equal(got, append(before, record...)) {
+		t.Errorf("%x, want %x and %x", got, before, record)
+	}
+}
+
 func TestNothingIsToldWithoutNeed(t *testing.T) {
 	for what, uids := range map[string]string{
 		"no uidlist": "", "none that is understood": "1 5 9\n", "all are there": "3 V1 N3\n1 :a\n2 :b\n",
