@@ -45,7 +45,8 @@ func (s *stock) dir(ctx context.Context, p journal.Path) error {
 		return err
 	}
 	if state == dirGone {
-		return s.forget(p)
+		_, err := s.gone(ctx, p)
+		return err
 	}
 	defer func() { _ = d.Close() }()
 	if state == dirDiffers {
@@ -81,13 +82,52 @@ func (s *stock) dir(ctx context.Context, p journal.Path) error {
 	return nil
 }
 
+// gone forgets a directory that is gone, but for what is known to be missing in it, and
+// reports whether there is any.
+func (s *stock) gone(ctx context.Context, p journal.Path) (missing bool, err error) {
+	for from, more := "", true; more; {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		var page []named
+		if page, more, err = s.f.page(p, from); err != nil {
+			return false, err
+		}
+		for _, n := range page {
+			from = n.path.Name() + "\x00"
+			in := n.item.Missing
+			switch {
+			case n.item.Facts.Type == journal.TypeDirectory:
+				in, err = s.gone(ctx, n.path)
+			case !in:
+				err = s.forget(n.path)
+			}
+			if err != nil {
+				return false, err
+			}
+			missing = missing || in
+		}
+	}
+	if !missing {
+		return false, s.forget(p)
+	}
+	// A comparison finds that it is not as it should be.
+	return true, s.f.catalog.Update(func(t *catalog.Tx) error {
+		return t.Put(p, catalog.Item{Facts: journal.Facts{Type: journal.TypeDirectory}})
+	})
+}
+
 func (s *stock) forget(p journal.Path) error {
 	return s.f.catalog.Update(func(t *catalog.Tx) error { return t.Remove(p) })
 }
 
-// check forgets what is gone, and learns what has become another file.
+// check forgets what is gone, and learns what has become another file. What is known to
+// be missing stays so: by that a mirror knows what it owes.
 func (s *stock) check(d *beneath.Dir, n named) error {
 	info, err := d.Stat(n.path.Name())
+	if errors.Is(err, fs.ErrNotExist) && n.item.Missing {
+		return nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.forget(n.path)
 	}

@@ -76,3 +76,42 @@ func TestTakeStock(t *testing.T) {
 		return nil
 	}))
 }
+
+// TestWhatIsMissingStaysSo: a mirror that forgot it would acknowledge what it still owes.
+func TestWhatIsMissingStaysSo(t *testing.T) {
+	s := newStore(t)
+	s.write("a/Maildir/cur/1.h:2,S", "one")
+	s.write("a/Maildir/cur/2.h:2,S", "two")
+	take := func() {
+		t.Helper()
+		s.must(TakeStock(t.Context(), s.root, s.catalog, mailstore.Maildir{}, watch.Unwritten{}))
+	}
+	s.write("a/Maildir/.B/cur/4.h:2,S", "four")
+	take()
+	s.must(os.RemoveAll(s.full("a/Maildir/.B")))
+	s.must(s.catalog.Update(func(tx *catalog.Tx) error {
+		for _, p := range []journal.Path{"a/Maildir/cur/2.h:2,S", "a/Maildir/cur/3.h", "a/Maildir/.B/cur/5.h"} {
+			if err := tx.Put(p, catalog.Item{Facts: journal.Facts{Type: journal.TypeFile, Size: 3}, Missing: true}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	take()
+	s.must(s.catalog.View(func(tx *catalog.Tx) error {
+		here, err := tx.Lookup("a/Maildir/cur/2.h:2,S")
+		if err != nil || here.Missing {
+			t.Errorf("what is in the store: %+v, %v", here, err)
+		}
+		for _, p := range []journal.Path{"a/Maildir/cur/3.h", "a/Maildir/.B/cur/5.h"} {
+			gone, err := tx.Lookup(p)
+			if err != nil || !gone.Missing {
+				t.Errorf("what is not: %+v, %v", gone, err)
+			}
+		}
+		if _, err := tx.Lookup("a/Maildir/.B/cur/4.h:2,S"); err == nil {
+			t.Error("a message that is gone with its directory is still known")
+		}
+		return nil
+	}))
+}
