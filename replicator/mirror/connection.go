@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,8 +172,9 @@ func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w
 		// What is compared are catalogs, and none would tell of what the last group made,
 		// which does not come again, or not from a primary that never had it.
 		c.m.untold = "something was made in it before a crash or an error that its catalog may not tell of"
-		return fmt.Errorf("%s is primary of epoch %d, and goes on from %v %s: but first, this store is looked at as a whole",
-			w.Name, w.Epoch, w.Position, w.Resync)
+		why := cmp.Or(w.Resync, "the epoch is another one")
+		return fmt.Errorf("%s is primary of epoch %d, and goes on from %v (%s); but first, this store is looked at as a whole",
+			w.Name, w.Epoch, w.Position, why)
 	}
 	now := was
 	now.Epoch = w.Epoch

@@ -125,10 +125,10 @@ func (s *stock) forget(p journal.Path) error {
 // be missing stays so: by that a mirror knows what it owes.
 func (s *stock) check(d *beneath.Dir, n named) error {
 	info, err := d.Stat(n.path.Name())
-	if errors.Is(err, fs.ErrNotExist) && n.item.Missing {
-		return nil
-	}
 	if errors.Is(err, fs.ErrNotExist) {
+		if n.item.Missing {
+			return nil
+		}
 		return s.forget(n.path)
 	}
 	if err != nil {
