@@ -60,7 +60,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now, Retry: 2 * time.Duration(n.cfg.Store.RetryInterval),
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
 		TakeStock: func(ctx context.Context) error {
-			return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, watch.Unwritten{})
+			return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, watch.Unwritten{}, nil)
 		},
 		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})

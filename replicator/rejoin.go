@@ -42,7 +42,7 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 		return result, fmt.Errorf("the journal is being opened: %w", context.Cause(ctx))
 	}
 	if !opt.List {
-		if err := p.awaitDemote(ctx, tell); err != nil {
+		if err := p.stopMail(ctx, opt.Force, tell); err != nil {
 			return result, err
 		}
 	}
@@ -63,15 +63,21 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 		return result, hint.Add(err, "is it running, and can it be reached from here?")
 	}
 	defer func() { _ = conn.Close() }()
-	result.Summary, err = salvage.Run(ctx, n.salvageOf(ctx, p, st, root, opt, tell), conn)
+	cfg := n.salvageOf(ctx, p, st, root, opt, tell)
+	cfg.Seen = salvage.NewSeen(cfg.Dir)
+	defer cfg.Seen.Close()
+	result.Summary, err = salvage.Run(ctx, cfg, conn)
 	if err != nil || opt.List {
 		return result, err
 	}
 	if err := tell.Step("taking stock of the store"); err != nil {
 		return result, err
 	}
-	if err := n.takeStock(ctx, p, root); err != nil {
+	if err := n.takeStock(ctx, p, root, cfg.Seen); err != nil {
 		return result, fmt.Errorf("take stock of the store: %w", err)
+	}
+	if err := p.stopMail(ctx, opt.Force, tell); err != nil {
+		return result, err // it has run again since the beginning
 	}
 	_, is, err := n.decide(func(s identity.State) (identity.State, error) {
 		if s.Role != identity.Fenced || s.Leads() != st.Leads() {
@@ -85,7 +91,7 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 }
 
 // takeStock makes the catalog of a fenced node say what is in its store.
-func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root) error {
+func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root, seen *salvage.Seen) error {
 	log, err := p.log()
 	if err != nil {
 		log = nil // the salvage has told why
@@ -94,7 +100,7 @@ func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root)
 	if err != nil {
 		return err
 	}
-	return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten)
+	return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten, seen)
 }
 
 // salvageOf puts together the salvage of a fenced node.

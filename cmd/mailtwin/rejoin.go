@@ -29,6 +29,7 @@ type rejoin struct {
 	json     bool
 	yes      bool
 	subjects bool
+	force    bool
 }
 
 func (p *program) rejoinCommand() *cobra.Command {
@@ -59,13 +60,17 @@ present: not known what; control: no message), and what becomes of it:
   kept               it could not be delivered, or has another content there; kept
                      here, in the history
 
-The mail server must not run here. The command can be given again at any time.`,
+The mail server must not run here: the hook demote stops it. If that fails, this
+node does not rejoin, unless you say with --force that the mail server is stopped.
+Mail that comes meanwhile all the same ends the command with an error, and is handed
+over by the next one. The command can be given again at any time.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return r.run(c.Context(), c.InOrStdin()) },
 	}
 	c.Flags().BoolVar(&r.list, "list", false, "only show what would be done, and change nothing")
 	c.Flags().BoolVar(&r.json, "json", false, "print for programs, one object a line")
 	c.Flags().BoolVar(&r.yes, "yes", false, "do not ask before it is done")
+	c.Flags().BoolVar(&r.force, "force", false, "rejoin though the hook demote failed: you have seen to it that the mail server is stopped")
 	c.Flags().BoolVar(&r.subjects, "subjects", false, "show the subjects of messages, which are private")
 	return c
 }
@@ -81,7 +86,7 @@ func (r *rejoin) run(ctx context.Context, in io.Reader) error {
 			return err
 		}
 	}
-	result, err := client.Rejoin(ctx, operator.RejoinOptions{List: r.list, Subjects: r.subjects}, r)
+	result, err := client.Rejoin(ctx, operator.RejoinOptions{List: r.list, Subjects: r.subjects, Force: r.force}, r)
 	if err != nil {
 		return err
 	}

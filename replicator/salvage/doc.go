@@ -76,7 +76,9 @@
 //     server looks into it, and a mirror leaves it alone.
 //
 // Nothing of the store here is removed or changed. What the comparison of the
-// mirror removes later is on the new primary, or in the history, by then.
+// mirror removes later is on the new primary, or in the history, by then: before
+// it, stock is taken of the store, and a message that is found there, is in no
+// catalog, and was not seen by the salvage ends the rejoin, which is done again.
 //
 // # Breaking off
 //
@@ -116,7 +118,8 @@
 //
 // # Limits
 //
-//   - The mail server must not run on the fenced node's store.
+//   - The mail server must not run on the fenced node's store: a message that
+//     comes meanwhile ends the rejoin, and of control files the last state is lost.
 //   - Of files with one content, the catalog names 8: among more, a message that
 //     is there under another name may be delivered again.
 //   - A message that was moved by a copy under another name is delivered beside

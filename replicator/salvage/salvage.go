@@ -43,6 +43,9 @@ type Config struct {
 	// LookOnly changes nothing, on neither side.
 	LookOnly bool
 	Subjects bool // tell them
+	// Seen gets what is found and was not in the catalog, for taking stock behind the
+	// salvage. nil: nothing is taken stock of.
+	Seen *Seen
 	// Report is told what became of each message, in an order of no meaning. It
 	// has to return before the salvage goes on; an error ends it.
 	Report func(Line) error
@@ -50,6 +53,12 @@ type Config struct {
 
 // errChanging says that somebody writes into the store.
 var errChanging = errors.New("the store changes while its mail is salvaged")
+
+// changing is that error, with what to do.
+func changing(format string, args ...any) error {
+	return hint.Add(fmt.Errorf("%w: %s", errChanging, fmt.Sprintf(format, args...)),
+		"stop the mail server on this node, and run the command again")
+}
 
 // salvager is one salvage, on the fenced node.
 type salvager struct {
@@ -114,8 +123,7 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 		s.summary.History = string(mailstore.History(cfg.Reign))
 	}
 	if s.changed > 0 {
-		return s.summary, hint.Add(fmt.Errorf("%w: %d messages", errChanging, s.changed),
-			"stop the mail server on this node, and run the command again")
+		return s.summary, changing("%d messages", s.changed)
 	}
 	return s.summary, nil
 }
@@ -132,7 +140,7 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 		return err
 	}
 	s.past = &past{rules: s.cfg.Rules, sort: newSorter(s.cfg.Dir), controls: true}
-	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past}
+	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past, seen: s.cfg.Seen}
 	s.summary.Uncertain = s.uncertain(w)
 	s.past.all = s.summary.Uncertain != ""
 	if s.cfg.Journal != nil {

@@ -1117,7 +1117,10 @@ type RejoinRequest struct {
 	// Only tell what would be done.
 	List bool `protobuf:"varint,1,opt,name=list,proto3" json:"list,omitempty"`
 	// Tell the subjects of messages too.
-	Subjects      bool `protobuf:"varint,2,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	Subjects bool `protobuf:"varint,2,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	// Go on though the hook demote failed: a person has seen to it that the mail
+	// server is stopped.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1162,6 +1165,13 @@ func (x *RejoinRequest) GetList() bool {
 func (x *RejoinRequest) GetSubjects() bool {
 	if x != nil {
 		return x.Subjects
+	}
+	return false
+}
+
+func (x *RejoinRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
 	}
 	return false
 }
@@ -1881,10 +1891,11 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x05words\x18\x01 \x01(\tR\x05words\x12\x12\n" +
 	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x14\n" +
 	"\x05stale\x18\x03 \x01(\bR\x05stale\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result\"?\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result\"U\n" +
 	"\rRejoinRequest\x12\x12\n" +
 	"\x04list\x18\x01 \x01(\bR\x04list\x12\x1a\n" +
-	"\bsubjects\x18\x02 \x01(\bR\bsubjects\"\x98\x01\n" +
+	"\bsubjects\x18\x02 \x01(\bR\bsubjects\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\x98\x01\n" +
 	"\x0eRejoinResponse\x12\x14\n" +
 	"\x04step\x18\x01 \x01(\tH\x00R\x04step\x12-\n" +
 	"\x04line\x18\x02 \x01(\v2\x17.mailtwin.v1.RejoinLineH\x00R\x04line\x126\n" +
