@@ -110,7 +110,7 @@ func (n *node) salvageOf(ctx context.Context, p *fencedPart, st identity.State, 
 	if err == nil {
 		err = watch.Replay(ctx, n.catalog, log)
 	}
-	reign := st.Epoch - 1
+	reign := salvage.LastReign(n.salvageDir())
 	if err != nil {
 		n.opt.Log.Warn("the journal cannot tell what was replicated", "error", err)
 		log = nil

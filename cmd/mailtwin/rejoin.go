@@ -43,7 +43,9 @@ for a node whose status says "fenced".
 Mail that this node took and never replicated is delivered to the new primary,
 with its flags and date, and nothing twice. Flags that were changed here are set
 there, unless they were changed there too. Removals and moves are told, and not
-made there. What was expunged there does not come back. What cannot be delivered
+made there. What was expunged there does not come back; where that cannot be known,
+as when another node was primary in between, only mail that certainly came after this
+node was replaced is delivered, and no flags are set. What cannot be delivered
 is kept on this node, beneath ..mailtwin/history at the store's root. Then this
 node becomes a mirror, which moves only the difference.
 
@@ -54,7 +56,7 @@ present: not known what; control: no message), and what becomes of it:
   to-set, set        its flags do
   there              the new primary has it already
   not-moved, stays   it was moved or removed here, and is left as it is there
-  conflict           its flags were changed on both sides; those there stay
+  conflict           its flags were, or may have been, changed on both sides; those there stay
   expunged           it was removed there; kept here, in the history
   doubt              it may have been removed there; kept here, in the history
   kept               it could not be delivered, or has another content there; kept

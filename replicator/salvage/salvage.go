@@ -73,6 +73,9 @@ type salvager struct {
 	left    map[string]bool // messages that the journal says are gone from their mailboxes
 	whole   time.Time       // when all that was in the store was in the catalog; zero: not known
 	changed uint64          // messages that changed under our eyes
+	// between says that another node was primary between this one and the new primary:
+	// what was removed and changed in that time is written down nowhere.
+	between bool
 }
 
 // maxMatched bounds what is remembered of those; more are delivered.
@@ -109,6 +112,7 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 		return s.summary, err
 	}
 	s.link, s.summary.Primary = link, welcome.Name
+	s.parted(&welcome)
 	if err := s.find(ctx, welcome); err != nil {
 		return s.summary, fmt.Errorf("find what was not replicated: %w", err)
 	}
@@ -126,6 +130,22 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 		return s.summary, changing("%d messages", s.changed)
 	}
 	return s.summary, nil
+}
+
+// parted finds out whether another node was primary in between, and from where the one
+// began that came next after this one, if the new primary knows that.
+func (s *salvager) parted(w *wire.SalvageWelcome) {
+	if s.between = w.Start.Epoch > s.cfg.Reign; !s.between {
+		return
+	}
+	next := slices.IndexFunc(w.Reigns, func(r wire.Reign) bool { return r.Epoch > s.cfg.Reign })
+	if next < 0 {
+		return
+	}
+	w.Start = w.Reigns[next].Start
+	for _, r := range w.Reigns[next:] {
+		w.Whole = w.Whole && r.Whole
+	}
 }
 
 // find learns what happened here since the new primary began.
@@ -178,6 +198,8 @@ func (s *salvager) uncertain(w wire.SalvageWelcome) string {
 	switch {
 	case errors.Is(err, journal.ErrTrimmed):
 		return "this node's journal does not reach back any more to where the new primary began"
+	case err != nil && s.between:
+		return "another node was primary in between, and began at a place that is not in this node's journal"
 	case err != nil:
 		return "the new primary began at a place that is not in this node's journal"
 	}
