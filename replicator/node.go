@@ -366,6 +366,7 @@ func (n *node) Status() status.Document {
 	}
 	describeRole(&d, st)
 	n.describeUnfinished(&d, st)
+	n.describeKept(&d)
 	d.MailStopped = n.mailStopped(st)
 	status.Judge(&d)
 	return d

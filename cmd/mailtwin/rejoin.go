@@ -62,6 +62,9 @@ present: not known what; control: no message), and what becomes of it:
   kept               it could not be delivered, or has another content there; kept
                      here, in the history
 
+Of messages that are kept or in doubt the log tells too, and the status of this node
+needs attention for them until ` + "`mailtwin accept kept --yes`" + `.
+
 The mail server must not run here: the hook demote stops it. If that fails, this
 node does not rejoin, unless you say with --force that the mail server is stopped.
 Mail that comes meanwhile all the same ends the command with an error, and is handed
