@@ -319,8 +319,8 @@ func (p *mirrorPart) describe(d *status.Document) {
 	out.Progress = p.tracker.describe(p.n.id.Name(), courseOf(&s))
 	d.Primary = out
 	loss := status.Loss{
-		Known:   out.State != status.Unknown && s.Beat.State == "watching" && age <= freshWord,
-		Entries: out.LagEntries, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
+		Why:     unknownThere(out, s, age),
+		Entries: out.LagEntries + s.Beat.Pending, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
 		Assumed: s.Totals.Guessed, Unreadable: d.Store.Unreadable,
 	}
 	if !s.Whole {
@@ -411,6 +411,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Unknown, "not connected"
 	case s.Beat.State == "suspended":
 		return status.Attention, "its store: " + s.Beat.Detail
+	case s.Beat.JournalError != "":
+		return status.Attention, "it cannot write its journal, so that what changes there does not come: " + s.Beat.JournalError
 	case s.Beat.Unreadable > 0:
 		return status.Attention, fmt.Sprintf("it cannot read %d files", s.Beat.Unreadable)
 	case !s.Whole:
@@ -430,6 +432,27 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Behind, status.AssumedWords(s.Totals.Guessed)
 	case !s.Proven:
 		return status.Behind, "everything is here, but it is not proven yet that both are equal"
+	case s.Beat.Pending > 0:
+		return status.Behind, fmt.Sprintf("%d names are still to be looked at there", s.Beat.Pending)
 	}
 	return status.InSync, "everything is durable here"
+}
+
+// unknownThere says why a mirror does not know all that would be lost if it were
+// promoted now, by a word of its primary's of some age; "" if it does.
+func unknownThere(p *status.Primary, s mirror.Status, age time.Duration) string {
+	beat := &s.Beat
+	switch {
+	case age > freshWord && !s.Said.IsZero():
+		return fmt.Sprintf("what %s says is %s old", p.Name, status.Age(age.Seconds()))
+	case p.State == status.Unknown || s.Said.IsZero():
+		return p.Name + " is not heard of"
+	case beat.JournalError != "":
+		return p.Name + " cannot write its journal: what changes there does not come"
+	case beat.State != string(watch.PhaseWatching):
+		return notWatching(beat.State, beat.Detail)
+	case beat.Polling != "":
+		return status.Polled(beat.Polling)
+	}
+	return ""
 }

@@ -147,6 +147,8 @@ type Journal struct {
 	Start    uint64 `json:"start"` // before the oldest entry that is kept
 	Bytes    int64  `json:"bytes"`
 	Entries  uint64 `json:"entries"`
+	// Error says why no change can be journaled now.
+	Error string `json:"error,omitempty"`
 }
 
 // Mirror is a mirror, as its primary knows it.
@@ -261,8 +263,10 @@ type Loss struct {
 	Seconds float64 `json:"seconds"`
 	// Unreadable counts what the primary cannot read: it may never have come, so
 	// that not all is known.
-	Unreadable int    `json:"unreadable"`
-	Words      string `json:"words"`
+	Unreadable int `json:"unreadable"`
+	// Why says why not all is known; empty where it is.
+	Why   string `json:"why,omitempty"`
+	Words string `json:"words"`
 }
 
 // Problem is an error that a person may want to know of.
