@@ -22,7 +22,6 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/progress"
-	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
@@ -60,7 +59,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now, Retry: 2 * time.Duration(n.cfg.Store.RetryInterval),
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
 		TakeStock: func(ctx context.Context) error {
-			return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, watch.Unwritten{})
+			return n.takeStock(ctx, root, watch.Unwritten{})
 		},
 		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})
@@ -313,6 +312,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	}
 	d.Store.Assumed = s.Totals.Guessed
 	d.Store.Unreadable = int(min(s.Beat.Unreadable, math.MaxInt32))
+	d.Store.DamagedFiles = p.n.damaged.names(p.n.catalog)
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
 	}

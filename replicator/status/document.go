@@ -94,6 +94,10 @@ type Store struct {
 	// UnreadableFiles are the first of them, on a primary. `mailtwin status --json`
 	// and --unreadable list all that are known by name, at most 5120.
 	UnreadableFiles []Unreadable `json:"unreadable_files,omitempty"`
+	// DamagedFiles are, on a mirror, the first of those that Missing counts which are
+	// in its store and could not be read when it was looked at as a whole. They stay
+	// there until their content has come from the primary once more.
+	DamagedFiles []Unreadable `json:"damaged_files,omitempty"`
 	// MissingFiles are the paths of the first of those that Missing counts.
 	MissingFiles     []string `json:"missing_files,omitempty"`
 	Watch            *Watch   `json:"watch,omitempty"`
@@ -118,6 +122,7 @@ const FewNames = 10
 func (d *Document) Shorten() {
 	s := &d.Store
 	s.UnreadableFiles = s.UnreadableFiles[:min(len(s.UnreadableFiles), FewNames)]
+	s.DamagedFiles = s.DamagedFiles[:min(len(s.DamagedFiles), FewNames)]
 }
 
 // Watch is how changes of the store are found.

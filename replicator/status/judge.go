@@ -37,6 +37,9 @@ func Judge(d *Document) {
 	}
 	if d.Store.Missing > 0 {
 		words := fmt.Sprintf("%d files are known, but their content never came", d.Store.Missing)
+		if len(d.Store.DamagedFiles) > 0 {
+			words += ", or cannot be read here"
+		}
 		if d.Role == "primary" {
 			words += ": see `mailtwin accept missing`"
 		}
