@@ -164,6 +164,7 @@ func (p *primaryPart) storeState() primary.StoreState {
 		Complete:    s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
 		Unreadable:  s.UnreadableCount,
 		MailStopped: p.n.mailStopped(p.n.state()),
+		Pending:     s.Pending(), JournalError: s.JournalError, Polling: s.Polling(),
 	}
 }
 

@@ -101,14 +101,14 @@ func (n *node) salvage(ctx context.Context, p *fencedPart, st identity.State, op
 	if err := tell.Step("taking stock of the store"); err != nil {
 		return sum, err
 	}
-	if err := n.takeStock(ctx, p, root, cfg.Seen); err != nil {
+	if err := n.takeStockOfFenced(ctx, p, root, cfg.Seen); err != nil {
 		return sum, fmt.Errorf("take stock of the store: %w", err)
 	}
 	return sum, nil
 }
 
-// takeStock makes the catalog of a fenced node say what is in its store.
-func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root, seen *salvage.Seen) error {
+// takeStockOfFenced makes the catalog of a fenced node say what is in its store.
+func (n *node) takeStockOfFenced(ctx context.Context, p *fencedPart, root *beneath.Root, seen *salvage.Seen) error {
 	log, err := p.log()
 	if err != nil {
 		log = nil // the salvage has told why
@@ -117,7 +117,7 @@ func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root,
 	if err != nil {
 		return err
 	}
-	return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten, seen)
+	return n.takeStock(ctx, root, unwritten, seen)
 }
 
 // salvageOf puts together the salvage of a fenced node.

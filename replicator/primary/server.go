@@ -40,6 +40,12 @@ type StoreState struct {
 	// MailStopped says why no mail server works on it; "" if one does, as far as
 	// that is known.
 	MailStopped string
+	// Pending is how many names were noticed and are still to be looked at.
+	Pending int
+	// JournalError says why no change can be journaled; "" if they can.
+	JournalError string
+	// Polling says why changes are found by repeated scans alone; "" if they are not.
+	Polling string
 }
 
 // Config is what a Server is made of. All fields but Pace, Order and Reigns must be set.

@@ -46,7 +46,8 @@ func TestTakeStockBehindASalvage(t *testing.T) {
 	defer seen.Close()
 	s.must(seen.add("a/Maildir/new/1"))
 	take := func() error {
-		return TakeStock(t.Context(), s.root, s.catalog, mailstore.Maildir{}, watch.Unwritten{}, seen)
+		_, err := TakeStock(t.Context(), s.root, s.catalog, mailstore.Maildir{}, watch.Unwritten{}, seen)
+		return err
 	}
 	s.write("a/Maildir/new/1", "seen")
 	s.write("a/Maildir/subscriptions", "no message\n")
