@@ -17,7 +17,7 @@ import (
 func TestSeen(t *testing.T) {
 	for _, limit := range []int{sortMemory, 1 << 10} {
 		s := NewSeen(t.TempDir())
-		defer s.Close()
+		t.Cleanup(s.Close)
 		s.sort.limit = limit
 		name := func(i int) journal.Path { return journal.Path(fmt.Sprintf("u/new/%d", i)) }
 		for i := range 1000 {
