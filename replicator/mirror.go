@@ -313,6 +313,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	}
 	d.Store.Assumed = s.Totals.Guessed
 	d.Store.Unreadable = int(min(s.Beat.Unreadable, math.MaxInt32))
+	d.Store.DoubtWords = s.Beat.Doubtful
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
 	}
@@ -321,7 +322,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	loss := status.Loss{
 		Known:   out.State != status.Unknown && s.Beat.State == "watching" && age <= freshWord,
 		Entries: out.LagEntries, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
-		Assumed: s.Totals.Guessed, Unreadable: d.Store.Unreadable,
+		Assumed: s.Totals.Guessed, Unreadable: d.Store.Unreadable, Doubtful: d.Store.DoubtWords,
 	}
 	if !s.Whole {
 		loss.Files += s.Beat.Files - min(s.Beat.Files, d.Store.Files)
@@ -411,6 +412,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Unknown, "not connected"
 	case s.Beat.State == "suspended":
 		return status.Attention, "its store: " + s.Beat.Detail
+	case s.Beat.Doubtful != "":
+		return status.Attention, s.Beat.Doubtful
 	case s.Beat.Unreadable > 0:
 		return status.Attention, fmt.Sprintf("it cannot read %d files", s.Beat.Unreadable)
 	case !s.Whole:

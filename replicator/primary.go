@@ -23,6 +23,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
+	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
 // The rhythm of keeping the journal short.
@@ -158,6 +159,7 @@ func (p *primaryPart) storeState() primary.StoreState {
 		Complete:    s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
 		Unreadable:  s.UnreadableCount,
 		MailStopped: p.n.mailStopped(p.n.state()),
+		Doubtful:    status.DoubtWords(doubtsOf(s)),
 	}
 }
 

@@ -28,6 +28,8 @@ func (p *primaryPart) describe(d *status.Document) {
 		s.Apart = ApartWords
 	}
 	p.describeUnreadable(s, w)
+	s.Doubtful = doubtsOf(w)
+	s.DoubtWords = status.DoubtWords(s.Doubtful)
 	if w.JournalError != "" {
 		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
 	}
@@ -59,6 +61,15 @@ func (p *primaryPart) describeUnreadable(s *status.Store, w watch.Status) {
 	for _, d := range damaged {
 		add(d.Path, d.Err, d.Since)
 	}
+}
+
+// doubtsOf returns the directories that are not replicated because they are not what
+// they were.
+func doubtsOf(w watch.Status) (all []status.Doubt) {
+	for _, d := range w.Doubtful {
+		all = append(all, status.Doubt{Path: string(d.Path), Reason: d.Reason})
+	}
+	return all
 }
 
 func describeJournal(log *journal.Log) *status.Journal {
@@ -169,7 +180,7 @@ func lossOf(d *status.Document) status.Loss {
 		Known: best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching) &&
 			d.Store.Watch.Mode == string(watch.ModeEvents),
 		Entries: best.LagEntries, Bytes: best.LagBytes, Seconds: best.LagSeconds, Files: best.Missing,
-		Assumed: best.Assumed, Unreadable: d.Store.Unreadable,
+		Assumed: best.Assumed, Unreadable: d.Store.Unreadable, Doubtful: d.Store.DoubtWords,
 	}
 	if best.State == status.Syncing {
 		if d.Store.Files > best.Files {

@@ -40,6 +40,9 @@ type StoreState struct {
 	// MailStopped says why no mail server works on it; "" if one does, as far as
 	// that is known.
 	MailStopped string
+	// Doubtful says which directories are not replicated because they are not what
+	// they were, and why; "" if there are none.
+	Doubtful string
 }
 
 // Config is what a Server is made of. All fields but Pace and Order must be set.

@@ -25,6 +25,7 @@ func TestGolden(t *testing.T) {
 		"later":     {ContentEndMessage(ContentEnd{Outcome: Later}), "0806"},
 		"partial":   {&pb.Listing{Path: []byte("a"), Outcome: pb.Outcome_OUTCOME_OK, Partial: true}, "0a016110013001"},
 		"heartbeat": {&pb.Heartbeat{Unreadable: 5}, "6005"},
+		"doubts":    {&pb.Heartbeat{Doubtful: "a"}, "f2010161"},
 		"report":    {&pb.MirrorReport{Assumed: 300}, "68ac02"},
 	} {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(c.m)

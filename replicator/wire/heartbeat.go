@@ -20,6 +20,7 @@ type Heartbeat struct {
 	Heard         time.Duration // the stamp of the last report that had come; 0: none
 	Unreadable    uint64        // names and contents that cannot be read
 	MailStopped   string        // why the mail server does not run; "" if it does
+	Doubtful      string        // which directories are not what they were; "" if all are
 	Mark          *Mark         // nil: it would be the one before
 }
 
@@ -38,6 +39,7 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread, Heard: uint64(h.Heard),
 		Unreadable:  h.Unreadable,
 		MailStopped: Words(h.MailStopped),
+		Doubtful:    Words(h.Doubtful),
 	}
 	if m := h.Mark; m != nil {
 		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
@@ -53,6 +55,7 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(), Heard: time.Duration(in.GetHeard()),
 		Unreadable:  in.GetUnreadable(),
 		MailStopped: Words(in.GetMailStopped()),
+		Doubtful:    Words(in.GetDoubtful()),
 	}
 	if m := in.GetMark(); m != nil {
 		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}

@@ -2599,7 +2599,10 @@ type Heartbeat struct {
 	Unreadable uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	// Why the primary's mail server does not run now, though it could; empty if it
 	// runs, as far as that is known.
-	MailStopped   string `protobuf:"bytes,13,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
+	MailStopped string `protobuf:"bytes,13,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
+	// Which directories are not replicated, because they are not what they were, and
+	// why, in a sentence; empty if there are none.
+	Doubtful      string `protobuf:"bytes,30,opt,name=doubtful,proto3" json:"doubtful,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2721,6 +2724,13 @@ func (x *Heartbeat) GetUnreadable() uint64 {
 func (x *Heartbeat) GetMailStopped() string {
 	if x != nil {
 		return x.MailStopped
+	}
+	return ""
+}
+
+func (x *Heartbeat) GetDoubtful() string {
+	if x != nil {
+		return x.Doubtful
 	}
 	return ""
 }
@@ -3043,7 +3053,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xe9\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\x85\x03\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -3060,7 +3070,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\n" +
 	"unreadable\x18\f \x01(\x04R\n" +
 	"unreadable\x12!\n" +
-	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\"\x8f\x03\n" +
+	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\x12\x1a\n" +
+	"\bdoubtful\x18\x1e \x01(\tR\bdoubtful\"\x8f\x03\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
