@@ -81,6 +81,7 @@ type node struct {
 	salvageDoor *salvage.Door
 	peers       *identity.Peers
 	vigil       *vigil
+	damaged     damaged
 	hooks       *hook.Hooks
 	trial       trial
 	promoter    *failover.Promoter

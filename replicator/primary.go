@@ -160,6 +160,7 @@ func (p *primaryPart) storeState() primary.StoreState {
 		Unreadable:  s.UnreadableCount,
 		MailStopped: p.n.mailStopped(p.n.state()),
 		Doubtful:    status.DoubtWords(doubtsOf(s)),
+		Pending:     s.Pending(), JournalError: s.JournalError, Polling: s.Polling(),
 	}
 }
 

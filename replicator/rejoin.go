@@ -70,7 +70,7 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 	if err := tell.Step("taking stock of the store"); err != nil {
 		return result, err
 	}
-	if err := n.takeStock(ctx, p, root); err != nil {
+	if err := n.takeStockOfFenced(ctx, p, root); err != nil {
 		return result, fmt.Errorf("take stock of the store: %w", err)
 	}
 	_, is, err := n.decide(func(s identity.State) (identity.State, error) {
@@ -84,8 +84,8 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 	return result, err
 }
 
-// takeStock makes the catalog of a fenced node say what is in its store.
-func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root) error {
+// takeStockOfFenced makes the catalog of a fenced node say what is in its store.
+func (n *node) takeStockOfFenced(ctx context.Context, p *fencedPart, root *beneath.Root) error {
 	log, err := p.log()
 	if err != nil {
 		log = nil // the salvage has told why
@@ -94,7 +94,7 @@ func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root)
 	if err != nil {
 		return err
 	}
-	return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten)
+	return n.takeStock(ctx, root, unwritten)
 }
 
 // salvageOf puts together the salvage of a fenced node.

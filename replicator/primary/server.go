@@ -43,6 +43,12 @@ type StoreState struct {
 	// Doubtful says which directories are not replicated because they are not what
 	// they were, and why; "" if there are none.
 	Doubtful string
+	// Pending is how many names were noticed and are still to be looked at.
+	Pending int
+	// JournalError says why no change can be journaled; "" if they can.
+	JournalError string
+	// Polling says why changes are found by repeated scans alone; "" if they are not.
+	Polling string
 }
 
 // Config is what a Server is made of. All fields but Pace and Order must be set.

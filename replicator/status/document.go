@@ -101,6 +101,10 @@ type Store struct {
 	Doubtful []Doubt `json:"doubtful,omitempty"`
 	// DoubtWords says that in a sentence: on a mirror, that of its primary.
 	DoubtWords string `json:"doubts,omitempty"`
+	// DamagedFiles are, on a mirror, the first of those that Missing counts which are
+	// in its store and could not be read when it was looked at as a whole. They stay
+	// there until their content has come from the primary once more.
+	DamagedFiles []Unreadable `json:"damaged_files,omitempty"`
 	// MissingFiles are the paths of the first of those that Missing counts.
 	MissingFiles     []string `json:"missing_files,omitempty"`
 	Watch            *Watch   `json:"watch,omitempty"`
@@ -131,6 +135,7 @@ const FewNames = 10
 func (d *Document) Shorten() {
 	s := &d.Store
 	s.UnreadableFiles = s.UnreadableFiles[:min(len(s.UnreadableFiles), FewNames)]
+	s.DamagedFiles = s.DamagedFiles[:min(len(s.DamagedFiles), FewNames)]
 }
 
 // Watch is how changes of the store are found.
@@ -160,6 +165,8 @@ type Journal struct {
 	Start    uint64 `json:"start"` // before the oldest entry that is kept
 	Bytes    int64  `json:"bytes"`
 	Entries  uint64 `json:"entries"`
+	// Error says why no change can be journaled now.
+	Error string `json:"error,omitempty"`
 }
 
 // Mirror is a mirror, as its primary knows it.
@@ -275,10 +282,9 @@ type Loss struct {
 	// Unreadable counts what the primary cannot read: it may never have come, so
 	// that not all is known.
 	Unreadable int `json:"unreadable"`
-	// Doubtful says which directories are not replicated at all now; empty if all
-	// are. What is in them is not counted.
-	Doubtful string `json:"doubtful,omitempty"`
-	Words    string `json:"words"`
+	// Why says why not all is known; empty where it is.
+	Why   string `json:"why,omitempty"`
+	Words string `json:"words"`
 }
 
 // Problem is an error that a person may want to know of.

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/hex"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -26,7 +27,11 @@ func TestGolden(t *testing.T) {
 		"partial":   {&pb.Listing{Path: []byte("a"), Outcome: pb.Outcome_OUTCOME_OK, Partial: true}, "0a016110013001"},
 		"heartbeat": {&pb.Heartbeat{Unreadable: 5}, "6005"},
 		"doubts":    {&pb.Heartbeat{Doubtful: "a"}, "f2010161"},
-		"report":    {&pb.MirrorReport{Assumed: 300}, "68ac02"},
+		"blind heartbeat": {
+			HeartbeatMessage(Heartbeat{Now: time.Unix(0, 0), Pending: 3, JournalError: "full", Polling: "no"}).GetHeartbeat(),
+			"7003" + "7a0466756c6c" + "8201026e6f",
+		},
+		"report": {&pb.MirrorReport{Assumed: 300}, "68ac02"},
 	} {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(c.m)
 		if got := hex.EncodeToString(b); err != nil || got != c.want {

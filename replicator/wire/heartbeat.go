@@ -21,6 +21,9 @@ type Heartbeat struct {
 	Unreadable    uint64        // names and contents that cannot be read
 	MailStopped   string        // why the mail server does not run; "" if it does
 	Doubtful      string        // which directories are not what they were; "" if all are
+	Pending       uint64        // names that are still to be looked at
+	JournalError  string        // why no change can be journaled; "" if they can
+	Polling       string        // why changes since the last scan are not known; "" if they are
 	Mark          *Mark         // nil: it would be the one before
 }
 
@@ -40,6 +43,7 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 		Unreadable:  h.Unreadable,
 		MailStopped: Words(h.MailStopped),
 		Doubtful:    Words(h.Doubtful),
+		Pending:     h.Pending, JournalError: Words(h.JournalError), Polling: Words(h.Polling),
 	}
 	if m := h.Mark; m != nil {
 		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
@@ -56,6 +60,7 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 		Unreadable:  in.GetUnreadable(),
 		MailStopped: Words(in.GetMailStopped()),
 		Doubtful:    Words(in.GetDoubtful()),
+		Pending:     in.GetPending(), JournalError: Words(in.GetJournalError()), Polling: Words(in.GetPolling()),
 	}
 	if m := in.GetMark(); m != nil {
 		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}

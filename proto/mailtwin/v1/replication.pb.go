@@ -2600,6 +2600,13 @@ type Heartbeat struct {
 	// Why the primary's mail server does not run now, though it could; empty if it
 	// runs, as far as that is known.
 	MailStopped string `protobuf:"bytes,13,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
+	// Names that were noticed and are still to be looked at.
+	Pending uint64 `protobuf:"varint,14,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Why no change can be journaled now; empty if they can.
+	JournalError string `protobuf:"bytes,15,opt,name=journal_error,json=journalError,proto3" json:"journal_error,omitempty"`
+	// Why changes are found by repeated scans, so that those since the last one are
+	// not known; empty if events of the kernel tell of them.
+	Polling string `protobuf:"bytes,16,opt,name=polling,proto3" json:"polling,omitempty"`
 	// Which directories are not replicated, because they are not what they were, and
 	// why, in a sentence; empty if there are none.
 	Doubtful      string `protobuf:"bytes,30,opt,name=doubtful,proto3" json:"doubtful,omitempty"`
@@ -2724,6 +2731,27 @@ func (x *Heartbeat) GetUnreadable() uint64 {
 func (x *Heartbeat) GetMailStopped() string {
 	if x != nil {
 		return x.MailStopped
+	}
+	return ""
+}
+
+func (x *Heartbeat) GetPending() uint64 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetJournalError() string {
+	if x != nil {
+		return x.JournalError
+	}
+	return ""
+}
+
+func (x *Heartbeat) GetPolling() string {
+	if x != nil {
+		return x.Polling
 	}
 	return ""
 }
@@ -3053,7 +3081,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\x85\x03\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xde\x03\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -3070,7 +3098,10 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\n" +
 	"unreadable\x18\f \x01(\x04R\n" +
 	"unreadable\x12!\n" +
-	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\x12\x1a\n" +
+	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\x12\x18\n" +
+	"\apending\x18\x0e \x01(\x04R\apending\x12#\n" +
+	"\rjournal_error\x18\x0f \x01(\tR\fjournalError\x12\x18\n" +
+	"\apolling\x18\x10 \x01(\tR\apolling\x12\x1a\n" +
 	"\bdoubtful\x18\x1e \x01(\tR\bdoubtful\"\x8f\x03\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
