@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -194,5 +195,70 @@ func TestPrimaryUnmounted(t *testing.T) {
 		bind()
 		deliverTo(t, mountPoint, fmt.Sprintf("example.org/back-%v", whileDown), 5, 2_000)
 		p.MustBeEqual(t, time.Minute)
+	}
+}
+
+// TestUnmountedDomain takes the disk of one domain away beneath a running primary,
+// and once more while it is down, and mail is delivered where it was, so that homes are
+// made there anew: nothing is removed from the mirror, both nodes say so, and all goes
+// on when the disk is back. What lies beneath it then was never replicated.
+func TestUnmountedDomain(t *testing.T) {
+	for _, kind := range []string{"tmpfs", "bind"} {
+		t.Run(kind, func(t *testing.T) { unmountDomain(t, kind) })
+	}
+}
+
+func unmountDomain(t *testing.T, kind string) {
+	primary, mirror := stores(t)
+	disk := filepath.Join(dovecot.StoreDir(t), "disk")
+	must(t, os.Mkdir(disk, 0o755))
+	if kind == "tmpfs" {
+		mount(t, "mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk)
+		t.Cleanup(func() { mount(t, "umount", "-l", disk) })
+	}
+	domain := filepath.Join(primary, "example.org")
+	must(t, os.Mkdir(domain, 0o755))
+	bind := func() { mount(t, "mount", "--bind", disk, domain) }
+	bind()
+	t.Cleanup(func() { _ = exec.Command("umount", "-l", domain).Run() }) // it may be unmounted
+	for _, user := range []string{"ann", "bob", "carl"} {
+		deliverTo(t, primary, "example.org/"+user, 3, 2_000)
+	}
+	p := pair.New(t, pair.Options{Binary: binary(t), PrimaryStore: primary, MirrorStore: mirror})
+	p.MustBeInSync(t, time.Minute)
+	for i, whileDown := range []bool{false, true} {
+		if whileDown {
+			must(t, p.Primary.Stop())
+		}
+		mount(t, "umount", "-l", domain)
+		for _, user := range []string{"ann", "bob"} {
+			deliverTo(t, primary, "example.org/"+user, 1, 1_000+i)
+		}
+		if whileDown {
+			must(t, p.Primary.Start())
+			must(t, p.Primary.WaitUntilAnswers(t.Context()))
+		}
+		for _, n := range []*pair.Node{p.Primary, p.Mirror} {
+			eventually(t, time.Minute, n.Name+" says which directory is in doubt, and that not all is known", func() bool {
+				s, err := n.Status(t.Context())
+				return err == nil && s.State == "needs-attention" && strings.Contains(s.Detail, "example.org") &&
+					strings.Contains(s.Loss.Words, "example.org")
+			})
+		}
+		deliverTo(t, primary, fmt.Sprintf("example.net/other%d", i), 3, 2_000) // the others go on
+		eventually(t, time.Minute, "mail of another domain is on the mirror", func() bool {
+			entries, err := os.ReadDir(filepath.Join(mirror, fmt.Sprintf("example.net/other%d/Maildir/new", i)))
+			return err == nil && len(entries) == 3
+		})
+		for _, user := range []string{"ann", "bob", "carl"} {
+			entries, err := os.ReadDir(filepath.Join(mirror, "example.org", user, "Maildir/new"))
+			if err != nil || len(entries) != 3 {
+				t.Fatalf("the mirror has %d messages of the 3 of %s, %v", len(entries), user, err)
+			}
+		}
+		bind()
+		deliverTo(t, primary, fmt.Sprintf("example.org/back%d", i), 5, 2_000)
+		p.MustBeEqual(t, time.Minute)
+		p.MustBeInSync(t, time.Minute)
 	}
 }

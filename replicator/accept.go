@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
+	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
 // Accept implements operator.Node. Only a primary decides what is in the store: a
@@ -22,7 +24,8 @@ func (n *node) Accept(a operator.Accepting) (operator.Acceptable, error) {
 		return operator.Acceptable{}, errors.New("only a primary that works can be told so: a mirror gets what lacks from its primary, " +
 			"a former primary is made a mirror with `mailtwin rejoin`")
 	}
-	out := operator.Acceptable{Store: p.watcher.Status().Suspended}
+	s := p.watcher.Status()
+	out := operator.Acceptable{Store: cmp.Or(s.Suspended, status.DoubtWords(doubtsOf(s)))}
 	err := n.catalog.View(func(t *catalog.Tx) error {
 		out.Missing = t.Totals().Missing
 		files, err := t.Missing(missingListed)
@@ -43,7 +46,7 @@ func (n *node) Accept(a operator.Accepting) (operator.Acceptable, error) {
 		if err != nil {
 			return out, fmt.Errorf("nothing was accepted: %w", err)
 		}
-		n.opt.Log.Warn("a person says that what is at the store's path is the store", "before", out.Store)
+		n.opt.Log.Warn("a person says that what is at the store's path is right", "before", out.Store)
 	}
 	if a.Missing && out.Missing > 0 {
 		n.opt.Log.Warn("a person gives up the files whose content never came", "files", out.Missing)

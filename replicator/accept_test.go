@@ -1,6 +1,9 @@
 package replicator
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -47,4 +50,39 @@ func TestMissingIsAccepted(t *testing.T) {
 	})
 	mx2.inSync()
 	mx2.equal(mx3)
+}
+
+// TestDoubtsAreAccepted: a directory that is not what it was needs a person on both
+// nodes, until it is accepted; then what was in it is gone on the mirror too.
+func TestDoubtsAreAccepted(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	older := filepath.Join(t.TempDir(), "older")
+	c.must(os.Mkdir(older, 0o700))
+	mx1.write("u/Maildir/.Old/cur/1.M1P1.host:2,S", "one")
+	mx1.write("v/Maildir/cur/1.M1P1.host:2,S", "two")
+	mx1.inSync()
+	folder := filepath.Join(mx1.cfg.Store.Path, "u/Maildir/.Old/cur")
+	c.must(os.Rename(folder, filepath.Join(t.TempDir(), "away")))
+	c.must(os.Rename(older, folder))
+	inDoubt := func(d status.Document) bool {
+		return d.State == status.Attention && strings.Contains(d.Detail, "u/Maildir/.Old/cur") && strings.Contains(d.Detail, "older and empty") &&
+			!d.Loss.Known && strings.Contains(d.Loss.Words, "u/Maildir/.Old/cur")
+	}
+	mx1.until("in doubt", func(d status.Document) bool { return inDoubt(d) && len(d.Store.Doubtful) == 1 })
+	mx2.until("in doubt", inDoubt)
+	if !mx2.has("u/Maildir/.Old/cur/1.M1P1.host:2,S") {
+		t.Error("the mirror has lost what is in doubt")
+	}
+	a, err := mx1.n.Accept(operator.Accepting{})
+	if err != nil || !strings.Contains(a.Store, "u/Maildir/.Old/cur") {
+		t.Errorf("to be accepted: %+v, %v", a, err)
+	}
+	_, err = mx1.n.Accept(operator.Accepting{Store: true})
+	c.must(err)
+	mx2.until("without it", func(d status.Document) bool {
+		return d.State == status.InSync && !mx2.has("u/Maildir/.Old/cur/1.M1P1.host:2,S")
+	})
+	mx1.inSync()
+	mx1.equal(mx2)
 }

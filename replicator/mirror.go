@@ -312,6 +312,7 @@ func (p *mirrorPart) describe(d *status.Document) {
 	}
 	d.Store.Assumed = s.Totals.Guessed
 	d.Store.Unreadable = int(min(s.Beat.Unreadable, math.MaxInt32))
+	d.Store.DoubtWords = s.Beat.Doubtful
 	d.Store.DamagedFiles = p.n.damaged.names(p.n.catalog)
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
@@ -413,6 +414,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Attention, "its store: " + s.Beat.Detail
 	case s.Beat.JournalError != "":
 		return status.Attention, "it cannot write its journal, so that what changes there does not come: " + s.Beat.JournalError
+	case s.Beat.Doubtful != "":
+		return status.Attention, s.Beat.Doubtful
 	case s.Beat.Unreadable > 0:
 		return status.Attention, fmt.Sprintf("it cannot read %d files", s.Beat.Unreadable)
 	case !s.Whole:
@@ -451,6 +454,8 @@ func unknownThere(p *status.Primary, s mirror.Status, age time.Duration) string 
 		return p.Name + " cannot write its journal: what changes there does not come"
 	case beat.State != string(watch.PhaseWatching):
 		return notWatching(beat.State, beat.Detail)
+	case beat.Doubtful != "":
+		return beat.Doubtful
 	case beat.Polling != "":
 		return status.Polled(beat.Polling)
 	}

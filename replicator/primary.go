@@ -23,6 +23,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
+	"github.com/mailtwin/mailtwin/replicator/status"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
@@ -164,6 +165,7 @@ func (p *primaryPart) storeState() primary.StoreState {
 		Complete:    s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
 		Unreadable:  s.UnreadableCount,
 		MailStopped: p.n.mailStopped(p.n.state()),
+		Doubtful:    status.DoubtWords(doubtsOf(s)),
 		Pending:     s.Pending(), JournalError: s.JournalError, Polling: s.Polling(),
 	}
 }

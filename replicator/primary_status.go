@@ -28,6 +28,8 @@ func (p *primaryPart) describe(d *status.Document) {
 		s.Apart = ApartWords
 	}
 	p.describeUnreadable(s, w)
+	s.Doubtful = doubtsOf(w)
+	s.DoubtWords = status.DoubtWords(s.Doubtful)
 	d.IMAP = imapOf(p.n.modseq.Status(), p.st.Epoch)
 	d.Journal = describeJournal(p.journal)
 	if d.Journal.Error = w.JournalError; w.JournalError != "" {
@@ -59,6 +61,15 @@ func (p *primaryPart) describeUnreadable(s *status.Store, w watch.Status) {
 	for _, d := range damaged {
 		add(d.Path, d.Err, d.Since)
 	}
+}
+
+// doubtsOf returns the directories that are not replicated because they are not what
+// they were.
+func doubtsOf(w watch.Status) (all []status.Doubt) {
+	for _, d := range w.Doubtful {
+		all = append(all, status.Doubt{Path: string(d.Path), Reason: d.Reason})
+	}
+	return all
 }
 
 func describeJournal(log *journal.Log) *status.Journal {
@@ -192,6 +203,8 @@ func unknownHere(d *status.Document, m *status.Mirror) string {
 		return "the journal cannot be written: what changes now is not replicated"
 	case d.Store.State != string(watch.PhaseWatching):
 		return notWatching(d.Store.State, d.Store.Detail)
+	case d.Store.DoubtWords != "":
+		return d.Store.DoubtWords
 	case d.Store.Watch.Mode != string(watch.ModeEvents):
 		return status.Polled(d.Store.Watch.ModeReason)
 	case !m.Connected || m.State == status.Unknown:

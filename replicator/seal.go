@@ -138,7 +138,8 @@ func (p *primaryPart) observeLast(ctx context.Context, blind bool, say func(stri
 			return err
 		}
 	}
-	doubtful := blind || p.watcher.Status().UnreadableCount > 0
+	s := p.watcher.Status()
+	doubtful := blind || s.UnreadableCount > 0 || len(s.Doubtful) > 0
 	if err := await(ctx, func() error { return p.noteDoubt(doubtful) }); err != nil {
 		return fmt.Errorf("note that there may be more in the store: %w", err)
 	}

@@ -23,12 +23,14 @@ func (p *program) acceptCommand() *cobra.Command {
 			"            brings them: do that first. To accept it gives them up: they count as\n" +
 			"            removed here and on all mirrors, and are not brought over later.\n\n" +
 			"  store     What is at the store's path is another directory or file system than\n" +
-			"            before, or nothing that was in it is there. If that is right, because you\n" +
-			"            copied all mail there, accept it: everything is compared then, and what is\n" +
-			"            not there is removed from the mirrors too. So a backup, which is older than\n" +
-			"            the mirrors, is not to be accepted: promote a mirror instead. If it is not\n" +
-			"            mounted, mount it. An empty store is never accepted: if all mail is to be\n" +
-			"            removed on the mirrors too, put a directory into it first.\n\n" +
+			"            before, or nothing that was in it is there; or so it is with a directory in\n" +
+			"            it that `status` names, which is not replicated meanwhile. If it is not\n" +
+			"            mounted, mount it. If it is right, because you copied all mail there, or gave\n" +
+			"            a domain up, accept it: everything is compared then, and what is not there is\n" +
+			"            removed from the mirrors too. So a backup, which is older than the mirrors, is\n" +
+			"            not to be accepted: promote a mirror instead. An empty store is never\n" +
+			"            accepted: if all mail is to be removed on the mirrors too, put a directory\n" +
+			"            into it first.\n\n" +
 			"On any node that was a former primary and has rejoined:\n\n" +
 			"  kept      Messages that it had alone and that could not be delivered, or may have\n" +
 			"            been removed elsewhere, are in ..mailtwin/history at its store's root, and\n" +
@@ -75,7 +77,7 @@ func (p *program) accept(ctx context.Context, what string, yes, asJSON bool) err
 func (p *program) acceptedStore(found operator.Acceptable, yes bool) error {
 	switch {
 	case found.Store == "":
-		fmt.Fprintln(p.out, "the store is as it was: there is nothing to accept")
+		fmt.Fprintln(p.out, "the store is as it was, and all in it: there is nothing to accept")
 	case yes:
 		fmt.Fprintln(p.out, "accepted; everything is compared now, see `mailtwin status`")
 	default:

@@ -13,6 +13,7 @@ type Status struct {
 	Role    string
 	Epoch   uint64
 	State   string
+	Detail  string
 	Unasked string
 	Journal struct{ Sequence uint64 }
 	Store   struct {
@@ -25,7 +26,10 @@ type Status struct {
 	}
 	IMAP    struct{ State string }
 	Mirrors []Mirror
-	Loss    struct{ Known bool }
+	Loss    struct {
+		Known bool
+		Words string
+	}
 	Primary struct {
 		Name      string
 		Connected bool

@@ -343,17 +343,15 @@ func (c *cycle) name(l look) error {
 	}
 	if l.gone {
 		// What never came is not gone: it is as the catalog says.
-		if known && !c.stillComes(&it) {
-			c.gone(l)
-		} else {
+		if !known || c.stillComes(&it) {
 			c.resolved(l.path)
+			return nil
 		}
-		return nil
+		return c.missed(l, it)
 	}
 	if known && it.Facts.Type != l.info.Facts.Type {
 		if it.Facts.Type == journal.TypeDirectory || l.info.Facts.Type == journal.TypeDirectory {
-			c.gone(l) // the old one first; it is confirmed as any other
-			return nil
+			return c.missed(l, it) // the old one first; it is confirmed as any other
 		}
 	}
 	if l.class == ClassDerived {
@@ -368,6 +366,17 @@ func (c *cycle) name(l look) error {
 	default:
 		return c.file(l, it, known)
 	}
+}
+
+// missed observes that what the catalog knows by a name is not there.
+func (c *cycle) missed(l look, it catalog.Item) error {
+	may, err := c.mayBeGone(l, it)
+	if err != nil || !may {
+		return err
+	}
+	c.doubts.drop(l.path)
+	c.gone(l)
+	return nil
 }
 
 // putBack makes a name dirty again that could not be observed now.

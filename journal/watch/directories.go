@@ -14,6 +14,9 @@ func (c *cycle) directory(l look, it catalog.Item, known bool) error {
 	if known && c.same(it.Stamp, l.info.Stamp) {
 		if c.doubts.drop(l.path) {
 			c.after = append(c.after, func() { c.dirty.walk(l.path) })
+			if err := c.notMounted(l.path); err != nil {
+				return err
+			}
 		}
 		if a := c.agenda.get(l.path); a != nil && a.why == reasonUnlisted {
 			c.dirty.dir(l.path)
@@ -50,6 +53,9 @@ func (c *cycle) directory(l look, it catalog.Item, known bool) error {
 func (c *cycle) moveDirectory(l look, from journal.Path, facts journal.Facts) error {
 	was, err := c.tx.Lookup(from)
 	if err != nil {
+		return err
+	}
+	if err := c.notMounted(from); err != nil {
 		return err
 	}
 	e := journal.Entry{Kind: journal.KindMoveDir, Path: l.path, From: from, Facts: was.Facts, Stamp: l.info.Stamp}
@@ -94,7 +100,6 @@ func (c *cycle) replaced(l look, it catalog.Item) error {
 		return c.failed(l, err)
 	}
 	if !believed {
-		c.agenda.drop(l.path)
 		c.doubt(l.path, why)
 		return nil
 	}
@@ -106,15 +111,22 @@ func (c *cycle) replaced(l look, it catalog.Item) error {
 // adopt takes a directory for the successor of the one that the catalog knows
 // by the name: what differs in it is found by a walk.
 func (c *cycle) adopt(l look, it catalog.Item) error {
+	h := heir{was: it.Stamp.Device, is: l.info.Stamp.Device}
+	if a := c.agenda.get(l.path); a != nil {
+		h.accepted = a.accepted
+	}
 	c.resolved(l.path)
 	facts := l.info.Facts
-	var err error
+	err := c.notMounted(l.path)
+	if err != nil {
+		return err
+	}
 	if facts.Attr.Xattrs, err = c.xattrs(l); err != nil {
 		return c.failed(l, err)
 	}
 	c.after = append(c.after, func() {
 		c.hints.Remove(l.path)
-		c.doubts.adopt(l.path)
+		c.doubts.adopt(l.path, h)
 		c.dirty.walk(l.path)
 	})
 	same := sameAttributes(facts.Attr, it.Facts.Attr)
@@ -125,63 +137,6 @@ func (c *cycle) adopt(l look, it catalog.Item) error {
 	}
 	return c.emit(journal.Entry{Kind: journal.KindSetAttributes, Path: l.path, Facts: facts, Stamp: l.info.Stamp})
 }
-
-// believed applies the rule of the package comment on directories that were
-// replaced.
-func (c *cycle) believed(l look, it catalog.Item) (bool, string, error) {
-	if c.doubts.adopted(l.path) {
-		return true, "", nil
-	}
-	known, err := c.namesIn(l.path)
-	if err != nil || len(known) == 0 {
-		return err == nil, "", err
-	}
-	d, err := c.cfg.Root.Dir(l.path)
-	if err != nil {
-		return false, "", err
-	}
-	defer d.Close()
-	here := 0
-	for _, name := range known {
-		_, err := d.Stat(name)
-		switch {
-		case err == nil:
-			here++
-		case !errors.Is(err, fs.ErrNotExist):
-			return false, "", err
-		}
-	}
-	if !c.sameDevice(it.Stamp, l.info.Stamp) {
-		return 2*here >= len(known), "it is on another file system than before, and what was in it is not there", nil
-	}
-	if l.info.Stamp.Birth > it.Stamp.Change {
-		return true, "", nil
-	}
-	some, err := anyName(d)
-	return some, "another directory, older and empty, is in its place", err
-}
-
-// maxCompared bounds how many names are compared of a directory that was
-// replaced.
-const maxCompared = 100
-
-// namesIn returns the first names that the catalog has in a directory.
-func (c *cycle) namesIn(p journal.Path) (names []string, err error) {
-	err = c.tx.List(p, "", func(name string, _ catalog.Item) error {
-		names = append(names, name)
-		if len(names) >= maxCompared {
-			return errEnough
-		}
-		return nil
-	})
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return names, err
-}
-
-// errEnough ends a listing of the catalog.
-var errEnough = errors.New("enough")
 
 // enter begins to observe a directory that was just journaled: watched first,
 // then listed, so that nothing appears between the two unseen.

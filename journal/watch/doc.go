@@ -80,10 +80,19 @@
 // A directory below the root with another stamp than the catalog's was
 // replaced. That is believed if it is on the same file system as before and
 // either was born after the catalog last saw the former one change, or has
-// something in it; and on another file system if at least half of the names
-// that the catalog knows there are there (mail was moved to a disk of its own).
-// Everything else looks like a mount that came or went: nothing below the
-// directory is journaled until it is as before, or Watcher.Accept was called.
+// something in it. But where something is mounted, or was when the directory was
+// seen last, and on another file system, it is believed only if it is the former one
+// with another device number, or if at least half of the names that the catalog knows
+// there are of the very files that they were of. Names alone prove nothing: a mail
+// server makes anew the homes that it misses, and beneath a mount may lie an old
+// copy of what is on it. Neither is a directory taken for removed at which something
+// was mounted, or another file system began: some mount points go with the mount.
+//
+// All that looks like a mount that came or went, so that nothing below the directory
+// is journaled until it is as before, or Watcher.Accept was called. It is not
+// written down which these are: the catalog knows the former ones, so that they are
+// found to be other ones at each start. What a mail server puts there meanwhile is not
+// known to anybody else, and is hidden when the former one is mounted again.
 //
 // # What cannot be read
 //

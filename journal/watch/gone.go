@@ -17,6 +17,7 @@ import (
 func (c *cycle) gone(l look) {
 	w := c.agenda.get(l.path)
 	if w != nil && w.why == reasonGone {
+		c.succeeded(w, l)
 		if !w.scan && w.due == never {
 			w.due = c.now() + w.delay
 			c.agenda.next = min(c.agenda.next, w.due)
@@ -25,10 +26,25 @@ func (c *cycle) gone(l look) {
 	}
 	c.later(l.path, reasonGone, c.cfg.Timing.Confirm, c.cfg.Timing.Confirm)
 	polling := c.status.Mode == ModePolling
-	if w = c.agenda.get(l.path); w != nil && (l.scan && c.walking || polling) {
+	if w = c.agenda.get(l.path); w == nil {
+		return
+	}
+	c.succeeded(w, l)
+	if l.scan && c.walking || polling {
 		w.scan, w.poll = true, polling
 		w.due = never
 	}
+}
+
+// succeeded notes of a directory that is gone which one was believed to have taken
+// its place, and whether a person has said that it is so.
+func (c *cycle) succeeded(w *waiting, l look) {
+	w.heir = journal.Stamp{}
+	if !l.gone && l.info.Facts.Type == journal.TypeDirectory {
+		w.heir = l.info.Stamp
+	}
+	h, _ := c.doubts.heir(l.path)
+	w.accepted = w.accepted || h.accepted
 }
 
 // confirm looks at names a second time that were gone, and journals the
@@ -155,6 +171,9 @@ func (c *cycle) stillGone(d *beneath.Dir, names []journal.Path) []goneName {
 			gone = append(gone, goneName{path: p, item: it, absent: err != nil})
 		case err != nil:
 			c.unreadable(p, err)
+		case another && isDir && info.Facts.Type == journal.TypeDirectory && !c.believedHeir(p, info):
+			c.agenda.drop(p)
+			c.dirty.name(p) // yet another one has come meanwhile
 		case another && isDir && info.Facts.Type == journal.TypeDirectory:
 			gone = append(gone, goneName{path: p, item: it, heir: &info})
 		case another && (isDir || info.Facts.Type == journal.TypeDirectory):
@@ -165,6 +184,13 @@ func (c *cycle) stillGone(d *beneath.Dir, names []journal.Path) []goneName {
 		}
 	}
 	return gone
+}
+
+// believedHeir reports whether a directory is the one that was believed to have
+// taken the place of the one that is gone from there.
+func (c *cycle) believedHeir(p journal.Path, info beneath.Info) bool {
+	w := c.agenda.get(p)
+	return w == nil || w.heir.SameFile(info.Stamp)
 }
 
 // notRenamed drops messages whose base name is found under other flags, in
@@ -298,9 +324,10 @@ func (c *cycle) remove(g goneName) error {
 	kind := journal.KindRemove
 	if g.item.Facts.Type == journal.TypeDirectory {
 		kind = journal.KindRemoveDir
-		if err := c.leaveIn(g.path); err != nil {
+		if err := errors.Join(c.leaveIn(g.path), c.notMounted(g.path)); err != nil {
 			return err
 		}
+		c.doubts.forget(g.path)
 	}
 	if g.another {
 		c.dirty.name(g.path)

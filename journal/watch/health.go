@@ -1,15 +1,11 @@
 package watch
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -67,7 +63,7 @@ func (w *Watcher) checkNow() error {
 		return w.suspend("the store was mounted again")
 	}
 	mounts, err := mountsWithin(w.root)
-	if err == nil && !bytes.Equal(mounts, w.mounts) {
+	if err == nil && !slices.Equal(mounts, w.mounts) {
 		return w.suspend("what is mounted at or below the store has changed")
 	}
 	return nil
@@ -257,9 +253,8 @@ func (w *Watcher) recover() error {
 	accepted := err == nil && w.accept.Swap(false) && w.anythingThere() == nil
 	if accepted {
 		w.emptied = false
-		w.doubts.adopt(journal.Root)
 		w.lookAgain()
-		clear(w.doubts.dirs)
+		w.doubts.accept()
 		err = w.remember(id)
 	}
 	if err == nil && id.Same(w.store.Identity) {
@@ -269,6 +264,9 @@ func (w *Watcher) recover() error {
 		}
 		if err == nil {
 			w.mounts, err = mountsWithin(w.root)
+		}
+		if err == nil {
+			err = w.noteMounts()
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -306,32 +304,6 @@ func (w *Watcher) aliases(s journal.Stamp) []journal.Stamp {
 	return all
 }
 
-// mountsWithin returns the lines of the mount table whose mount point is root
-// or lies below it.
-func mountsWithin(root string) ([]byte, error) {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("read the mount table: %w", err)
-	}
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
-	}
-	root = strings.NewReplacer("\\", `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(root)
-	var within []byte
-	for line := range bytes.Lines(table) {
-		fields := bytes.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
-		rest, ok := strings.CutPrefix(string(fields[4]), root)
-		if ok && (rest == "" || rest[0] == '/') {
-			within = append(append(append(within, fields[0]...), ' '), fields[4]...)
-			within = append(within, '\n')
-		}
-	}
-	return within, nil
-}
-
 // networkFS names the file systems on which other machines' changes raise no
 // events here.
 func networkFS(fsType int64) string {
@@ -348,63 +320,6 @@ func networkFS(fsType int64) string {
 		return "AFS"
 	}
 	return ""
-}
-
-// doubts are directories that were replaced in a way which is not believed,
-// and those of which it is. Only the observer uses it.
-type doubts struct {
-	dirs  map[journal.Path]string // why
-	heirs map[journal.Path]struct{}
-}
-
-// maxDoubts bounds both.
-const maxDoubts = 1024
-
-func (d *doubts) has(p journal.Path) bool { _, ok := d.dirs[p]; return ok }
-
-// drop ends the doubts about a directory and reports whether there were any.
-func (d *doubts) drop(p journal.Path) bool {
-	had := d.has(p)
-	delete(d.dirs, p)
-	return had
-}
-
-// adopt says that a directory has taken the place of another, until forget.
-func (d *doubts) adopt(p journal.Path) {
-	if len(d.heirs) < maxDoubts {
-		d.heirs[p] = struct{}{}
-	}
-}
-
-// adopted reports whether a directory or one above it was adopted.
-func (d *doubts) adopted(p journal.Path) bool {
-	for ; ; p = p.Dir() {
-		if _, ok := d.heirs[p]; ok || p == journal.Root {
-			return ok
-		}
-	}
-}
-
-// forget ends what adopt began.
-func (d *doubts) forget(p journal.Path) { delete(d.heirs, p) }
-
-// doubt says that nothing beneath a directory is journaled for now.
-func (w *Watcher) doubt(p journal.Path, why string) {
-	if !w.doubts.has(p) {
-		if len(w.doubts.dirs) >= maxDoubts {
-			return // it stays unobserved all the same: its stamp is not the catalog's
-		}
-		w.cfg.Log.Warn("a directory was replaced; what is in it is not replicated until it is as before", "path", string(p), "reason", why)
-	}
-	w.doubts.dirs[p] = why
-	w.publish()
-}
-
-// lookAgain makes everything dirty that is in doubt.
-func (w *Watcher) lookAgain() {
-	for p := range w.doubts.dirs {
-		w.dirty.name(p)
-	}
 }
 
 // now returns the time since the observer began. It never goes back, whatever

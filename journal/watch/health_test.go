@@ -2,7 +2,6 @@ package watch_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
@@ -178,72 +176,4 @@ func TestUnmountedStore(t *testing.T) {
 	f.must(unix.Unmount(f.store, unix.MNT_DETACH))
 	f.settled()
 	f.noMore()
-}
-
-// TestUnmountedDirectory unmounts a disk below the store.
-func TestUnmountedDirectory(t *testing.T) {
-	for _, kind := range []string{"tmpfs", "bind"} {
-		t.Run(kind, func(t *testing.T) {
-			f := newFixture(t)
-			disk := filepath.Join(t.TempDir(), "disk")
-			f.must(os.Mkdir(disk, 0o700))
-			if kind == "tmpfs" {
-				mount(t, "tmpfs", disk, "tmpfs", 0)
-			}
-			f.must(os.Mkdir(f.path("domain"), 0o700))
-			again := func() { f.must(unix.Mount(disk, f.path("domain"), "", unix.MS_BIND, "")) }
-			mount(t, disk, f.path("domain"), "", unix.MS_BIND)
-			f.mailbox("domain/u")
-			f.start()
-			f.settled()
-			f.deliver("domain/u/new/1.h", "one")
-			f.expect("put domain/u/new/1.h")
-			f.must(unix.Unmount(f.path("domain"), unix.MNT_DETACH))
-			doubtful := func() bool {
-				d := f.watcher.Status().Doubtful
-				return len(d) == 1 && d[0] == "domain"
-			}
-			f.wait("doubts", doubtful)
-			f.deliver("u1/new/1.h", "the rest goes on")
-			if got := show(f.next()); got != "put u1/new/1.h" {
-				t.Errorf("got %s", got)
-			}
-			f.noMore()
-			f.restart()
-			f.wait("doubts", doubtful)
-			f.noMore()
-			again()
-			f.settled()
-			f.noMore()
-			f.deliver("domain/u/new/2.h", "two")
-			f.expect("put domain/u/new/2.h")
-			if len(f.watcher.Status().Doubtful) > 0 {
-				t.Error("still in doubt")
-			}
-		})
-	}
-}
-
-// TestNewDisk moves a directory's mail to a disk of its own: that is believed.
-func TestNewDisk(t *testing.T) {
-	f := newFixture(t)
-	f.mailbox("domain/u")
-	for i := range 10 {
-		f.write(fmt.Sprintf("domain/u/cur/%d.h:2,S", i), "x")
-	}
-	f.start()
-	f.settled()
-	f.close()
-	disk := filepath.Join(t.TempDir(), "disk")
-	f.must(copyTree(disk, f.path("domain")))
-	target := f.path("domain")
-	mount(t, "tmpfs", target, "tmpfs", 0)
-	f.must(copyTree(target, disk))
-	f.start()
-	f.settled()
-	for _, e := range f.rest() {
-		if e.Kind == journal.KindRemove || e.Kind == journal.KindRemoveDir {
-			t.Errorf("unexpected: %s", show(e))
-		}
-	}
 }

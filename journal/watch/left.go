@@ -40,9 +40,12 @@ func (w *Watcher) Left() Left {
 	waiting, unlisted := w.agenda.left()
 	l := Left{
 		Names:       slices.DeleteFunc(append(names, waiting...), w.matterless),
-		Directories: slices.Concat(dirs, unlisted, s.Doubtful),
+		Directories: slices.Concat(dirs, unlisted),
 		All:         w.broken.tooMany(),
 		Quiet:       s.Quiet,
+	}
+	for _, d := range s.Doubtful {
+		l.Directories = append(l.Directories, d.Path)
 	}
 	for _, all := range []*[]journal.Path{&l.Names, &l.Directories} {
 		slices.Sort(*all)

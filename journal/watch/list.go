@@ -20,6 +20,7 @@ type listing struct {
 	scan   bool // part of a walk
 	read   bool // all names in it were read ahead of the walk
 	ahead  bool // what is observed first was looked at ahead of the walk
+	heir   bool // of another one: the numbers of inodes prove nothing
 	fresh  bool // the catalog has nothing in it yet
 	seen   []uint64
 	unsure bool // something in it is left to be looked at again
@@ -55,6 +56,7 @@ func (w *Watcher) compare(l *listing) (listed bool, err error) {
 		return false, w.listFailed(p, err)
 	}
 	w.listed++
+	l.heir = w.doubts.adopted(p)
 	l.dir, l.messages = d, messages && l.scan && w.walking && !w.baseline
 	if w.baseline && l.scan {
 		if l.fresh, err = w.nothingKnown(p); err != nil {
@@ -189,7 +191,7 @@ func (l *listing) piece(names []beneath.Name) error {
 				found = append(found, n)
 			case err != nil:
 				return err
-			case it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || changesInPlace(class, n.Type):
+			case l.heir, it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || changesInPlace(class, n.Type):
 				different = append(different, n)
 			}
 		}

@@ -26,6 +26,9 @@ func (c *cycle) file(l look, it catalog.Item, known bool) error {
 		// power cut has taken its bytes back and not its time.
 		return c.capture(l, it, known)
 	}
+	if known && l.class == ClassMessage && renumbered(it.Stamp, l.info.Stamp) && it.Stamp.Change == l.info.Stamp.Change && sameSize(it.Facts, l.info.Facts) {
+		return c.attributes(l, it, it.Facts.Content)
+	}
 	if !known || !c.same(it.Stamp, l.info.Stamp) {
 		if done, err := c.renamed(l); done || err != nil {
 			return err

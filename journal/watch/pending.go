@@ -31,7 +31,10 @@ type waiting struct {
 	scan  bool          // gone, found by a walk: due at its end
 	poll  bool          // found while polling: due at the end of a scan of everything
 	lost  bool          // gone from a directory that nobody had changed since this node became primary; until it is seen
-	seen  int64         // ctime of a file whose writers cannot be asked for
+	heir  journal.Stamp // of the directory that was believed to have taken the place of a gone one
+	// accepted says that a person has said that it is gone.
+	accepted bool
+	seen     int64 // ctime of a file whose writers cannot be asked for
 }
 
 // agenda is what has to be looked at again, and when, by the observer's own

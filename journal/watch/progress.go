@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -23,10 +24,10 @@ func (w *Watcher) publish() {
 	s.DirectoriesListed, s.FilesOpened = w.listed, w.opened
 	s.Unreadable, s.UnreadableCount = w.broken.list(w.agenda.count[reasonUnreadable] + w.agenda.count[reasonUnlisted])
 	s.Doubtful = s.Doubtful[:0:0]
-	for p := range w.doubts.dirs {
-		s.Doubtful = append(s.Doubtful, p)
+	for p, why := range w.doubts.dirs {
+		s.Doubtful = append(s.Doubtful, Doubt{p, why})
 	}
-	slices.Sort(s.Doubtful)
+	slices.SortFunc(s.Doubtful, func(a, b Doubt) int { return cmp.Compare(a.Path, b.Path) })
 	if s.Phase == PhaseWatching && s.Mode == ModePolling {
 		s.Detail = "polling: " + s.ModeReason
 	}

@@ -58,9 +58,10 @@ type Status struct {
 
 	// Suspended says why the observer is suspended; else it is empty.
 	Suspended string
-	// Doubtful lists directories whose content is not journaled because they
-	// were replaced in a way that looks like a mount which came or went.
-	Doubtful []journal.Path
+	// Doubtful lists directories, by path, whose content is not journaled because
+	// they were replaced in a way that looks like a mount which came or went. There
+	// are no more than 1,024 of them.
+	Doubtful []Doubt
 
 	// Unreadable are those that cannot be read, by path, no more than 1,024 of
 	// them; UnreadableCount is how many there are. It must not be changed.
@@ -129,7 +130,7 @@ func (b *board) read() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.status
-	s.Doubtful = append([]journal.Path(nil), s.Doubtful...)
+	s.Doubtful = append([]Doubt(nil), s.Doubtful...)
 	return s
 }
 

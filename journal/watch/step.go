@@ -88,7 +88,7 @@ func (w *Watcher) serve() error {
 	}
 	if w.status.Mode == ModeEvents && w.status.Complete && w.dirty.calm() {
 		w.status.Quiet = w.cfg.Clock.Now()
-		if w.agenda.onlyGone() && w.forgotten == w.found && !w.broken.tooMany() {
+		if w.agenda.onlyGone() && len(w.doubts.dirs) == 0 && w.forgotten == w.found && !w.broken.tooMany() {
 			w.whole = w.status.Quiet
 		}
 	}

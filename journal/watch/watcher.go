@@ -65,7 +65,7 @@ type Watcher struct {
 	network   string              // the network file system that the store is on
 
 	store      storeIdentity
-	mounts     []byte
+	mounts     []mountAt
 	suspension string
 	emptied    bool // the store was seen to be empty, and nothing of it is back
 	doubts     doubts
@@ -102,7 +102,7 @@ func New(cfg Config) (*Watcher, error) {
 		agenda:  newAgenda(cfg.Limits.Names),
 		resting: make(map[journal.Path]time.Duration),
 		watched: make(map[uint64]struct{}),
-		doubts:  doubts{dirs: make(map[journal.Path]string), heirs: make(map[journal.Path]struct{})},
+		doubts:  newDoubts(),
 		broken:  newBroken(),
 		large:   make(map[journal.Path]struct{}),
 	}

@@ -40,6 +40,9 @@ type StoreState struct {
 	// MailStopped says why no mail server works on it; "" if one does, as far as
 	// that is known.
 	MailStopped string
+	// Doubtful says which directories are not replicated because they are not what
+	// they were, and why; "" if there are none.
+	Doubtful string
 	// Pending is how many names were noticed and are still to be looked at.
 	Pending int
 	// JournalError says why no change can be journaled; "" if they can.

@@ -97,6 +97,13 @@ type Store struct {
 	// UnreadableFiles are the first of them, on a primary. `mailtwin status --json`
 	// and --unreadable list all that are known by name, at most 5120.
 	UnreadableFiles []Unreadable `json:"unreadable_files,omitempty"`
+	// Doubtful are directories, by path, that are not what they were, as where what was
+	// mounted there is not. What the mirror has of them stays, and nothing that comes
+	// there is replicated, until they are as before or a person accepts them. On a
+	// primary, at most 1024.
+	Doubtful []Doubt `json:"doubtful,omitempty"`
+	// DoubtWords says that in a sentence: on a mirror, that of its primary.
+	DoubtWords string `json:"doubts,omitempty"`
 	// DamagedFiles are, on a mirror, the first of those that Missing counts which are
 	// in its store and could not be read when it was looked at as a whole. They stay
 	// there until their content has come from the primary once more.
@@ -115,6 +122,12 @@ type Unreadable struct {
 	Path  string    `json:"path"`  // beneath the store; what is no UTF-8 in it is replaced
 	Error string    `json:"error"` // of the last attempt
 	Since time.Time `json:"since"` // the first attempt that failed
+}
+
+// Doubt is a directory that is not what it was.
+type Doubt struct {
+	Path   string `json:"path"` // beneath the store; what is no UTF-8 in it is replaced
+	Reason string `json:"reason"`
 }
 
 // FewNames is how many names a document lists of something unless all are

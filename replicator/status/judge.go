@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -28,6 +29,9 @@ func Judge(d *Document) {
 		worse(Attention, words)
 	case "starting", "baseline", "scanning":
 		worse(Scanning, d.Store.Detail)
+	}
+	if d.Store.DoubtWords != "" && d.Role == "primary" { // a mirror says so of its primary
+		worse(Attention, d.Store.DoubtWords+": see `mailtwin accept store`")
 	}
 	if d.Store.Unreadable > 0 && d.Role == "primary" { // a mirror says so of its primary
 		worse(Attention, fmt.Sprintf("%d files cannot be read", d.Store.Unreadable))
@@ -128,6 +132,25 @@ func Lost(l Loss) Loss {
 // AssumedWords says for people what is taken to be equal.
 func AssumedWords(n uint64) string {
 	return fmt.Sprintf("%d messages are assumed equal, by name and size, not yet proven", n)
+}
+
+// namedDoubts is how many directories are named where there is room for a sentence.
+const namedDoubts = 3
+
+// DoubtWords says which directories are not replicated because they are not what
+// they were; "" if there are none.
+func DoubtWords(all []Doubt) string {
+	if len(all) == 0 {
+		return ""
+	}
+	var names []string
+	for _, d := range all[:min(len(all), namedDoubts)] {
+		names = append(names, d.Path+" ("+d.Reason+")")
+	}
+	if more := len(all) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return "not replicated until they are as before or accepted: " + strings.Join(names, ", ")
 }
 
 // Bytes writes a size for people.

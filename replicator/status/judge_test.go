@@ -24,6 +24,22 @@ func TestLost(t *testing.T) {
 	}
 }
 
+func TestDoubts(t *testing.T) {
+	all := []Doubt{{"a", "it is gone"}, {"b", "it is another"}, {"c", "it is empty"}, {"d", "x"}, {"e", "x"}}
+	words := DoubtWords(all)
+	if !strings.HasSuffix(words, ": a (it is gone), b (it is another), c (it is empty), and 2 more") || DoubtWords(nil) != "" {
+		t.Errorf("%q", words)
+	}
+	d := Document{Role: "primary", Store: Store{State: "watching", Doubtful: all, DoubtWords: words}, Mirrors: []Mirror{{Name: "mx2", State: InSync}}}
+	if Judge(&d); d.State != Attention || d.State.ExitCode() != 2 || !strings.Contains(d.Detail, "b (it is another)") || !strings.Contains(d.Detail, "accept store") {
+		t.Errorf("%s: %s", d.State, d.Detail)
+	}
+	var out strings.Builder
+	if err := Render(&out, &d); err != nil || !strings.Contains(out.String(), "in doubt") || !strings.Contains(out.String(), "d: x") {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+}
+
 // TestJudgeJournal: a primary that cannot journal needs a person, and whose
 // changes are found by scans is not said to have everything on its mirror.
 func TestJudgeJournal(t *testing.T) {

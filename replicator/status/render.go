@@ -71,6 +71,9 @@ func renderStore(line func(string, string, ...any), s *Store) {
 			line("", "the kernel's queue overflowed %d times; the store was scanned each time", w.Overflows)
 		}
 	}
+	if len(s.Doubtful) > 0 {
+		renderDoubts(line, s)
+	}
 	if s.Unreadable > 0 {
 		renderUnreadable(line, s)
 	}
@@ -96,6 +99,17 @@ func renderStore(line func(string, string, ...any), s *Store) {
 	if s.OwnersNotApplied {
 		line("owners", "not set: the daemon has no privilege to")
 	}
+}
+
+func renderDoubts(line func(string, string, ...any), s *Store) {
+	line("in doubt", "%d directories are not what they were: mount what is not mounted, or see `mailtwin accept store`", len(s.Doubtful))
+	for _, d := range s.Doubtful[:min(len(s.Doubtful), FewNames)] {
+		line("", "%s: %s", d.Path, d.Reason)
+	}
+	if more := len(s.Doubtful) - FewNames; more > 0 {
+		line("", "and %d more; `mailtwin status --json` lists them", more)
+	}
+	line("", "what the mirror has of them stays; what is delivered there now is not replicated, and a mount will hide it")
 }
 
 func renderUnreadable(line func(string, string, ...any), s *Store) {

@@ -28,6 +28,7 @@ func TestGolden(t *testing.T) {
 		"later":     {ContentEndMessage(ContentEnd{Outcome: Later}), "0806"},
 		"partial":   {&pb.Listing{Path: []byte("a"), Outcome: pb.Outcome_OUTCOME_OK, Partial: true}, "0a016110013001"},
 		"heartbeat": {&pb.Heartbeat{Unreadable: 5}, "6005"},
+		"doubts":    {&pb.Heartbeat{Doubtful: "a"}, "f2010161"},
 		"blind heartbeat": {
 			HeartbeatMessage(Heartbeat{Now: time.Unix(0, 0), Pending: 3, JournalError: "full", Polling: "no"}).GetHeartbeat(),
 			"7003" + "7a0466756c6c" + "8201026e6f",

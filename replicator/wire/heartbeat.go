@@ -20,6 +20,7 @@ type Heartbeat struct {
 	Heard         time.Duration // the stamp of the last report that had come; 0: none
 	Unreadable    uint64        // names and contents that cannot be read
 	MailStopped   string        // why the mail server does not run; "" if it does
+	Doubtful      string        // which directories are not what they were; "" if all are
 	Pending       uint64        // names that are still to be looked at
 	JournalError  string        // why no change can be journaled; "" if they can
 	Polling       string        // why changes since the last scan are not known; "" if they are
@@ -41,6 +42,7 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread, Heard: uint64(h.Heard),
 		Unreadable:  h.Unreadable,
 		MailStopped: Words(h.MailStopped),
+		Doubtful:    Words(h.Doubtful),
 		Pending:     h.Pending, JournalError: Words(h.JournalError), Polling: Words(h.Polling),
 	}
 	if m := h.Mark; m != nil {
@@ -57,6 +59,7 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(), Heard: time.Duration(in.GetHeard()),
 		Unreadable:  in.GetUnreadable(),
 		MailStopped: Words(in.GetMailStopped()),
+		Doubtful:    Words(in.GetDoubtful()),
 		Pending:     in.GetPending(), JournalError: Words(in.GetJournalError()), Polling: Words(in.GetPolling()),
 	}
 	if m := in.GetMark(); m != nil {

@@ -2679,7 +2679,10 @@ type Heartbeat struct {
 	JournalError string `protobuf:"bytes,15,opt,name=journal_error,json=journalError,proto3" json:"journal_error,omitempty"`
 	// Why changes are found by repeated scans, so that those since the last one are
 	// not known; empty if events of the kernel tell of them.
-	Polling       string `protobuf:"bytes,16,opt,name=polling,proto3" json:"polling,omitempty"`
+	Polling string `protobuf:"bytes,16,opt,name=polling,proto3" json:"polling,omitempty"`
+	// Which directories are not replicated, because they are not what they were, and
+	// why, in a sentence; empty if there are none.
+	Doubtful      string `protobuf:"bytes,30,opt,name=doubtful,proto3" json:"doubtful,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2822,6 +2825,13 @@ func (x *Heartbeat) GetJournalError() string {
 func (x *Heartbeat) GetPolling() string {
 	if x != nil {
 		return x.Polling
+	}
+	return ""
+}
+
+func (x *Heartbeat) GetDoubtful() string {
+	if x != nil {
+		return x.Doubtful
 	}
 	return ""
 }
@@ -3149,7 +3159,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xc2\x03\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xde\x03\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -3169,7 +3179,8 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\x12\x18\n" +
 	"\apending\x18\x0e \x01(\x04R\apending\x12#\n" +
 	"\rjournal_error\x18\x0f \x01(\tR\fjournalError\x12\x18\n" +
-	"\apolling\x18\x10 \x01(\tR\apolling\"\x8f\x03\n" +
+	"\apolling\x18\x10 \x01(\tR\apolling\x12\x1a\n" +
+	"\bdoubtful\x18\x1e \x01(\tR\bdoubtful\"\x8f\x03\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +

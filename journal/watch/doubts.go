@@ -1,0 +1,233 @@
+package watch
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
+	"github.com/mailtwin/mailtwin/journal/catalog"
+)
+
+// Doubt is a directory that is not what the catalog knows by its name, in a way
+// that looks like a mount which came or went. Nothing in it is journaled.
+type Doubt struct {
+	Path   journal.Path
+	Reason string // for people
+}
+
+// The reasons for a doubt.
+const (
+	doubtUnmounted = "what was mounted there is not, and something else is in its place"
+	doubtVanished  = "what was mounted there is gone, and the directory with it"
+	doubtForeign   = "it is on another file system than before, and what was in it is not there"
+	doubtEmpty     = "another directory, older and empty, is in its place"
+)
+
+// doubts are directories that were replaced in a way which is not believed,
+// and those of which it is. Only the observer uses it.
+type doubts struct {
+	dirs  map[journal.Path]string // why
+	heirs map[journal.Path]heir
+}
+
+// heir is a directory that has taken the place of another one.
+type heir struct {
+	was, is  uint64 // the devices of both
+	accepted bool   // a person has said so: all in it is as it should be
+}
+
+// maxDoubts bounds both.
+const maxDoubts = 1024
+
+func newDoubts() doubts {
+	return doubts{dirs: make(map[journal.Path]string), heirs: make(map[journal.Path]heir)}
+}
+
+func (d *doubts) has(p journal.Path) bool { _, ok := d.dirs[p]; return ok }
+
+// drop ends the doubts about a directory and reports whether there were any.
+func (d *doubts) drop(p journal.Path) bool {
+	had := d.has(p)
+	delete(d.dirs, p)
+	return had
+}
+
+// accept says on behalf of the operator that all is as it should be.
+func (d *doubts) accept() {
+	d.adopt(journal.Root, heir{accepted: true})
+	for p := range d.dirs {
+		d.adopt(p, heir{accepted: true})
+	}
+	clear(d.dirs)
+}
+
+// adopt says that a directory has taken the place of another, until forget.
+func (d *doubts) adopt(p journal.Path, h heir) {
+	if len(d.heirs) < maxDoubts {
+		d.heirs[p] = h
+	}
+}
+
+// adopted reports whether a directory or one above it was adopted.
+func (d *doubts) adopted(p journal.Path) bool { _, ok := d.heir(p); return ok }
+
+// heir returns how a directory, or the nearest above it, was adopted. What is in
+// one that a person has accepted is accepted.
+func (d *doubts) heir(p journal.Path) (nearest heir, ok bool) {
+	for ; ; p = p.Dir() {
+		if h, found := d.heirs[p]; found && (!ok || h.accepted) {
+			nearest, ok = h, true
+		}
+		if p == journal.Root {
+			return nearest, ok
+		}
+	}
+}
+
+// forget ends what adopt began.
+func (d *doubts) forget(p journal.Path) { delete(d.heirs, p) }
+
+// doubt says that nothing beneath a directory is journaled for now.
+func (w *Watcher) doubt(p journal.Path, why string) {
+	w.agenda.drop(p)
+	if !w.doubts.has(p) {
+		if len(w.doubts.dirs) >= maxDoubts {
+			return // it stays unobserved all the same: its stamp is not the catalog's
+		}
+		w.cfg.Log.Warn("a directory was replaced; what is in it is not replicated until it is as before, or accepted by a person",
+			"path", string(p), "reason", why)
+	}
+	w.doubts.dirs[p] = why
+	w.publish()
+}
+
+// lookAgain makes everything dirty that is in doubt.
+func (w *Watcher) lookAgain() {
+	for p := range w.doubts.dirs {
+		w.dirty.name(p)
+	}
+}
+
+// mayBeGone reports whether a name that is not there any more may be taken for
+// one that somebody has removed. A directory at which something was mounted may
+// not: the mount point may have gone with the mount.
+func (c *cycle) mayBeGone(l look, it catalog.Item) (bool, error) {
+	if it.Facts.Type != journal.TypeDirectory || l.path == journal.Root {
+		return true, nil
+	}
+	if a := c.agenda.get(l.path); a != nil && a.why == reasonGone {
+		return true, nil // that was decided, and is only to be confirmed
+	}
+	h, adopted := c.doubts.heir(l.path)
+	if h.accepted {
+		return true, nil
+	}
+	if known, err := c.namesIn(l.path); err != nil || len(known) == 0 {
+		return err == nil, err
+	}
+	own, err := isMount(c.tx, l.path)
+	if err == nil && !own && !(adopted && h.was == it.Stamp.Device) {
+		own, err = c.ownFileSystem(l.path, it)
+	}
+	if own {
+		c.doubt(l.path, doubtVanished)
+	}
+	return !own, err
+}
+
+// believed applies the rule of the package comment on directories that were
+// replaced.
+func (c *cycle) believed(l look, it catalog.Item) (bool, string, error) {
+	if a := c.agenda.get(l.path); a != nil && a.why == reasonGone && a.heir.SameFile(l.info.Stamp) {
+		return true, "", nil // that was decided, and is only to be confirmed
+	}
+	h, adopted := c.doubts.heir(l.path)
+	if h.accepted {
+		return true, "", nil
+	}
+	known, err := c.namesIn(l.path)
+	if err != nil || len(known) == 0 {
+		return err == nil, "", err
+	}
+	mount, err := isMount(c.tx, l.path)
+	if err != nil {
+		return false, "", err
+	}
+	same := c.sameDevice(it.Stamp, l.info.Stamp)
+	if adopted && !mount && (same || h.was == it.Stamp.Device && h.is == l.info.Stamp.Device) {
+		return true, "", nil
+	}
+	d, err := c.cfg.Root.Dir(l.path)
+	if err != nil {
+		return false, "", err
+	}
+	defer d.Close()
+	switch {
+	case !same || mount:
+		why := doubtForeign
+		if mount {
+			why = doubtUnmounted
+		}
+		if renumbered(it.Stamp, l.info.Stamp) {
+			return true, "", nil
+		}
+		familiar, err := c.familiarNames(d, l.path, known)
+		return familiar, why, err
+	case l.info.Stamp.Birth > it.Stamp.Change:
+		return true, "", nil
+	}
+	some, err := anyName(d)
+	return some, doubtEmpty, err
+}
+
+// renumbered reports whether two stamps are of one file whose file system has
+// another number since.
+func renumbered(a, b journal.Stamp) bool { return a.Birth != 0 && a.SameInode(b) }
+
+// familiarNames reports whether at least half of the names that the catalog knows
+// in a directory are there, and are of the very files that they were of: names alone
+// prove nothing, for a mail server makes anew what it misses, and a copy that was
+// left beneath a mount may be old.
+func (c *cycle) familiarNames(d *beneath.Dir, dir journal.Path, known []string) (bool, error) {
+	familiar := 0
+	for _, name := range known {
+		info, err := d.Stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		it, err := c.tx.Lookup(dir.Join(name))
+		if err != nil {
+			return false, err
+		}
+		if it.Facts.Type == info.Facts.Type && it.Stamp.SameInode(info.Stamp) {
+			familiar++
+		}
+	}
+	return 2*familiar >= len(known), nil
+}
+
+// maxCompared bounds how many names are compared of a directory that was
+// replaced.
+const maxCompared = 100
+
+// namesIn returns the first names that the catalog has in a directory.
+func (c *cycle) namesIn(p journal.Path) (names []string, err error) {
+	err = c.tx.List(p, "", func(name string, _ catalog.Item) error {
+		names = append(names, name)
+		if len(names) >= maxCompared {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return names, err
+}
+
+// errEnough ends a listing of the catalog.
+var errEnough = errors.New("enough")
