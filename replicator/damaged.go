@@ -21,9 +21,9 @@ type damaged struct {
 	found []status.Unreadable
 }
 
-// takeStock makes the catalog say what is in the store.
-func (n *node) takeStock(ctx context.Context, root *beneath.Root, unwritten watch.Unwritten) error {
-	unreadable, err := salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten)
+// takeStock makes the catalog say what is in the store; seen is as in salvage.TakeStock.
+func (n *node) takeStock(ctx context.Context, root *beneath.Root, unwritten watch.Unwritten, seen *salvage.Seen) error {
+	unreadable, err := salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten, seen)
 	n.damaged.set(unreadable, n.opt.Clock.Now())
 	for _, u := range unreadable {
 		n.opt.Log.Warn("a name of this store cannot be read: its content is asked of the primary", "path", string(u.Path), "error", u.Err)

@@ -59,7 +59,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now, Retry: 2 * time.Duration(n.cfg.Store.RetryInterval),
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
 		TakeStock: func(ctx context.Context) error {
-			return n.takeStock(ctx, root, watch.Unwritten{})
+			return n.takeStock(ctx, root, watch.Unwritten{}, nil)
 		},
 		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})

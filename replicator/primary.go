@@ -24,6 +24,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // The rhythm of keeping the journal short.
@@ -38,6 +39,7 @@ type primaryPart struct {
 	watcher *watch.Watcher
 	server  *primary.Server
 	reign   salvage.Reign
+	reigns  []wire.Reign
 	pace    *pacing
 	tracker *tracker
 
@@ -112,8 +114,12 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		return nil, fmt.Errorf("what is copied first: %w", err)
 	}
 	p.reign = salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start())
+	if p.reigns, err = n.reigns(&p.reign); err != nil {
+		_ = log.Close()
+		return nil, err
+	}
 	p.server = primary.New(primary.Config{
-		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log, Began: p.reign.Start.Sequence,
+		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log, Began: p.reign.Start.Sequence, Reigns: p.reigns,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},

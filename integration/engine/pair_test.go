@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/integration/compare"
 	"github.com/mailtwin/mailtwin/integration/faultfs"
@@ -228,11 +229,20 @@ func TestPairFirstSyncAndLive(t *testing.T) {
 	for i := range 200 {
 		p.write(fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i), fmt.Sprintf("Subject: %d\n\nbody %d\n", i, i))
 	}
+	store := p.primary.Store.Path
+	mark := func(i int) { // an extended attribute, as an access control list is
+		t.Helper()
+		name := filepath.Join(store, fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i))
+		if err := unix.Setxattr(name, "user.mark", []byte{byte(i)}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark(198)
 	p.startMirror()
 	p.inSync()
 	p.equal()
+	mark(199)
 	p.write("d/u/Maildir/new/new.M1P1.host", "Subject: live\n\nlive\n")
-	store := p.primary.Store.Path
 	for i := range 50 {
 		name := filepath.Join(store, fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i))
 		if err := os.Rename(name, name+"T"); err != nil {

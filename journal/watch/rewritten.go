@@ -73,7 +73,7 @@ func (c *cycle) renamedToo(l look, from journal.Path, it catalog.Item) (bool, er
 		return false, nil // one that was delivered got the inode of one that was expunged
 	}
 	if _, err := c.lstat(from); !errors.Is(err, fs.ErrNotExist) {
-		return false, nil //nolint:nilerr // it is not gone, as far as is known
+		return false, nil // it is not gone, as far as is known
 	}
 	if _, err := c.tx.Lookup(l.path); !errors.Is(err, catalog.ErrNotFound) {
 		return false, err

@@ -51,7 +51,7 @@ type StoreState struct {
 	Polling string
 }
 
-// Config is what a Server is made of. All fields but Pace and Order must be set.
+// Config is what a Server is made of. All fields but Pace, Order and Reigns must be set.
 type Config struct {
 	Name    string
 	Epoch   journal.Epoch
@@ -59,6 +59,7 @@ type Config struct {
 	Catalog *catalog.Catalog
 	Journal *journal.Log
 	Began   journal.Sequence // where Epoch began
+	Reigns  []wire.Reign     // the promotions that the store has behind it, oldest first; may be nil
 	Log     hclog.Logger
 	Now     func() time.Time
 	// Store tells the state of the store now.

@@ -41,8 +41,12 @@ type Unreadable struct {
 // made from it, and its primary is asked for it, which replaces the name when the
 // content is durable. The name itself stays in the store until then. A directory that
 // cannot be listed ends it, for what is in it is not known.
-func TakeStock(ctx context.Context, root *beneath.Root, cat *catalog.Catalog, rules Rules, unwritten watch.Unwritten) ([]Unreadable, error) {
-	s := &stock{f: finder{root: root, catalog: cat, past: &past{rules: rules}}, unwritten: unwritten}
+//
+// Behind a salvage, seen is what that has filled: a message that came since is on
+// no other node, and ends it with an error, for a comparison would remove it. Without
+// a salvage seen is nil.
+func TakeStock(ctx context.Context, root *beneath.Root, cat *catalog.Catalog, rules Rules, unwritten watch.Unwritten, seen *Seen) ([]Unreadable, error) {
+	s := &stock{f: finder{root: root, catalog: cat, past: &past{rules: rules}}, unwritten: unwritten, seen: seen}
 	if err := s.dir(ctx, journal.Root); err != nil {
 		return s.unreadable, err
 	}
@@ -54,6 +58,7 @@ type stock struct {
 	f          finder
 	unwritten  watch.Unwritten
 	unreadable []Unreadable
+	seen       *Seen
 }
 
 // dir makes the catalog right about one directory and all beneath.
@@ -175,7 +180,26 @@ func (s *stock) check(d *beneath.Dir, n named) error {
 		(n.item.Stamp.Inode == 0 || info.Stamp.SameInode(n.item.Stamp)) {
 		return nil
 	}
+	if n.item.Missing {
+		err = s.salvaged(n.path, info.Facts.Type)
+	}
+	if err != nil {
+		return err
+	}
 	return s.put(d, n.path, info)
+}
+
+// salvaged returns an error if a file that the catalog did not have is a message that
+// came since the salvage.
+func (s *stock) salvaged(p journal.Path, t journal.Type) error {
+	if s.seen == nil || t != journal.TypeFile || s.f.past.rules.Classify(p, t) != watch.ClassMessage {
+		return nil
+	}
+	was, err := s.seen.has(p)
+	if err != nil || was {
+		return err
+	}
+	return changing("%q came since it was looked at", string(p))
 }
 
 // learn takes a name in that the catalog does not have.
@@ -190,6 +214,9 @@ func (s *stock) learn(d *beneath.Dir, p journal.Path, t journal.Type) error {
 	info, err := d.Stat(p.Name())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err := s.salvaged(p, t); err != nil {
+		return err
 	}
 	if err != nil {
 		return s.passOver(p, &journal.Facts{Type: t}, err)

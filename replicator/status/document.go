@@ -65,6 +65,9 @@ type Document struct {
 	// MailStopped says why a primary that could serve mail has no mail server now.
 	// Empty if it has one, as far as that is known.
 	MailStopped string `json:"mail_stopped,omitempty"`
+	// Kept says what rejoins of this node have kept in the history of its store and no
+	// person has seen to. Empty if there is nothing.
+	Kept string `json:"kept,omitempty"`
 	// Peers are the other nodes of the pair that this one knows.
 	Peers []Peer `json:"peers,omitempty"`
 	// Unasked says why the role is Unconfirmed: the others are being asked, or this

@@ -58,6 +58,9 @@ func Judge(d *Document) {
 	if d.MailStopped != "" {
 		worse(Attention, d.MailStopped)
 	}
+	if d.Kept != "" {
+		worse(Attention, d.Kept)
+	}
 	if d.Role == Unconfirmed {
 		worse(Unknown, d.Unasked)
 	}
