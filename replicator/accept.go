@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/watch"
@@ -12,6 +13,25 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
+
+// inDoubt says what of a store is not replicated before a person has accepted it;
+// "" if all is.
+func inDoubt(s watch.Status) string {
+	var all []string
+	if words := status.DoubtWords(doubtsOf(s)); words != "" {
+		all = append(all, words)
+	}
+	var rewritten []string
+	for _, u := range s.Unreadable {
+		if u.Rewritten {
+			rewritten = append(rewritten, string(u.Path))
+		}
+	}
+	if n := len(rewritten); n > 0 {
+		all = append(all, fmt.Sprintf("%d messages were changed in place: %s", n, strings.Join(rewritten[:min(n, status.FewNames)], ", ")))
+	}
+	return strings.Join(all, "; ")
+}
 
 // Accept implements operator.Node. Only a primary decides what is in the store: a
 // mirror has it from there. What a rejoin has kept is each node's own.
@@ -25,7 +45,7 @@ func (n *node) Accept(a operator.Accepting) (operator.Acceptable, error) {
 			"a former primary is made a mirror with `mailtwin rejoin`")
 	}
 	s := p.watcher.Status()
-	out := operator.Acceptable{Store: cmp.Or(s.Suspended, status.DoubtWords(doubtsOf(s)))}
+	out := operator.Acceptable{Store: cmp.Or(s.Suspended, inDoubt(s))}
 	err := n.catalog.View(func(t *catalog.Tx) error {
 		out.Missing = t.Totals().Missing
 		files, err := t.Missing(missingListed)

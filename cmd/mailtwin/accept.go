@@ -24,13 +24,13 @@ func (p *program) acceptCommand() *cobra.Command {
 			"            removed here and on all mirrors, and are not brought over later.\n\n" +
 			"  store     What is at the store's path is another directory or file system than\n" +
 			"            before, or nothing that was in it is there; or so it is with a directory in\n" +
-			"            it that `status` names, which is not replicated meanwhile. If it is not\n" +
-			"            mounted, mount it. If it is right, because you copied all mail there, or gave\n" +
-			"            a domain up, accept it: everything is compared then, and what is not there is\n" +
-			"            removed from the mirrors too. So a backup, which is older than the mirrors, is\n" +
-			"            not to be accepted: promote a mirror instead. An empty store is never\n" +
-			"            accepted: if all mail is to be removed on the mirrors too, put a directory\n" +
-			"            into it first.\n\n" +
+			"            it that `status` names, which is not replicated meanwhile; or messages were\n" +
+			"            changed in place, as no mail server does. If something is not mounted, mount\n" +
+			"            it. If it is right, because you copied all mail there, or gave a domain up,\n" +
+			"            accept it: everything is compared then, and what is not there is removed from\n" +
+			"            the mirrors too. So a backup, which is older than the mirrors, is not to be\n" +
+			"            accepted: promote a mirror instead. An empty store is never accepted: if all\n" +
+			"            mail is to be removed on the mirrors too, put a directory into it first.\n\n" +
 			"On any node that was a former primary and has rejoined:\n\n" +
 			"  kept      Messages that it had alone and that could not be delivered, or may have\n" +
 			"            been removed elsewhere, are in ..mailtwin/history at its store's root, and\n" +

@@ -39,6 +39,13 @@
 // Within one cycle: directories, then messages, keywords, uidlists, other
 // control files, and removals at last.
 //
+// A message that is the same file as before and has another content is held back:
+// mail servers put another file in its place. So what corrupts a store, or
+// encrypts it, does not change the copies elsewhere. It is told among what cannot be
+// read; its flags and its removal are journaled. It may be appended to in the minute
+// in which it was made. One that was changed while nobody looked, in a directory that
+// has not changed, is not found; it is not journaled either.
+//
 // # Removals
 //
 // A read error is not a removal, and neither is an absence. A name that is

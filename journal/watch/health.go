@@ -209,7 +209,8 @@ var ErrNothingThere = errors.New("there is nothing in the store")
 
 // Accept says on behalf of the operator that what is at the store's path now
 // is the store, though it is another directory or file system than before, and
-// that directories which are in doubt are right as they are. Everything is
+// that directories which are in doubt, and messages which were changed in place, are
+// right as they are. Everything is
 // scanned and compared by content then; what is missing is journaled as
 // removed. It takes effect when the watcher looks at the store next.
 //
@@ -255,6 +256,7 @@ func (w *Watcher) recover() error {
 		w.emptied = false
 		w.lookAgain()
 		w.doubts.accept()
+		w.acceptRewrites()
 		err = w.remember(id)
 	}
 	if err == nil && id.Same(w.store.Identity) {

@@ -141,6 +141,9 @@ func (c *cycle) message(l look, it catalog.Item, known bool) error {
 	if known && it.Facts.Content == id {
 		return c.attributes(l, it, id)
 	}
+	if held, err := c.rewritten(l, id); held || err != nil {
+		return err
+	}
 	facts := info.Facts
 	facts.Content = id
 	if facts.Attr.Xattrs, err = c.xattrs(l); err != nil {

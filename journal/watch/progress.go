@@ -168,7 +168,7 @@ func (w *Watcher) cannotRead(p journal.Path, why reason, err error) {
 	if errors.Is(err, context.Canceled) {
 		return // the watcher ends; nothing is wrong with the file
 	}
-	if !w.broken.add(Unreadable{Path: p, Err: err.Error(), Since: w.cfg.Clock.Now()}) {
+	if !w.broken.add(Unreadable{Path: p, Err: err.Error(), Since: w.cfg.Clock.Now(), Rewritten: errors.Is(err, errRewritten)}) {
 		return
 	}
 	w.cfg.Log.Warn("unreadable", "path", string(p), "error", err)

@@ -35,6 +35,9 @@ type Unreadable struct {
 	Path  journal.Path
 	Err   string    // of the last attempt
 	Since time.Time // of the first attempt that failed
+	// Rewritten says that it can be read, and is held back: a message was changed in
+	// place.
+	Rewritten bool
 }
 
 // Status is the state of a Watcher at one moment.

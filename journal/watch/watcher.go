@@ -71,7 +71,8 @@ type Watcher struct {
 	doubts     doubts
 	healthDue  time.Duration
 
-	broken broken
+	broken   broken
+	rewrites map[journal.Path]struct{} // messages that were changed in place, and accepted by a person
 
 	pollDue, syncDue time.Duration
 	unsynced         int
@@ -104,7 +105,9 @@ func New(cfg Config) (*Watcher, error) {
 		watched: make(map[uint64]struct{}),
 		doubts:  newDoubts(),
 		broken:  newBroken(),
-		large:   make(map[journal.Path]struct{}),
+
+		rewrites: make(map[journal.Path]struct{}),
+		large:    make(map[journal.Path]struct{}),
 	}
 	w.background = newBackground(w.dirty)
 	w.settler = newSettler(cfg.Timing.Settle, cfg.Timing.SettleAtLatest, cfg.Limits.Unsettled)

@@ -1,0 +1,97 @@
+package watch_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/mailtwin/mailtwin/journal"
+)
+
+// rewrite changes the content of a message in place.
+func (f *fixture) rewrite(p, content string) {
+	f.t.Helper()
+	file, err := os.OpenFile(f.path(p), os.O_WRONLY|os.O_TRUNC, 0)
+	f.must(err)
+	_, err = file.WriteString(content)
+	f.must(err)
+	f.must(file.Close())
+}
+
+// heldBack waits until one message, and nothing else, is held back because it was
+// changed in place.
+func (f *fixture) heldBack(p journal.Path) {
+	f.t.Helper()
+	f.wait("held back", func() bool {
+		s := f.watcher.Status()
+		return s.UnreadableCount == 1 && s.Unreadable[0].Path == p && s.Unreadable[0].Rewritten &&
+			strings.Contains(s.Unreadable[0].Err, "in place") && s.Dirty == 0
+	})
+	f.noMore()
+}
+
+// TestRewrittenInPlace: what changes a message in place does not change the copy of
+// it elsewhere, until another file is in its place or it is as it was.
+func TestRewrittenInPlace(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1.h:2,", "a message")
+	f.deliver("u1/cur/2.h:2,", "another")
+	f.expect("put u1/cur/1.h:2,", "put u1/cur/2.h:2,")
+	f.rewrite("u1/cur/1.h:2,", "encrypted")
+	f.heldBack("u1/cur/1.h:2,")
+	f.rename("u1/cur/2.h:2,", "u1/cur/2.h:2,S") // the others go on
+	if got := show(f.next()); got != "move u1/cur/2.h:2, > u1/cur/2.h:2,S" {
+		t.Errorf("got %s", got)
+	}
+	f.rename("u1/cur/1.h:2,", "u1/cur/1.h:2,S") // so do its flags
+	if got := show(f.next()); got != "move u1/cur/1.h:2, > u1/cur/1.h:2,S" {
+		t.Errorf("got %s", got)
+	}
+	f.heldBack("u1/cur/1.h:2,S")
+	f.rewrite("u1/cur/1.h:2,S", "a message")
+	if got := show(f.next()); got != "attr u1/cur/1.h:2,S" {
+		t.Errorf("got %s", got)
+	}
+	f.settled()
+	f.noMore()
+	f.rewrite("u1/cur/2.h:2,S", "crypted")
+	f.heldBack("u1/cur/2.h:2,S")
+	f.write("u1/tmp/2.h", "compressed")
+	f.rename("u1/tmp/2.h", "u1/cur/2.h:2,S")
+	f.expect("put u1/cur/2.h:2,S")
+}
+
+// TestRewrittenIsAccepted: a person says that messages are as they should be.
+func TestRewrittenIsAccepted(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1.h:2,", "a message")
+	f.expect("put u1/cur/1.h:2,")
+	f.rewrite("u1/cur/1.h:2,", "changed")
+	f.heldBack("u1/cur/1.h:2,")
+	f.must(f.watcher.Accept())
+	f.expect("put u1/cur/1.h:2,")
+	if n := f.watcher.Status().UnreadableCount; n > 0 {
+		t.Errorf("%d are still held back", n)
+	}
+}
+
+// TestRewrittenIsExpunged: a message that is held back can be removed.
+func TestRewrittenIsExpunged(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1.h:2,", "a message")
+	f.expect("put u1/cur/1.h:2,")
+	f.rewrite("u1/cur/1.h:2,", "changed")
+	f.heldBack("u1/cur/1.h:2,")
+	f.remove("u1/cur/1.h:2,")
+	f.expect("remove u1/cur/1.h:2,")
+}
+
+// TestGrowingMessage: one that was not delivered through another directory may not
+// have been complete when it was seen.
+func TestGrowingMessage(t *testing.T) {
+	f := started(t)
+	f.write("u1/new/1.h", "a")
+	f.expect("put u1/new/1.h")
+	f.appendTo("u1/new/1.h", " message")
+	f.expect("put u1/new/1.h")
+}
