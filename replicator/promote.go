@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/failover"
@@ -316,6 +317,44 @@ func (h operatorHooks) Run(ctx context.Context, c failover.Call, note func(strin
 
 // machine is what the node runs on.
 type machine struct{ n *node }
+
+// Store implements failover.Machine.
+func (m machine) Store(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	return m.n.checkStore(ctx)
+}
+
+// checkStore reports why the mail of the node's own store could not be served: it is
+// not there, another is in its place, or it cannot be written and read. A node that is
+// fenced keeps its hands off the store and knows nothing of it, and one whose part is
+// about to begin does not yet.
+func (n *node) checkStore(ctx context.Context) error {
+	var root *beneath.Root
+	switch p := n.current().(type) {
+	case *mirrorPart:
+		if err := await(ctx, p.mirror.CheckStore); err != nil { // it hangs if the array does
+			return err
+		}
+		root = p.root
+	case *primaryPart:
+		if why := p.watcher.Status().Suspended; why != "" {
+			return errors.New(why)
+		}
+		root = p.root
+	default:
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.noStore != "" {
+			return errors.New(n.noStore)
+		}
+		return nil
+	}
+	if err := n.trial.try(ctx, root); err != nil {
+		return fmt.Errorf("it cannot be written and read: %w", err)
+	}
+	return nil
+}
 
 // Space implements failover.Machine.
 func (m machine) Space() ([]failover.Space, error) {

@@ -38,6 +38,8 @@ func (p *program) failoverCommand() *cobra.Command {
 		Long: "Makes this mirror the primary. When the primary answers, it stops its mail server, the\n" +
 			"rest of its changes is fetched, both are proven to be equal, and nothing is lost. When\n" +
 			"it does not, the command says what is known to be lost and what is not known, and asks.\n\n" +
+			"It refuses, with --force too, where no mail could be served of the store here: it is\n" +
+			"not mounted, or cannot be written and read. Nothing is done to the primary then.\n\n" +
 			"The hooks fence and promote of the settings stop the mail server there and start it here.\n" +
 			"A dry run runs the hook promote too, as \"promote before\", which only tests.\n\n" +
 			"When the command was interrupted or failed, run it again: it goes on where it was. On\n" +
@@ -143,6 +145,10 @@ func (p *program) plan(ctx context.Context, client *operator.Client) (failover.P
 
 // agree makes sure that a person, or --yes, wants the plan.
 func (p *program) agree(ctx context.Context, plan *failover.Plan, f *promotion) error {
+	if err := plan.Fit(); err != nil {
+		p.note("nothing was done")
+		return err
+	}
 	switch {
 	case len(plan.Refusals) > 0 && !f.force:
 		p.note("nothing was done")
@@ -247,6 +253,9 @@ func describePlan(plan *failover.Plan) []string {
 	}
 	for _, words := range plan.Warnings {
 		lines = append(lines, "  warning: "+printable(words))
+	}
+	if plan.Unfit != "" {
+		lines = append(lines, "  not at all: the store here is not fit to serve mail: "+printable(plan.Unfit))
 	}
 	for _, words := range plan.Refusals {
 		lines = append(lines, "  not without --force: "+printable(words))

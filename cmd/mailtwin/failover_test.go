@@ -58,6 +58,8 @@ func TestFailover(t *testing.T) {
 	unplanned := failover.Plan{Kind: failover.Failover, Epoch: 2, Primary: "mx1", Loss: failover.Loss{Words: []string{"What changed is not known."}}}
 	refused := planned
 	refused.Refusals = []string{"the initial sync is not finished"}
+	unfit := unplanned
+	unfit.Unfit = "is it not mounted?"
 	for _, test := range []struct {
 		name     string
 		plans    []failover.Plan
@@ -85,6 +87,10 @@ func TestFailover(t *testing.T) {
 			err: []string{"things have changed since this was confirmed", "unplanned: "}, out: []string{"What changed is not known."},
 		},
 		{name: "refused", plans: []failover.Plan{refused}, args: []string{"--yes"}, code: 1, err: []string{"not without --force: the initial sync is not finished"}},
+		{
+			name: "a store that is not fit", plans: []failover.Plan{unfit}, args: []string{"--yes", "--force"}, code: 1,
+			err: []string{"not at all: the store here is not fit to serve mail: is it not mounted?", "nothing was done", "hint: mount or repair the store"},
+		},
 		{name: "forced", plans: []failover.Plan{refused}, args: []string{"--yes", "--force"}, runs: 1},
 		{
 			name: "a step fails", plans: []failover.Plan{planned}, args: []string{"--yes"}, code: 1, runs: 1,

@@ -157,9 +157,13 @@ func (l *Loss) say(p *Plan) {
 	l.Words = nil
 	switch p.Kind {
 	case Switchover:
-		l.Nothing = len(p.Refusals) == 0
+		l.Nothing = len(p.Refusals) == 0 && p.Unfit == ""
 		if l.Nothing {
 			l.add("Nothing will be lost: %s answers, its mail server is stopped first, and the roles change only when this node is proven to be equal.", p.Primary)
+			return
+		}
+		if len(p.Refusals) == 0 {
+			l.add("%s answers, and goes on: this node could not serve the mail.", p.Primary)
 			return
 		}
 		l.add("%s answers, but this node is not complete.", p.Primary)

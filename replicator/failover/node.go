@@ -225,6 +225,10 @@ type Stage interface {
 
 // Machine is what the node runs on.
 type Machine interface {
+	// Store reports why the mail of the node's own store could not be served: it is
+	// not there, another is in its place, or it cannot be written and read. nil if
+	// nothing is known to be wrong with it. It takes some seconds at most.
+	Store(ctx context.Context) error
 	// Space tells how much room is left where the node writes.
 	Space() ([]Space, error)
 	// Apart says why messages would get new UIDs here; "" if nothing is known to.

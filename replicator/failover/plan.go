@@ -52,6 +52,9 @@ type Plan struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Refusals are why it would not be done without force.
 	Refusals []string `json:"refusals,omitempty"`
+	// Unfit is what is wrong with this node's own store: with that it would not be
+	// done, by force neither. "" is nothing.
+	Unfit string `json:"unfit,omitempty"`
 	// Checks are those of a dry run.
 	Checks []Check `json:"checks,omitempty"`
 
@@ -147,6 +150,9 @@ func (p *Promoter) look(ctx context.Context, recent time.Duration) (Plan, error)
 	if err != nil {
 		return Plan{}, err
 	}
+	if err := p.cfg.Machine.Store(ctx); err != nil {
+		plan.Unfit = err.Error()
+	}
 	p.findAddress(&plan)
 	plan.Loss.say(&plan)
 	return plan, nil
@@ -158,6 +164,17 @@ func (p *Plan) warn(format string, args ...any) {
 
 func (p *Plan) refuse(format string, args ...any) {
 	p.Refusals = append(p.Refusals, fmt.Sprintf(format, args...))
+}
+
+// Fit returns ErrStore if no mail could be served of the node's own store. A mail
+// server on it does harm: clients drop their copies of what an empty directory lacks,
+// and mail that is delivered there is hidden when the store is mounted. That is no
+// matter of judgement, and so Force changes nothing.
+func (p *Plan) Fit() error {
+	if p.Unfit == "" {
+		return nil
+	}
+	return hint.Add(fmt.Errorf("%w: %s", ErrStore, p.Unfit), "mount or repair the store, and run the command again; --force does not help here")
 }
 
 // ofPrimary plans for a node that is the primary already.
