@@ -53,7 +53,9 @@ func TestMirrorWhoseStoreIsNotMountedIsNotPromoted(t *testing.T) {
 	mx2.unfit("the store cannot be opened")
 
 	c.must(os.Mkdir(store, 0o700))
-	mx2.until("told", func(d status.Document) bool { return d.Primary != nil && strings.Contains(d.Primary.Detail, "is it not mounted?") })
+	mx2.until("told", func(d status.Document) bool {
+		return d.Primary != nil && strings.Contains(d.Primary.Detail, "is it not mounted?")
+	})
 	mx2.unfit("is it not mounted?")
 	if hooks := mx1.ran(); len(hooks) > 0 || mx1.n.state().Sealed {
 		t.Errorf("the primary was not left alone: %q, %+v", hooks, mx1.n.state())
