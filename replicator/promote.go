@@ -194,7 +194,7 @@ type following struct{ n *node }
 func (f following) Following() failover.Following {
 	s, err := f.n.standing()
 	if err != nil {
-		return failover.Following{} // of which nothing is known
+		return failover.Following{Unknown: f.n.notFollowing(err)}
 	}
 	w := f.n.lastWord(s.Primary, s.Epoch, s.Said, s.Beat)
 	out := failover.Following{
@@ -212,6 +212,16 @@ func (f following) Following() failover.Following {
 		_ = f.n.catalog.View(func(t *catalog.Tx) error { return listUnsure(t, &out) })
 	}
 	return out
+}
+
+// notFollowing says why nothing is known of what a mirror has, which failed with err.
+func (n *node) notFollowing(err error) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.part == nil {
+		return n.waiting
+	}
+	return err.Error()
 }
 
 // listUnsure lists what of a mirror's catalog is not sure.

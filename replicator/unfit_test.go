@@ -51,6 +51,11 @@ func TestMirrorWhoseStoreIsNotMountedIsNotPromoted(t *testing.T) {
 	c.must(os.Rename(store, store+".unmounted"))
 	mx2.start()
 	mx2.unfit("the store cannot be opened")
+	plan, err := mx2.n.promoter.Plan(t.Context())
+	c.must(err)
+	if words := strings.Join(append(plan.Refusals, plan.Loss.Words...), "\n"); strings.Contains(words, "initial sync") {
+		t.Errorf("of what is not known it is said: %s", words)
+	}
 
 	c.must(os.Mkdir(store, 0o700))
 	mx2.until("told", func(d status.Document) bool {

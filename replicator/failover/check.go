@@ -77,6 +77,8 @@ func checkSync(plan *Plan) Check {
 	switch {
 	case plan.Kind == Finish || plan.Kind == Takeback:
 		c.Detail = "this node was the primary"
+	case l.Unknown != "":
+		c.Verdict, c.Detail = Unknown, unknownDetail+l.Unknown
 	case !l.Whole:
 		c.Verdict, c.Detail = Bad, "the initial sync is not finished"
 	case l.Assumed > 0:

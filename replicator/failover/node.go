@@ -133,6 +133,8 @@ type Contents struct {
 
 // Following is what a mirror knows of itself and of its primary.
 type Following struct {
+	// Unknown says why nothing is known, as where the store is not there; else it is "".
+	Unknown   string
 	Primary   string // the name of the primary; "" if it was never reached
 	Connected bool   // to it, now
 	// LastHeard is when the primary's last word was said, or some moments before:

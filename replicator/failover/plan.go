@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,6 +120,28 @@ func (c Confirmed) holds(p *Plan) error {
 	return nil
 }
 
+// NoWorse returns nil if whoever agreed to an earlier plan without being asked again
+// agrees to this one too: it replaces the same primary, it is of the same kind or of one
+// that loses less, and no more is known to be lost. Else it is ErrStale, with why.
+func (p *Plan) NoWorse(than *Plan) error {
+	better := []Kind{Switchover, Evacuation, Failover} // the first is the best
+	was, is := slices.Index(better, than.Kind), slices.Index(better, p.Kind)
+	l, before := &p.Loss, &than.Loss
+	switch {
+	case p.Kind != than.Kind && (is < 0 || is > was):
+		return fmt.Errorf("%w: it was to be a %s and would be a %s now", ErrStale, than.Kind, p.Kind)
+	case p.Primary != than.Primary:
+		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, than.Primary, p.Primary)
+	case l.Missing > before.Missing || l.Assumed > before.Assumed || before.Whole && !l.Whole || l.Unknown != before.Unknown,
+		p.Kind == Failover && (p.Position.Sequence < than.Position.Sequence || more(l.Entries, before.Entries)):
+		return fmt.Errorf("%w: more may be lost", ErrStale)
+	}
+	return nil
+}
+
+// more reports whether a number is larger than it was, or is no longer known.
+func more(is, was *uint64) bool { return was != nil && (is == nil || *is > *was) }
+
 // Plan looks at this node and its peers and says what a promotion would do.
 // It changes nothing. It fails if there is nothing to promote.
 func (p *Promoter) Plan(ctx context.Context) (Plan, error) { return p.look(ctx, 0) }
@@ -133,6 +156,9 @@ func (p *Promoter) look(ctx context.Context, recent time.Duration) (Plan, error)
 	}
 	plan := Plan{Peers: p.inspect(ctx, own, recent), Primary: own.Leader, proven: proven}
 	plan.Epoch = nextEpoch(own, plan.Peers)
+	if err := p.cfg.Machine.Store(ctx); err != nil {
+		plan.Unfit = err.Error()
+	}
 	leader := plan.primary(p.cfg.Name)
 	switch own.Role {
 	case identity.Primary:
@@ -150,9 +176,7 @@ func (p *Promoter) look(ctx context.Context, recent time.Duration) (Plan, error)
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := p.cfg.Machine.Store(ctx); err != nil {
-		plan.Unfit = err.Error()
-	}
+	p.warnUnfenced(&plan)
 	p.findAddress(&plan)
 	plan.Loss.say(&plan)
 	return plan, nil
@@ -218,6 +242,9 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 		doubts = leader.answer.Doubts
 	}
 	plan.Loss = lossOf(&f, doubts, p.cfg.Clock.Now())
+	if plan.Unfit == "" {
+		plan.Unfit = f.Unknown
+	}
 	plan.judge(&f, own)
 	return nil
 }
@@ -225,6 +252,7 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 // judge finds what speaks against the promotion of a mirror.
 func (p *Plan) judge(f *Following, own State) {
 	switch {
+	case f.Unknown != "":
 	case p.Kind == Switchover && !f.Whole:
 		p.refuse("the initial sync is not finished, and %s still has the rest: wait for it", p.Primary)
 	case p.Kind == Switchover && !f.Connected:
@@ -249,6 +277,22 @@ func (p *Plan) judge(f *Following, own State) {
 			p.refuse("%s has %d changes more than this node: run the command there; if this one is promoted instead, they are put aside there", peer.Name, at.Position.Sequence-f.Position.Sequence)
 		}
 	}
+}
+
+// warnUnfenced says what it means that no fence hook is set, where it is needed.
+func (p *Promoter) warnUnfenced(plan *Plan) {
+	unless := ""
+	switch {
+	case p.cfg.Hooks.Set(HookFence):
+		return
+	case plan.Kind == Evacuation:
+		unless = ", if it cannot stop it itself"
+	case plan.Kind == Failover || plan.Kind == Takeback && !plan.answered(plan.Primary):
+	default:
+		return
+	}
+	plan.warn("no fence hook is set: nobody stops the mail server of %s%s. If it still runs, both nodes take mail, and what each has "+
+		"the other lacks: make sure that it is off first", orUnknown(plan.Primary), unless)
 }
 
 // inspect asks all peers at once.
