@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net"
@@ -45,6 +46,7 @@ type testNode struct {
 	n     *node // the last one that ran
 	clock Clock
 	stop  func()
+	log   io.Writer // nil: the test's
 
 	mu    sync.Mutex
 	hooks []string
@@ -128,8 +130,12 @@ func (m *testNode) start() {
 	t := m.c.t
 	t.Helper()
 	ready := make(chan struct{})
+	var log io.Writer = t.Output()
+	if m.log != nil {
+		log = m.log
+	}
 	n, err := newNode(m.cfg, Options{
-		Log:   hclog.New(&hclog.LoggerOptions{Name: m.cfg.Node.Name, Level: hclog.Info, Output: t.Output()}),
+		Log:   hclog.New(&hclog.LoggerOptions{Name: m.cfg.Node.Name, Level: hclog.Info, Output: log}),
 		Clock: m.clock, Ready: func() { close(ready) }, Hook: m.hook,
 	})
 	m.c.must(err)

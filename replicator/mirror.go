@@ -30,6 +30,7 @@ import (
 type mirrorPart struct {
 	n       *node
 	st      identity.State
+	root    *beneath.Root
 	mirror  *mirror.Mirror
 	tracker *tracker
 
@@ -52,7 +53,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 	if err := n.bequeath(st); err != nil {
 		return nil, err
 	}
-	p := &mirrorPart{n: n, st: st, stopped: make(chan struct{}), change: make(chan struct{})}
+	p := &mirrorPart{n: n, st: st, root: root, stopped: make(chan struct{}), change: make(chan struct{})}
 	p.tracker = newTracker(n.opt.Clock, n.opt.Log.Named("sync"))
 	p.mirror = mirror.New(mirror.Config{
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Rules: mailstore.Maildir{},

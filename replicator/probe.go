@@ -186,7 +186,13 @@ func tryStore(root *beneath.Root) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close(), dir.Remove(probeName)) }()
+	defer func() {
+		removed := dir.Remove(probeName)
+		if errors.Is(removed, fs.ErrNotExist) {
+			removed = nil // a mirror empties the directory when a stream begins
+		}
+		err = errors.Join(err, f.Close(), removed)
+	}()
 	text := bytes.Repeat([]byte("mailtwin"), 512)
 	if _, err := f.Write(text); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/failover"
@@ -193,7 +194,7 @@ type following struct{ n *node }
 func (f following) Following() failover.Following {
 	s, err := f.n.standing()
 	if err != nil {
-		return failover.Following{} // of which nothing is known
+		return failover.Following{Unknown: f.n.notFollowing(err)}
 	}
 	w := f.n.lastWord(s.Primary, s.Epoch, s.Said, s.Beat)
 	out := failover.Following{
@@ -212,6 +213,16 @@ func (f following) Following() failover.Following {
 		_ = f.n.catalog.View(func(t *catalog.Tx) error { return listUnsure(t, &out) })
 	}
 	return out
+}
+
+// notFollowing says why nothing is known of what a mirror has, which failed with err.
+func (n *node) notFollowing(err error) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.part == nil {
+		return n.waiting
+	}
+	return err.Error()
 }
 
 // listUnsure lists what of a mirror's catalog is not sure.
@@ -317,6 +328,44 @@ func (h operatorHooks) Run(ctx context.Context, c failover.Call, note func(strin
 
 // machine is what the node runs on.
 type machine struct{ n *node }
+
+// Store implements failover.Machine.
+func (m machine) Store(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	return m.n.checkStore(ctx)
+}
+
+// checkStore reports why the mail of the node's own store could not be served: it is
+// not there, another is in its place, or it cannot be written and read. A node that is
+// fenced keeps its hands off the store and knows nothing of it, and one whose part is
+// about to begin does not yet.
+func (n *node) checkStore(ctx context.Context) error {
+	var root *beneath.Root
+	switch p := n.current().(type) {
+	case *mirrorPart:
+		if err := await(ctx, p.mirror.CheckStore); err != nil { // it hangs if the array does
+			return err
+		}
+		root = p.root
+	case *primaryPart:
+		if why := p.watcher.Status().Suspended; why != "" {
+			return errors.New(why)
+		}
+		root = p.root
+	default:
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.noStore != "" {
+			return errors.New(n.noStore)
+		}
+		return nil
+	}
+	if err := n.trial.try(ctx, root); err != nil {
+		return fmt.Errorf("it cannot be written and read: %w", err)
+	}
+	return nil
+}
 
 // Space implements failover.Machine.
 func (m machine) Space() ([]failover.Space, error) {

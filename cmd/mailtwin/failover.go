@@ -38,6 +38,12 @@ func (p *program) failoverCommand() *cobra.Command {
 		Long: "Makes this mirror the primary. When the primary answers, it stops its mail server, the\n" +
 			"rest of its changes is fetched, both are proven to be equal, and nothing is lost. When\n" +
 			"it does not, the command says what is known to be lost and what is not known, and asks.\n\n" +
+			"It refuses, with --force too, where no mail could be served of the store here: it is\n" +
+			"not mounted, or cannot be written and read. Nothing is done to the primary then.\n\n" +
+			"With --yes it is for programs. The plan that is shown first is agreed to: if things change\n" +
+			"before it is carried out, one that is no worse is carried out too (it replaces the same\n" +
+			"primary, loses no more, and a switchover stays one), and any other is shown and not done,\n" +
+			"with exit code 2. To agree to that one, run the command again.\n\n" +
 			"The hooks fence and promote of the settings stop the mail server there and start it here.\n" +
 			"A dry run runs the hook promote too, as \"promote before\", which only tests.\n\n" +
 			"When the command was interrupted or failed, run it again: it goes on where it was. On\n" +
@@ -57,7 +63,7 @@ func (p *program) failoverCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be done, check what it needs, and change nothing")
 	c.Flags().BoolVar(&f.force, "force", false, "go on in spite of what only a person can judge, such as a fence hook that failed")
-	c.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&f.yes, "yes", false, "do not ask: agree to the plan as it is now, and to none that is worse when it is carried out")
 	c.Flags().BoolVar(&f.json, "json", false, "print for programs")
 	c.Flags().StringVar(&f.report, "report", "", "add a line with what it came to, and what may be lost, to this `file`, as --json prints it")
 	c.Flags().StringVar(&f.reason, "reason", "the operator's command", "why, for the hooks and their logs")
@@ -106,6 +112,7 @@ func (p *program) failover(ctx context.Context, client *operator.Client, f *prom
 			}
 		}()
 	}
+	var agreed *failover.Plan
 	for range maxPlans {
 		plan, err := p.plan(ctx, client)
 		if err != nil {
@@ -116,6 +123,14 @@ func (p *program) failover(ctx context.Context, client *operator.Client, f *prom
 		}
 		if err := p.agree(ctx, &plan, f); err != nil {
 			return err
+		}
+		if agreed == nil {
+			agreed = &plan
+		}
+		if err := plan.NoWorse(agreed); err != nil && f.yes {
+			complain(p.err, hint.Add(fmt.Errorf("this was not done, for --yes agreed to another plan: %w", err),
+				"read it; if it is what you want, run the command again"))
+			return verdict(exitUsage)
 		}
 		result, raw, err := client.Failover(ctx, failover.Request{
 			Confirmed: plan.Confirm(), Force: f.force, Reason: f.reason,
@@ -143,6 +158,10 @@ func (p *program) plan(ctx context.Context, client *operator.Client) (failover.P
 
 // agree makes sure that a person, or --yes, wants the plan.
 func (p *program) agree(ctx context.Context, plan *failover.Plan, f *promotion) error {
+	if err := plan.Fit(); err != nil {
+		p.note("nothing was done")
+		return err
+	}
 	switch {
 	case len(plan.Refusals) > 0 && !f.force:
 		p.note("nothing was done")
@@ -247,6 +266,9 @@ func describePlan(plan *failover.Plan) []string {
 	}
 	for _, words := range plan.Warnings {
 		lines = append(lines, "  warning: "+printable(words))
+	}
+	if plan.Unfit != "" {
+		lines = append(lines, "  not at all: the store here is not fit to serve mail: "+printable(plan.Unfit))
 	}
 	for _, words := range plan.Refusals {
 		lines = append(lines, "  not without --force: "+printable(words))

@@ -58,6 +58,10 @@ func TestFailover(t *testing.T) {
 	unplanned := failover.Plan{Kind: failover.Failover, Epoch: 2, Primary: "mx1", Loss: failover.Loss{Words: []string{"What changed is not known."}}}
 	refused := planned
 	refused.Refusals = []string{"the initial sync is not finished"}
+	other := planned
+	other.Primary = "mx3"
+	unfit := unplanned
+	unfit.Unfit = "is it not mounted?"
 	for _, test := range []struct {
 		name     string
 		plans    []failover.Plan
@@ -84,7 +88,23 @@ func TestFailover(t *testing.T) {
 			name: "the plan changes once", plans: []failover.Plan{planned, unplanned}, answer: "yes\nyes\n", runs: 2,
 			err: []string{"things have changed since this was confirmed", "unplanned: "}, out: []string{"What changed is not known."},
 		},
+		{
+			name: "the plan gets worse, and nobody is asked", plans: []failover.Plan{planned, unplanned}, args: []string{"--yes"}, code: 2, runs: 1,
+			err: []string{"unplanned: ", "this was not done, for --yes agreed to another plan", "it was to be a switchover and would be a failover now", "hint: read it"},
+		},
+		{
+			name: "the plan gets better, and nobody is asked", plans: []failover.Plan{unplanned, planned}, args: []string{"--yes"}, runs: 2,
+			err: []string{"things have changed since this was confirmed", "planned: "}, out: []string{"nothing was lost"},
+		},
+		{
+			name: "another is the primary, and nobody is asked", plans: []failover.Plan{planned, other}, args: []string{"--yes"}, code: 2, runs: 1,
+			err: []string{`the primary was "mx1" and is "mx3" now`},
+		},
 		{name: "refused", plans: []failover.Plan{refused}, args: []string{"--yes"}, code: 1, err: []string{"not without --force: the initial sync is not finished"}},
+		{
+			name: "a store that is not fit", plans: []failover.Plan{unfit}, args: []string{"--yes", "--force"}, code: 1,
+			err: []string{"not at all: the store here is not fit to serve mail: is it not mounted?", "nothing was done", "hint: mount or repair the store"},
+		},
 		{name: "forced", plans: []failover.Plan{refused}, args: []string{"--yes", "--force"}, runs: 1},
 		{
 			name: "a step fails", plans: []failover.Plan{planned}, args: []string{"--yes"}, code: 1, runs: 1,
@@ -118,7 +138,7 @@ func TestFailover(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := s.run(test.code, append([]string{"failover", "--report", report}, test.args...)...)
-			if told, _ := os.ReadFile(report); !bytes.HasPrefix(told, earlier) || (test.runs > 0 && test.code != exitFailed) != bytes.Contains(told, []byte(`"epoch":2,`)) {
+			if told, _ := os.ReadFile(report); !bytes.HasPrefix(told, earlier) || (test.runs > 0 && test.code != exitFailed && test.code != exitUsage) != bytes.Contains(told, []byte(`"epoch":2,`)) {
 				t.Errorf("the report: %s", told)
 			}
 			for _, want := range test.out {

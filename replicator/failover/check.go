@@ -35,7 +35,8 @@ type Check struct {
 	Detail  string  `json:"detail"`
 }
 
-// DryRun plans a promotion and checks what it needs. It changes nothing. It runs
+// DryRun plans a promotion and checks what it needs. It changes nothing, but writes a
+// small file into the store and removes it, as Plan and Run do. It runs
 // the promote hook as a promotion does before the point of no return, when the
 // hook tests the mail server's settings and may not change anything; note gets
 // what it writes.
@@ -44,7 +45,7 @@ func (p *Promoter) DryRun(ctx context.Context, note func(string)) (Plan, error) 
 	if err != nil {
 		return Plan{}, err
 	}
-	checks := []Check{p.checkPrimary(&plan), checkSync(&plan)}
+	checks := []Check{p.checkPrimary(&plan), checkSync(&plan), checkStore(&plan)}
 	checks = append(checks, p.checkHook(HookFence, &plan), p.checkHook(HookPromote, &plan), p.checkServer(ctx, &plan, note))
 	if why := p.cfg.Machine.Apart(); why != "" {
 		checks = append(checks, Check{Name: "UIDs", Verdict: Warning, Detail: why})
@@ -76,6 +77,8 @@ func checkSync(plan *Plan) Check {
 	switch {
 	case plan.Kind == Finish || plan.Kind == Takeback:
 		c.Detail = "this node was the primary"
+	case l.Unknown != "":
+		c.Verdict, c.Detail = Unknown, unknownDetail+l.Unknown
 	case !l.Whole:
 		c.Verdict, c.Detail = Bad, "the initial sync is not finished"
 	case l.Assumed > 0:
@@ -93,6 +96,13 @@ func checkSync(plan *Plan) Check {
 		c.Verdict, c.Detail = Warning, fmt.Sprintf("%d changes are known of that are not here yet", *l.Entries)
 	}
 	return c
+}
+
+func checkStore(plan *Plan) Check {
+	if plan.Unfit != "" {
+		return Check{Name: "own store", Verdict: Bad, Detail: plan.Unfit}
+	}
+	return Check{Name: "own store", Verdict: Good, Detail: "it is there, and can be written and read"}
 }
 
 func (p *Promoter) checkHook(e HookEvent, plan *Plan) Check {

@@ -13,7 +13,8 @@
 //
 // # The steps
 //
-//	plan            looks at the peers again; refused if it is not what was confirmed
+//	plan            looks at the peers and at this node's own store again; refused if it
+//	                is not what was confirmed, or if no mail could be served of the store
 //	claim           the epoch is promised to this node, durably: here, then by all who answer
 //	fence           the primary stops its mail server and seals its journal; if it
 //	                cannot be asked, the fence hook sees to it from here
@@ -27,6 +28,10 @@
 //	promote-after   the promote hook starts the mail server
 //	crown           the peers are told that answer; the others later. What was begun
 //	                is finished with this
+//
+// A node whose own store is not mounted, or cannot be written and read, is promoted
+// by nobody, not by force either, and nothing is done to the former primary: a mail
+// server on an empty directory would have clients drop their copies.
 //
 // Nobody waits for the dead for long. A primary that is followed has spoken each
 // second: when it is silent there for a second and a half, and does not answer

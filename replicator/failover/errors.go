@@ -19,6 +19,8 @@ var (
 	// ErrNotReady says that the promotion would lose something that it need
 	// not lose.
 	ErrNotReady = errors.New("not ready to be promoted")
+	// ErrStore says that no mail could be served of the node's own store.
+	ErrStore = errors.New("the store of this node is not fit to serve mail")
 	// ErrClaimed says that another promotion came first.
 	ErrClaimed = errors.New("another promotion came first")
 	// ErrFence says that the former primary may still be writing.

@@ -20,6 +20,9 @@ const (
 
 // Loss is what a promotion may lose. What is not known is null, never 0.
 type Loss struct {
+	// Unknown says why it is not known what this node has; "" if it is. With it, the
+	// counts mean nothing.
+	Unknown string `json:"unknown,omitempty"`
 	// Nothing says that it is known that nothing can be lost.
 	Nothing bool `json:"nothing"`
 	// Heard says when the former primary said what was heard of it last, or some
@@ -82,7 +85,10 @@ func (m *Mailbox) total() uint64 { return m.Missing + m.Assumed + m.InDoubt }
 // lossOf finds what is known to be lost if nothing more comes. doubts are those
 // of a primary that answers and cannot observe its store.
 func lossOf(f *Following, doubts *mailboxes.Doubts, now time.Time) Loss {
-	l := Loss{Whole: f.Whole, Missing: f.Missing, Assumed: f.Assumed, Unreadable: f.Unreadable, Pending: f.Pending}
+	l := Loss{
+		Unknown: f.Unknown, Whole: f.Whole, Missing: f.Missing, Assumed: f.Assumed,
+		Unreadable: f.Unreadable, Pending: f.Pending,
+	}
 	if !f.LastHeard.IsZero() {
 		heard, silent := f.LastHeard, max(now.Sub(f.LastHeard), 0).Seconds()
 		l.Heard, l.Silent = &heard, &silent
@@ -159,9 +165,13 @@ func (l *Loss) say(p *Plan) {
 	l.Words = nil
 	switch p.Kind {
 	case Switchover:
-		l.Nothing = len(p.Refusals) == 0
+		l.Nothing = len(p.Refusals) == 0 && p.Unfit == ""
 		if l.Nothing {
 			l.add("Nothing will be lost: %s answers, its mail server is stopped first, and the roles change only when this node is proven to be equal.", p.Primary)
+			return
+		}
+		if len(p.Refusals) == 0 {
+			l.add("%s answers, and goes on: this node could not serve the mail.", p.Primary)
 			return
 		}
 		l.add("%s answers, but this node is not complete.", p.Primary)
@@ -179,6 +189,10 @@ func (l *Loss) say(p *Plan) {
 	case Evacuation, Failover:
 	}
 	l.sayHeard(p)
+	if l.Unknown != "" {
+		l.add("What this node has is not known now, and so not what would be missing: %s.", l.Unknown)
+		return
+	}
 	l.sayEntries(p)
 	l.sayDoubts(p)
 	l.sayFiles()
@@ -207,11 +221,19 @@ func (l *Loss) sayHeard(p *Plan) {
 	}
 }
 
+// all reports whether nothing else is known that may be missing here.
+func (l *Loss) all() bool {
+	return l.Whole && l.Missing == 0 && l.Assumed == 0 && l.Unreadable == 0 &&
+		(l.Observed == nil || *l.Observed) && (l.InDoubt == nil || *l.InDoubt == 0) && !l.Anywhere
+}
+
 func (l *Loss) sayEntries(p *Plan) {
 	at := fmt.Sprintf("this node is at change %d of epoch %d", p.Position.Sequence, p.Position.Epoch)
 	switch {
 	case l.Entries == nil:
 		l.add("How far this node was behind is not known; %s.", at)
+	case *l.Entries == 0 && !l.all():
+		l.add("Of the changes that it had told of, none is missing but by what follows; %s.", at)
 	case *l.Entries == 0:
 		l.add("All changes that it had told of are here; %s.", at)
 	default:

@@ -133,6 +133,8 @@ type Contents struct {
 
 // Following is what a mirror knows of itself and of its primary.
 type Following struct {
+	// Unknown says why nothing is known, as where the store is not there; else it is "".
+	Unknown   string
 	Primary   string // the name of the primary; "" if it was never reached
 	Connected bool   // to it, now
 	// LastHeard is when the primary's last word was said, or some moments before:
@@ -227,6 +229,10 @@ type Stage interface {
 
 // Machine is what the node runs on.
 type Machine interface {
+	// Store reports why the mail of the node's own store could not be served: it is
+	// not there, another is in its place, or it cannot be written and read. nil if
+	// nothing is known to be wrong with it. It takes some seconds at most.
+	Store(ctx context.Context) error
 	// Space tells how much room is left where the node writes.
 	Space() ([]Space, error)
 	// Apart says why messages would get new UIDs here; "" if nothing is known to.

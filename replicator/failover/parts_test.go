@@ -175,6 +175,13 @@ func (s stageOf) Open(context.Context) error {
 
 type machine struct{ n *testNode }
 
+func (m machine) Store(context.Context) error {
+	if m.n.unfit == "" {
+		return nil
+	}
+	return errors.New(m.n.unfit)
+}
+
 func (m machine) Apart() string { return m.n.apart }
 
 func (m machine) Space() ([]Space, error) {

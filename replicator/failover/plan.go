@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +53,9 @@ type Plan struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Refusals are why it would not be done without force.
 	Refusals []string `json:"refusals,omitempty"`
+	// Unfit is what is wrong with this node's own store: with that it would not be
+	// done, by force neither. "" is nothing.
+	Unfit string `json:"unfit,omitempty"`
 	// Checks are those of a dry run.
 	Checks []Check `json:"checks,omitempty"`
 
@@ -116,6 +120,28 @@ func (c Confirmed) holds(p *Plan) error {
 	return nil
 }
 
+// NoWorse returns nil if whoever agreed to an earlier plan without being asked again
+// agrees to this one too: it replaces the same primary, it is of the same kind or of one
+// that loses less, and no more is known to be lost. Else it is ErrStale, with why.
+func (p *Plan) NoWorse(than *Plan) error {
+	better := []Kind{Switchover, Evacuation, Failover} // the first is the best
+	was, is := slices.Index(better, than.Kind), slices.Index(better, p.Kind)
+	l, before := &p.Loss, &than.Loss
+	switch {
+	case p.Kind != than.Kind && (is < 0 || is > was):
+		return fmt.Errorf("%w: it was to be a %s and would be a %s now", ErrStale, than.Kind, p.Kind)
+	case p.Primary != than.Primary:
+		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, than.Primary, p.Primary)
+	case l.Missing > before.Missing || l.Assumed > before.Assumed || before.Whole && !l.Whole || l.Unknown != before.Unknown,
+		p.Kind == Failover && (p.Position.Sequence < than.Position.Sequence || more(l.Entries, before.Entries)):
+		return fmt.Errorf("%w: more may be lost", ErrStale)
+	}
+	return nil
+}
+
+// more reports whether a number is larger than it was, or is no longer known.
+func more(is, was *uint64) bool { return was != nil && (is == nil || *is > *was) }
+
 // Plan looks at this node and its peers and says what a promotion would do.
 // It changes nothing. It fails if there is nothing to promote.
 func (p *Promoter) Plan(ctx context.Context) (Plan, error) { return p.look(ctx, 0) }
@@ -130,6 +156,9 @@ func (p *Promoter) look(ctx context.Context, recent time.Duration) (Plan, error)
 	}
 	plan := Plan{Peers: p.inspect(ctx, own, recent), Primary: own.Leader, proven: proven}
 	plan.Epoch = nextEpoch(own, plan.Peers)
+	if err := p.cfg.Machine.Store(ctx); err != nil {
+		plan.Unfit = err.Error()
+	}
 	leader := plan.primary(p.cfg.Name)
 	switch own.Role {
 	case identity.Primary:
@@ -147,6 +176,7 @@ func (p *Promoter) look(ctx context.Context, recent time.Duration) (Plan, error)
 	if err != nil {
 		return Plan{}, err
 	}
+	p.warnUnfenced(&plan)
 	p.findAddress(&plan)
 	plan.Loss.say(&plan)
 	return plan, nil
@@ -158,6 +188,17 @@ func (p *Plan) warn(format string, args ...any) {
 
 func (p *Plan) refuse(format string, args ...any) {
 	p.Refusals = append(p.Refusals, fmt.Sprintf(format, args...))
+}
+
+// Fit returns ErrStore if no mail could be served of the node's own store. A mail
+// server on it does harm: clients drop their copies of what an empty directory lacks,
+// and mail that is delivered there is hidden when the store is mounted. That is no
+// matter of judgement, and so Force changes nothing.
+func (p *Plan) Fit() error {
+	if p.Unfit == "" {
+		return nil
+	}
+	return hint.Add(fmt.Errorf("%w: %s", ErrStore, p.Unfit), "mount or repair the store, and run the command again; --force does not help here")
 }
 
 // ofPrimary plans for a node that is the primary already.
@@ -201,6 +242,9 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 		doubts = leader.answer.Doubts
 	}
 	plan.Loss = lossOf(&f, doubts, p.cfg.Clock.Now())
+	if plan.Unfit == "" {
+		plan.Unfit = f.Unknown
+	}
 	plan.judge(&f, own)
 	return nil
 }
@@ -208,6 +252,7 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 // judge finds what speaks against the promotion of a mirror.
 func (p *Plan) judge(f *Following, own State) {
 	switch {
+	case f.Unknown != "":
 	case p.Kind == Switchover && !f.Whole:
 		p.refuse("the initial sync is not finished, and %s still has the rest: wait for it", p.Primary)
 	case p.Kind == Switchover && !f.Connected:
@@ -232,6 +277,22 @@ func (p *Plan) judge(f *Following, own State) {
 			p.refuse("%s has %d changes more than this node: run the command there; if this one is promoted instead, they are put aside there", peer.Name, at.Position.Sequence-f.Position.Sequence)
 		}
 	}
+}
+
+// warnUnfenced says what it means that no fence hook is set, where it is needed.
+func (p *Promoter) warnUnfenced(plan *Plan) {
+	unless := ""
+	switch {
+	case p.cfg.Hooks.Set(HookFence):
+		return
+	case plan.Kind == Evacuation:
+		unless = ", if it cannot stop it itself"
+	case plan.Kind == Failover || plan.Kind == Takeback && !plan.answered(plan.Primary):
+	default:
+		return
+	}
+	plan.warn("no fence hook is set: nobody stops the mail server of %s%s. If it still runs, both nodes take mail, and what each has "+
+		"the other lacks: make sure that it is off first", orUnknown(plan.Primary), unless)
 }
 
 // inspect asks all peers at once.

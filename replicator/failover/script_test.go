@@ -150,6 +150,8 @@ func (n *testNode) set(t *testing.T, what, value string) {
 	switch what {
 	case "store": // what is wrong with it
 		n.suspended = value
+	case "own-store": // what is wrong with it, for its own node
+		n.unfit = value
 	case "doubts": // changes in a mailbox each; some seconds ago everything was in order
 		n.doubts = &mailboxes.Doubts{After: n.w.now.Add(-4200 * time.Millisecond), More: 1}
 		for i, box := range strings.Fields(value) {
@@ -213,6 +215,9 @@ func describe(p *Plan) (lines []string) {
 	}
 	for _, words := range p.Refusals {
 		lines = append(lines, "| Not without --force: "+words)
+	}
+	if p.Unfit != "" {
+		lines = append(lines, "| Not at all: "+p.Unfit)
 	}
 	return lines
 }

@@ -23,6 +23,9 @@ func (r *run) confirm(ctx context.Context) error {
 	if err := r.request.Confirmed.holds(&plan); err != nil {
 		return err
 	}
+	if err := plan.Fit(); err != nil {
+		return err
+	}
 	if len(plan.Refusals) > 0 && !r.request.Force {
 		return hint.Add(fmt.Errorf("%w: %s", ErrNotReady, strings.Join(plan.Refusals, "; ")),
 			"--force promotes it nevertheless, as it is")

@@ -60,6 +60,7 @@ type testNode struct {
 	head      journal.Sequence
 	apart     string // why its mail would get new UIDs
 	suspended string // why the store cannot be observed
+	unfit     string // why no mail can be served of it
 	doubts    *mailboxes.Doubts
 	late      uint64 // contents of those missing that come while it is drained
 	promoter  *Promoter

@@ -46,7 +46,34 @@ func (m *Mirror) openStore() error {
 	if err != nil {
 		return inStore(err, "identify", journal.Root)
 	}
-	var known beneath.Identity
+	known, err := m.knownStore(found)
+	if err != nil || known == found {
+		return err
+	}
+	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMetaJSON(metaStore, found) }))
+}
+
+// CheckStore reports what is wrong with what is at the store's path now: it is not
+// there, or it is not what the catalog is of, as where the file system is not mounted.
+// It may be called at any time, and changes nothing but that a store which was mounted
+// since is found at once.
+func (m *Mirror) CheckStore() error {
+	found, err := m.cfg.Root.Identity()
+	if err != nil {
+		return inStore(err, "find", journal.Root)
+	}
+	if _, err := m.knownStore(found); err != nil {
+		return err
+	}
+	if opened, err := m.cfg.Root.Opened(); err == nil && opened == found {
+		return nil
+	}
+	return inStore(m.cfg.Root.Reopen(), "open", journal.Root)
+}
+
+// knownStore returns the store that the catalog is of, and errOtherStore if one that
+// was found is another.
+func (m *Mirror) knownStore(found beneath.Identity) (known beneath.Identity, err error) {
 	var some bool
 	err = m.cfg.Catalog.View(func(t *catalog.Tx) error {
 		v, err := t.Meta(metaStore)
@@ -61,15 +88,12 @@ func (m *Mirror) openStore() error {
 		return err
 	})
 	if err != nil {
-		return inCatalog(err)
-	}
-	if known == found {
-		return nil
+		return known, inCatalog(err)
 	}
 	if some && !found.Same(known) {
-		return &storeError{fmt.Errorf("%s: %w: found %v, expected %v", m.cfg.Root.Path(), errOtherStore, found, known)}
+		return known, &storeError{fmt.Errorf("%s: %w: found %v, expected %v", m.cfg.Root.Path(), errOtherStore, found, known)}
 	}
-	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMetaJSON(metaStore, found) }))
+	return known, nil
 }
 
 // readWhole reports whether the last comparison was finished.

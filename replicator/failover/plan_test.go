@@ -1,0 +1,75 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// Who has agreed to a plan, and is not asked again, agrees to none that is worse.
+func TestNoWorse(t *testing.T) {
+	some, more := uint64(2), uint64(3)
+	base := Plan{
+		Kind: Failover, Primary: "mx1", Position: Place{Epoch: 1, Sequence: 10},
+		Loss: Loss{Whole: true, Entries: &some, Missing: 1},
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*Plan)
+		worse  string // "" is not
+	}{
+		{"the same", func(*Plan) {}, ""},
+		{"the primary answers again", func(p *Plan) { p.Kind = Switchover }, ""},
+		{"its journal can be fetched", func(p *Plan) { p.Kind, p.Loss.Entries = Evacuation, nil }, ""},
+		{"more has come", func(p *Plan) { p.Position.Sequence, p.Loss.Missing = 12, 0 }, ""},
+		{"it is another primary", func(p *Plan) { p.Primary = "mx3" }, `"mx1" and is "mx3"`},
+		{"this node sealed itself", func(p *Plan) { p.Kind = Takeback }, "it was to be a failover and would be a takeback"},
+		{"something was promoted", func(p *Plan) { p.Kind = Finish }, "would be a finish"},
+		{"less is here", func(p *Plan) { p.Position.Sequence = 9 }, "more may be lost"},
+		{"more is known of", func(p *Plan) { p.Loss.Entries = &more }, "more may be lost"},
+		{"less is known", func(p *Plan) { p.Loss.Entries = nil }, "more may be lost"},
+		{"more never came", func(p *Plan) { p.Loss.Missing = 2 }, "more may be lost"},
+		{"more is assumed", func(p *Plan) { p.Loss.Assumed = 1 }, "more may be lost"},
+		{"it is compared", func(p *Plan) { p.Loss.Whole = false }, "more may be lost"},
+	} {
+		now := base
+		test.change(&now)
+		err := now.NoWorse(&base)
+		if (err == nil) != (test.worse == "") || err != nil && (!errors.Is(err, ErrStale) || !strings.Contains(err.Error(), test.worse)) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.worse)
+		}
+	}
+	for _, kinds := range [][2]Kind{{Switchover, Evacuation}, {Switchover, Failover}, {Evacuation, Failover}, {Takeback, Failover}} {
+		was, is := base, base
+		was.Kind, is.Kind = kinds[0], kinds[1]
+		if err := is.NoWorse(&was); !errors.Is(err, ErrStale) {
+			t.Errorf("%v: %v", kinds, err)
+		}
+	}
+}
+
+// Of two operators on one node the second is told that the first is at it, and does
+// nothing to his promotion.
+func TestTheSecondOperatorOnANodeIsTold(t *testing.T) {
+	w := newWorld("mx1", "mx2")
+	p := w.nodes["mx2"].promoter
+	plan, err := p.Plan(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := Request{Confirmed: plan.Confirm()}
+	asked := 0
+	_, err = p.Run(context.Background(), q, func(Event) {
+		asked++
+		if _, err := p.Run(context.Background(), q, func(e Event) { t.Errorf("the second one gets as far as %s", e.Step) }); !errors.Is(err, ErrBusy) {
+			t.Errorf("the second one: %v", err)
+		}
+	})
+	if err != nil || asked == 0 || p.Busy() {
+		t.Errorf("the first one: %v, busy %v", err, p.Busy())
+	}
+	if err := w.check(); err != nil {
+		t.Error(err)
+	}
+}
