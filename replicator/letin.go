@@ -15,7 +15,7 @@ func (p *primaryPart) letFencedIn() {
 	}
 	p.n.salvageDoor.Open(salvage.NewServer(salvage.ServerConfig{
 		Name: p.n.id.Name(), Reign: p.reign, Reigns: p.reigns, Root: p.root,
-		Catalog: p.n.catalog, Journal: p.journal, Rules: mailstore.Maildir{}, Log: p.n.opt.Log.Named("salvage"),
+		Catalog: p.n.catalog, Journal: p.journal, Rules: mailstore.Maildir{}, Pace: p.pace, Log: p.n.opt.Log.Named("salvage"),
 		Dir: p.n.salvageDir(), Peer: p.n.id.RequirePeer,
 	}))
 }

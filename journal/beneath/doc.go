@@ -19,6 +19,11 @@
 //   - A hard link cannot be told from another name of a file of the store's
 //     own. That users do not link in files which are not theirs is left to the
 //     kernel (fs.protected_hardlinks, on by default).
+//   - Root.Lock is flock(2) on the directory and on those above it, which whoever
+//     may read them can have too: a lock counts if /proc/locks names a process of
+//     root or of the same user. So two daemons do not see each other that are of
+//     different users (but root), in containers of their own, or whose stores lie
+//     in one another only by way of a bind mount.
 //   - An open Root or Dir keeps its file system busy: umount needs --lazy.
 //
 // Errors keep their syscall.Errno, so that errors.Is finds fs.ErrNotExist,

@@ -16,7 +16,8 @@ const maxParents = 64
 // one, gets ErrLocked. One that asks for a directory in it gets ErrInside, and one
 // that asks for a directory that it is in, ErrAround. It says nothing to those that
 // do not ask. A file system without locks lets everybody have it, and of a parent
-// that may not be read, or is mounted elsewhere too, nothing is known.
+// that may not be read, or is mounted elsewhere too, nothing is known. Locks of other
+// users' programs are none: whoever may read a directory can have one.
 func (r *Root) Lock() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -32,12 +33,8 @@ func (r *Root) Lock() error {
 // lock locks a directory for one alone, and what it is in for all that have a store
 // somewhere in there. It returns what keeps the latter locked.
 func lock(fd int) (parents []int, err error) {
-	if !tryLock(fd, unix.LOCK_EX) {
-		if !tryLock(fd, unix.LOCK_SH) {
-			return nil, ErrLocked
-		}
-		_ = unix.Flock(fd, unix.LOCK_UN)
-		return nil, ErrAround
+	if err := lockOwn(fd); err != nil {
+		return nil, err
 	}
 	for dir := fd; len(parents) < maxParents; {
 		up, err := parent(dir)
@@ -46,7 +43,7 @@ func lock(fd int) (parents []int, err error) {
 			break
 		}
 		parents, dir = append(parents, up), up
-		if !tryLock(up, unix.LOCK_SH) {
+		if !tryLock(up, unix.LOCK_SH) && heldByDaemon(up) {
 			err := fmt.Errorf("%w, %q", ErrInside, pathOf(up))
 			release(parents)
 			_ = unix.Flock(fd, unix.LOCK_UN)
@@ -54,6 +51,27 @@ func lock(fd int) (parents []int, err error) {
 		}
 	}
 	return parents, nil
+}
+
+// lockOwn locks the directory itself. Where somebody else has a lock, that is no
+// daemon, it makes do with a shared one if it can: other daemons see that too.
+func lockOwn(fd int) error {
+	if tryLock(fd, unix.LOCK_EX) {
+		return nil
+	}
+	held := heldByDaemon(fd)
+	if !held && tryLock(fd, unix.LOCK_EX) {
+		return nil // it is gone by now
+	}
+	shared := tryLock(fd, unix.LOCK_SH)
+	switch {
+	case !held:
+		return nil
+	case !shared:
+		return ErrLocked
+	}
+	_ = unix.Flock(fd, unix.LOCK_UN)
+	return ErrAround
 }
 
 // tryLock is false if somebody has a lock that does not allow this one. Whatever

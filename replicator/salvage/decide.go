@@ -123,9 +123,16 @@ func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 			c.line.Outcome = OutcomeMoved
 		}
 	}
-	if a.OtherContent && o.Origin == wire.OriginUnknown {
-		c.keep, c.line.Detail = true, "its content is another one there; this one is kept in the history"
-		if c.line.Outcome == "" {
+	why := ""
+	switch {
+	case a.Unreadable:
+		why = "what is there under its name cannot be read; this one is kept in the history"
+	case a.OtherContent && o.Origin == wire.OriginUnknown:
+		why = "its content is another one there; this one is kept in the history"
+	}
+	if why != "" && c.path != "" {
+		c.keep, c.line.Detail = true, why
+		if c.line.Outcome == "" || a.Unreadable && o.Origin == wire.OriginNew {
 			c.line.Outcome = OutcomeKept
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -240,8 +241,18 @@ type world struct {
 	server *Server
 	lines  []Line
 
-	noJournal bool          // the former primary has lost it
+	noJournal bool // the former primary has lost it
+	pace      gate
 	ahead     time.Duration // so long after what was written
+}
+
+// gate is a Pace that gives leave to everybody, and counts what was read.
+type gate struct{ bytes, out atomic.Int64 }
+
+func (g *gate) Read(_ context.Context, bytes int64) (func(bool), error) {
+	g.bytes.Add(bytes)
+	g.out.Add(1)
+	return func(bool) { g.out.Add(-1) }, nil
 }
 
 // newWorld makes a former primary that setup fills, and its mirror, which is
@@ -298,7 +309,7 @@ func (w *world) promote() {
 func (w *world) restart() {
 	w.server = NewServer(ServerConfig{
 		Name: "mx2", Reign: w.reign, Reigns: w.reigns, Root: w.b.root, Catalog: w.b.catalog, Journal: w.b.journal, Rules: mailstore.Maildir{},
-		Log: w.log("server"), Dir: filepath.Join(w.b.state, "salvage"),
+		Pace: &w.pace, Log: w.log("server"), Dir: filepath.Join(w.b.state, "salvage"),
 		Peer: func(context.Context) (string, error) { return "mx1", nil },
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/zeebo/blake3"
+	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -67,4 +68,49 @@ func TestNameIsNoProof(t *testing.T) {
 	w.b.assume("u/new/other", "another", false)
 	w.salvage()
 	w.told("new there u/new/same", "new kept u/new/other")
+	if w.pace.bytes.Load() == 0 || w.pace.out.Load() != 0 {
+		t.Errorf("read %d bytes with leave, %d are still being read", w.pace.bytes.Load(), w.pace.out.Load())
+	}
+}
+
+// TestWhatCannotBeReadThere is neither the same nor another one: a message of its name
+// is not delivered, and is kept here.
+func TestWhatCannotBeReadThere(t *testing.T) {
+	w := newWorld(t, shared)
+	for _, s := range []*store{w.a, w.b} {
+		s.put("u/new/sick", "sick")
+	}
+	w.b.assume("u/cur/keep:2,", "keep", false)
+	w.b.assume("u/new/sick", "sick", false)
+	for _, p := range []string{"u/new/sick", "u/cur/keep:2,"} {
+		w.b.cannotBeRead(p)
+	}
+	w.reign.Whole = false
+	w.restart()
+	s := w.salvage()
+	w.told("present kept u/cur/keep:2,", "present kept u/new/sick")
+	if s.Outcomes[OutcomeDelivered] != 0 {
+		t.Errorf("summary %+v", s)
+	}
+	for _, p := range []string{"cur/keep:2,", "new/sick"} {
+		if _, err := os.Stat(w.a.full("..mailtwin/history/1/u/" + p)); err != nil {
+			t.Error(err)
+		}
+	}
+	w.reign.Whole = true
+	w.restart()
+	w.salvage()
+	w.told("new kept u/new/sick")
+}
+
+// cannotBeRead has reads of a file fail with EIO, by putting something over it that does.
+func (s *store) cannotBeRead(p string) {
+	s.t.Helper()
+	if err := unix.Mount("/proc/self/mem", s.full(p), "", unix.MS_BIND, ""); err != nil {
+		if os.Getuid() != 0 {
+			s.t.Skipf("only root can mount: %v", err)
+		}
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = unix.Unmount(s.full(p), unix.MNT_DETACH) })
 }

@@ -1,6 +1,7 @@
 package salvage
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func (x *index) life(base string) (life, error) {
 
 // answer says what the primary has of a message. The catalog is asked first:
 // what is not in it any more is in the journal by then.
-func (x *index) answer(o *wire.Offer) (wire.Answer, error) {
+func (x *index) answer(ctx context.Context, o *wire.Offer) (wire.Answer, error) {
 	places, err := x.places(o)
 	if err != nil {
 		return wire.Answer{}, err
@@ -153,7 +154,7 @@ func (x *index) answer(o *wire.Offer) (wire.Answer, error) {
 	if err != nil {
 		return wire.Answer{}, err
 	}
-	a, err := x.judge(o, places, life)
+	a, err := x.judge(ctx, o, places, life)
 	if err == nil && a.Verdict != wire.VerdictHave {
 		_, err = x.content(o.Content, func(p journal.Path, _ catalog.Item) bool {
 			a.ContentHere = true
@@ -224,12 +225,12 @@ func findMessage(c *catalog.Catalog, rules Rules, mailbox journal.Path, base str
 }
 
 // judge finds the verdict.
-func (x *index) judge(o *wire.Offer, places []place, life life) (wire.Answer, error) {
+func (x *index) judge(ctx context.Context, o *wire.Offer, places []place, life life) (wire.Answer, error) {
 	if slices.ContainsFunc(offeredIn(o), func(p journal.Path) bool { return slices.Contains(life.delivered, p) }) {
 		return wire.Answer{Verdict: wire.VerdictDelivered}, nil
 	}
 	if len(places) > 0 {
-		return x.have(o, places[0], life)
+		return x.have(ctx, o, places[0], life)
 	}
 	if a, known := x.trace(o, life); known {
 		return a, nil
@@ -244,8 +245,11 @@ func (x *index) judge(o *wire.Offer, places []place, life life) (wire.Answer, er
 }
 
 // have says that a message is there.
-func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
-	other := x.differs(o, &p)
+func (x *index) have(ctx context.Context, o *wire.Offer, p place, life life) (wire.Answer, error) {
+	other, unreadable, err := x.differs(ctx, o, &p)
+	if err != nil {
+		return wire.Answer{}, err
+	}
 	if other && o.Origin == wire.OriginNew {
 		return wire.Answer{Verdict: wire.VerdictTaken}, nil
 	}
@@ -256,33 +260,68 @@ func (x *index) have(o *wire.Offer, p place, life life) (wire.Answer, error) {
 	if o.Origin == wire.OriginUnknown {
 		touched = !x.complete || len(life.lines) > 0
 	}
-	a := wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched, OtherContent: other}
+	a := wire.Answer{Verdict: wire.VerdictHave, Flags: flags, Touched: touched, OtherContent: other, Unreadable: unreadable}
 	if is := mailboxOf(p.path); is != x.past.now(o.Mailbox) {
 		a.OtherMailbox = is
 	}
 	return a, err
 }
 
-// differs reports whether what is there has another content than was offered, or
-// one that cannot be read. It is not asked of a message that this primary had,
-// content and all, when it began. What nobody has read here yet is read now: a copy
-// that a mirror was made from may have been damaged, and is not taken for the
-// message by its name.
-func (x *index) differs(o *wire.Offer, p *place) bool {
+// differs reports whether what is there has another content than was offered, or one
+// that cannot be read, so that nobody can tell. It is not asked of a message that this
+// primary had, content and all, when it began. What nobody has read here yet is read
+// now, with leave: a copy that a mirror was made from may have been damaged, and is not
+// taken for the message by its name.
+func (x *index) differs(ctx context.Context, o *wire.Offer, p *place) (other, unreadable bool, err error) {
 	if o.Origin != wire.OriginNew && o.Origin != wire.OriginUnknown {
-		return false
+		return false, false, nil
 	}
 	id := p.item.Facts.Content
 	if !id.Known() {
 		id = p.item.Guess
 	}
 	if !id.Known() {
-		if dir, err := x.cfg.Root.Dir(p.path.Dir()); err == nil {
-			id, _ = hashOf(dir, p.path.Name())
-			_ = dir.Close()
+		if id, err = x.read(ctx, p.path); err != nil && ctx.Err() == nil {
+			x.cfg.Log.Warn("cannot tell whether a message is the one that is offered", "path", string(p.path), "error", err)
+			return false, true, nil
 		}
 	}
-	return id != o.Content
+	return err == nil && id != o.Content, false, err
+}
+
+// read reads a message, a piece with each leave.
+func (x *index) read(ctx context.Context, p journal.Path) (id journal.ContentID, err error) {
+	dir, err := x.cfg.Root.Dir(p.Dir())
+	if err != nil {
+		return id, err
+	}
+	defer func() { _ = dir.Close() }()
+	file, err := dir.Open(p.Name())
+	if err != nil {
+		return id, err
+	}
+	defer func() { _ = file.Close() }()
+	return hashOf(bufio.NewReaderSize(&paced{ctx: ctx, pace: x.cfg.Pace, r: file}, piece))
+}
+
+// piece is how much is read with one leave.
+const piece = 128 << 10
+
+// paced reads with leave.
+type paced struct {
+	ctx  context.Context
+	pace Pace
+	r    io.Reader
+}
+
+// Read implements io.Reader.
+func (p *paced) Read(b []byte) (int, error) {
+	done, err := p.pace.Read(p.ctx, int64(len(b)))
+	if err != nil {
+		return 0, err
+	}
+	defer done(true)
+	return p.r.Read(b)
 }
 
 // flags returns the flags of a message by its name.

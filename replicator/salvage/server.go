@@ -34,6 +34,13 @@ type Reign struct {
 	Guess bool
 }
 
+// Pace gives leave to read contents of the store.
+type Pace interface {
+	// Read waits until that many bytes may be read for something that can wait, and
+	// returns what to call when they have been: with true if a disk was asked.
+	Read(ctx context.Context, bytes int64) (done func(fromDevice bool), err error)
+}
+
 // ServerConfig is what a Server is made of. All fields but Reigns must be set.
 type ServerConfig struct {
 	Name    string
@@ -43,6 +50,7 @@ type ServerConfig struct {
 	Catalog *catalog.Catalog
 	Journal *journal.Log
 	Rules   Rules
+	Pace    Pace
 	Log     hclog.Logger
 	// Dir is a directory of the node's own for ledgers and for sorting. It is
 	// made if need be.

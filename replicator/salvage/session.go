@@ -205,7 +205,7 @@ func (s *session) takeOffers(ctx context.Context, m *pb.SalvageOffers) error {
 			return fmt.Errorf("%w: %q after %q is out of order", wire.ErrProtocol, offers[i].Base, s.last.Base)
 		}
 		s.last, s.began = offers[i], true
-		a, err := s.index.answer(&offers[i])
+		a, err := s.index.answer(ctx, &offers[i])
 		if err != nil {
 			return fmt.Errorf("look for %q: %w", offers[i].Base, err)
 		}

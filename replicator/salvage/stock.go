@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"syscall"
 
 	"github.com/zeebo/blake3"
@@ -230,7 +229,7 @@ func (s *stock) put(d *beneath.Dir, p journal.Path, info beneath.Info) error {
 	var err error
 	switch it.Facts.Type {
 	case journal.TypeFile:
-		it.Facts.Content, err = hashOf(d, p.Name())
+		it.Facts.Content, err = contentOf(d, p.Name())
 	case journal.TypeSymlink:
 		it.Facts.Target, err = d.Readlink(p.Name())
 	case journal.TypeDirectory:
@@ -269,15 +268,20 @@ func (s *stock) passOver(p journal.Path, f *journal.Facts, err error) error {
 	return s.f.catalog.Update(func(t *catalog.Tx) error { return t.Put(p, it) })
 }
 
-// hashOf reads a file.
-func hashOf(d *beneath.Dir, name string) (id journal.ContentID, err error) {
-	var f *os.File
-	if f, err = d.Open(name); err != nil {
+// contentOf reads a file.
+func contentOf(d *beneath.Dir, name string) (id journal.ContentID, err error) {
+	f, err := d.Open(name)
+	if err != nil {
 		return id, err
 	}
 	defer func() { _ = f.Close() }()
+	return hashOf(f)
+}
+
+// hashOf reads a content to its end.
+func hashOf(r io.Reader) (id journal.ContentID, err error) {
 	hasher := blake3.New()
-	if _, err := io.Copy(hasher, f); err != nil {
+	if _, err := io.Copy(hasher, r); err != nil {
 		return id, err
 	}
 	hasher.Sum(id[:0])

@@ -275,6 +275,7 @@ type Answer struct {
 	OtherMailbox journal.Path // VerdictElsewhere; VerdictHave, if it is not in the offered one
 	OtherBases   []string     // VerdictSameContent
 	OtherContent bool         // VerdictHave: what it has there is not what was offered
+	Unreadable   bool         // VerdictHave: what it has there cannot be read
 }
 
 // AnswersMessage converts answers for the wire.
@@ -284,7 +285,7 @@ func AnswersMessage(answers []Answer) *pb.SalvageAnswers {
 		a := &answers[i]
 		m := &pb.SalvageAnswer{
 			Verdict: pb.SalvageVerdict(a.Verdict), Touched: a.Touched, ContentHere: a.ContentHere,
-			OtherMailbox: []byte(a.OtherMailbox), OtherContent: a.OtherContent,
+			OtherMailbox: []byte(a.OtherMailbox), OtherContent: a.OtherContent, Unreadable: a.Unreadable,
 		}
 		for _, b := range a.OtherBases {
 			m.OtherBases = append(m.OtherBases, []byte(b))
@@ -308,7 +309,7 @@ func ParseAnswers(in *pb.SalvageAnswers, offers int) ([]Answer, error) {
 		var err error
 		switch a.Verdict {
 		case VerdictHave:
-			a.OtherContent = m.GetOtherContent()
+			a.OtherContent, a.Unreadable = m.GetOtherContent(), m.GetUnreadable()
 			a.Flags, err = parseFlags(m.GetFlags())
 			if err == nil && len(m.GetOtherMailbox()) > 0 {
 				a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())

@@ -28,6 +28,7 @@ func sampleAnswers() []Answer {
 		{Verdict: VerdictWanted, ContentHere: true},
 		{Verdict: VerdictHave, Flags: mailstore.Flags{Letters: "T"}, Touched: true},
 		{Verdict: VerdictHave, OtherMailbox: "u/.C", OtherContent: true},
+		{Verdict: VerdictHave, Unreadable: true},
 		{Verdict: VerdictElsewhere, OtherMailbox: "u/.B"},
 		{Verdict: VerdictSameContent, OtherBases: []string{"7", "8"}},
 	}

@@ -963,7 +963,10 @@ type SalvageAnswer struct {
 	OtherBases [][]byte `protobuf:"bytes,6,rep,name=other_bases,json=otherBases,proto3" json:"other_bases,omitempty"`
 	// HAVE: its content there is not the one that was offered, and which of them is
 	// the right one cannot be said.
-	OtherContent  bool `protobuf:"varint,7,opt,name=other_content,json=otherContent,proto3" json:"other_content,omitempty"`
+	OtherContent bool `protobuf:"varint,7,opt,name=other_content,json=otherContent,proto3" json:"other_content,omitempty"`
+	// HAVE: what is there cannot be read, so that nobody knows whether it is what was
+	// offered.
+	Unreadable    bool `protobuf:"varint,8,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1043,6 +1046,13 @@ func (x *SalvageAnswer) GetOtherBases() [][]byte {
 func (x *SalvageAnswer) GetOtherContent() bool {
 	if x != nil {
 		return x.OtherContent
+	}
+	return false
+}
+
+func (x *SalvageAnswer) GetUnreadable() bool {
+	if x != nil {
+		return x.Unreadable
 	}
 	return false
 }
@@ -1405,7 +1415,7 @@ const file_mailtwin_v1_salvage_proto_rawDesc = "" +
 	"\x04size\x18\b \x01(\x04R\x04size\x12\x14\n" +
 	"\x05mtime\x18\t \x01(\x10R\x05mtime\"F\n" +
 	"\x0eSalvageAnswers\x124\n" +
-	"\aanswers\x18\x01 \x03(\v2\x1a.mailtwin.v1.SalvageAnswerR\aanswers\"\x9f\x02\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1a.mailtwin.v1.SalvageAnswerR\aanswers\"\xbf\x02\n" +
 	"\rSalvageAnswer\x125\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1b.mailtwin.v1.SalvageVerdictR\averdict\x12/\n" +
 	"\x05flags\x18\x02 \x01(\v2\x19.mailtwin.v1.SalvageFlagsR\x05flags\x12\x18\n" +
@@ -1414,7 +1424,10 @@ const file_mailtwin_v1_salvage_proto_rawDesc = "" +
 	"\rother_mailbox\x18\x05 \x01(\fR\fotherMailbox\x12\x1f\n" +
 	"\vother_bases\x18\x06 \x03(\fR\n" +
 	"otherBases\x12#\n" +
-	"\rother_content\x18\a \x01(\bR\fotherContent\"J\n" +
+	"\rother_content\x18\a \x01(\bR\fotherContent\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\b \x01(\bR\n" +
+	"unreadable\"J\n" +
 	"\x0fSalvageContents\x127\n" +
 	"\bcontents\x18\x01 \x03(\v2\x1b.mailtwin.v1.SalvageContentR\bcontents\"R\n" +
 	"\x0eSalvageContent\x12\x14\n" +
