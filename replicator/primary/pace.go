@@ -25,13 +25,25 @@ type free struct{}
 func (free) Read(context.Context, int64) (func(bool), error) { return func(bool) {}, nil }
 func (free) Live(int64)                                      {}
 
-// pieceOfBulk is how much of a file is read with one leave.
-const pieceOfBulk = 128 << 10
+// pieceOfBulk is how much of a file is read with one leave, and wholePiece the
+// same where nobody's reads are to go between: most contents at once.
+const (
+	pieceOfBulk = 128 << 10
+	wholePiece  = prefetchSize
+)
+
+// piece returns how much of a file is to be read with one leave now.
+func (s *Server) piece() int {
+	if s.cfg.Evacuating() {
+		return wholePiece
+	}
+	return pieceOfBulk
+}
 
 // openBulk opens a file for something that can wait: with leave, which covers
 // its first piece too.
 func (s *Server) openBulk(ctx context.Context, path journal.Path, item catalog.Item) (*source, error) {
-	done, err := s.cfg.Pace.Read(ctx, min(item.Facts.Size, pieceOfBulk))
+	done, err := s.cfg.Pace.Read(ctx, min(item.Facts.Size, int64(s.piece())))
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +67,7 @@ func (s *Server) kindly(ctx context.Context, src *source) error {
 		src.settle()
 		return err
 	}
-	src.bulk = &bulkReader{ctx: ctx, pace: s.cfg.Pace, file: r}
+	src.bulk = &bulkReader{ctx: ctx, pace: s.cfg.Pace, file: r, piece: s.piece()}
 	return nil
 }
 
@@ -64,12 +76,13 @@ type bulkReader struct {
 	ctx   context.Context //nolint:containedctx // it is used for one content
 	pace  Pace
 	file  *kindread.Reader
+	piece int                   // the most that is read at once
 	leave func(fromDevice bool) // given already; nil: none is
 }
 
 // Read implements io.Reader.
 func (b *bulkReader) Read(p []byte) (int, error) {
-	p = p[:min(len(p), pieceOfBulk)]
+	p = p[:min(len(p), b.piece)]
 	cached := b.file.Cached(len(p))
 	if b.leave == nil && !cached {
 		var err error

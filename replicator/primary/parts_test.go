@@ -361,6 +361,15 @@ func TestBulkAsksForLeave(t *testing.T) {
 	if pace.out != 0 {
 		t.Errorf("%d leaves are out", pace.out)
 	}
+	p.server.cfg.Evacuating = func() bool { return true }
+	*pace = countingPace{}
+	src, err = p.server.openBulk(t.Context(), "m", item)
+	p.must(err)
+	n, err := src.reader().Read(make([]byte, len(data)))
+	src.settle()
+	if err != nil || n != len(data) || pace.leaves != 1 || pace.out != 0 || pace.bulk != int64(len(data)) {
+		t.Errorf("while the array is evacuated: %d bytes at once, %v, %+v", n, err, pace)
+	}
 }
 
 // TestProofs: what a mirror only wants proven is read when that is allowed, and
