@@ -21,6 +21,7 @@ import (
 type settings struct {
 	messages, many, rounds int
 	only, dir, binary      string
+	reads                  string // where it is noted how long each read of the case h took; "" is nowhere
 }
 
 // row is one line of the table.

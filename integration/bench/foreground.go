@@ -67,7 +67,7 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 	var taken, back float64
 	mirror := b.path("mirror")
 	ours, err := b.beside(ctx, array, others, func(ctx context.Context, r *reader) error {
-		p, err := b.pairWith(ctx, pair.Options{PrimaryStore: store, MirrorStore: mirror, Direct: true, Wrap: asTheUnit()})
+		p, err := b.pairWith(ctx, pair.Options{PrimaryStore: store, MirrorStore: mirror, Direct: true, Wrap: asTheUnit(), MirrorWrap: asAnotherHost()})
 		if err != nil {
 			return err
 		}
@@ -99,6 +99,12 @@ func (b *bench) foreground(ctx context.Context) (err error) {
 // asTheUnit is what starts a daemon with the niceness that mailtwin.service gives
 // it: where mail is read on the same processors, that is part of being gentle.
 func asTheUnit() []string { return []string{"nice", "-n", unitNice} }
+
+// asAnotherHost is what starts a mirror that gives way on the processors at once: it
+// stands for another host, which takes no processor from those who read mail on the
+// primary's. The device that is let do so many reads is work of the kernel's threads
+// here, and waits for a processor like everyone; no disk does.
+func asAnotherHost() []string { return []string{"chrt", "--idle", "0"} }
 
 // governed is the bars of a governed sync.
 func governed(idle, ours felt, used, taken, back float64) []row {
@@ -196,10 +202,32 @@ func (b *bench) beside(ctx context.Context, array *throttled, others string, wor
 		}
 	}
 	took := r.between(start, end)
+	if err := b.noteReads(r, start); err != nil {
+		return felt{}, err
+	}
 	return felt{
 		p50: percentile(took, 50), p99: percentile(took, 99), lasted: end.Sub(start),
 		ops: float64(after-before) / end.Sub(start).Seconds(), reads: len(took),
 	}, nil
+}
+
+// noteReads adds to the file of the settings when each read of a foreground began,
+// in seconds from start on, and how many milliseconds it took.
+func (b *bench) noteReads(r *reader, start time.Time) error {
+	if b.reads == "" {
+		return nil
+	}
+	f, err := os.OpenFile(b.reads, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.took {
+		fmt.Fprintf(f, "%.3f %.3f\n", s.at.Sub(start).Seconds(), s.took.Seconds()*1000)
+	}
+	fmt.Fprintln(f)
+	return f.Close()
 }
 
 // pause lets time pass.

@@ -27,6 +27,7 @@ func run() (err error) {
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each pair of measurements is made; medians are told")
 	flags.StringVar(&s.binary, "binary", "", "the mailtwin command; it is built when this is empty")
 	only := flags.String("only", "abcdefghijk", "the cases: a latency, b restart, c flags, d first sync, e memory, f one body, g failover, h foreground, i rsync beside it, j live mail during a first sync, k the cost of governing")
+	flags.StringVar(&s.reads, "reads", "", "a file to which the case h adds, for each of its measurements, when each read began and how long it took")
 	dir := flags.String("dir", "", "where the trees are made; a temporary directory when this is empty")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err

@@ -57,9 +57,9 @@ type Options struct {
 	Profile string
 	// Prove is the setting of that name of the primary's; "" leaves the default.
 	Prove string
-	// Wrap and Env are for the daemons; see Node.
-	Wrap []string
-	Env  []string
+	// Wrap and Env are for the daemons; see Node. MirrorWrap is the mirror's in the
+	// place of Wrap; nil: it is the same.
+	Wrap, MirrorWrap, Env []string
 }
 
 // Pair is a primary and its mirror, which reaches it through Link.
@@ -84,6 +84,9 @@ func Start(ctx context.Context, opt Options) (*Pair, error) {
 	}
 	for _, n := range []*Node{p.Primary, p.Mirror} {
 		n.Wrap, n.Env = opt.Wrap, opt.Env
+	}
+	if opt.MirrorWrap != nil {
+		p.Mirror.Wrap = opt.MirrorWrap
 	}
 	if p.Link, err = proxy.New(p.Primary.Listen, 1); err != nil {
 		return p, err

@@ -9,13 +9,15 @@ const (
 	startRate    = 64.0                    // operations a second that a search begins with
 	searchOps    = 8                       // after which it doubles
 	lookInterval = 200 * time.Millisecond  // between two decisions otherwise
-	measureTime  = 150 * time.Millisecond  // at the limit, to know the capacity
+	measureTime  = 80 * time.Millisecond   // at the limit, to know the capacity
+	correctTime  = 150 * time.Millisecond  // at the limit, to correct it, or where others wait for next to nothing
 	measureLimit = 400 * time.Millisecond  // and no longer than this
 	limitMore    = 2.0                     // times what is done is asked for there
 	restTime     = 200 * time.Millisecond  // at the floor, for others to be done
 	probeTime    = 1500 * time.Millisecond // more than what an array answers at once of what it has saved up
 	probeMore    = 1.25                    // of the capacity
 	firstHold    = 5 * time.Second         // before a probe
+	holdMore     = 3                       // times as long after one that found nothing
 	lastHold     = 2 * time.Minute
 	probeCalm    = 2 * time.Second // without strain, before a probe
 	nextHold     = time.Second     // after a probe that found more
@@ -274,7 +276,7 @@ func (c *controller) measure(w window, bad bool) {
 	case !bad && !w.slow:
 		c.enter(searching)
 		return
-	case c.busy >= measureTime:
+	case c.busy >= c.measureTime():
 		c.capacity = c.busyOps / c.busy.Seconds()
 	case c.inPhase >= measureLimit && c.total > 0:
 		c.capacity = c.total
@@ -282,6 +284,15 @@ func (c *controller) measure(w window, bad bool) {
 		return
 	}
 	c.settle()
+}
+
+// measureTime is how long an array must have been at its limit for its capacity to
+// be known. Of a slow one others wait for a good part of that time.
+func (c *controller) measureTime() time.Duration {
+	if c.fast {
+		return correctTime
+	}
+	return measureTime
 }
 
 // settle begins to cruise with a capacity that was just measured.
@@ -341,7 +352,7 @@ func (c *controller) yield() {
 	if c.strains >= 2 && c.total > 0.9*c.target() {
 		c.capacity *= 0.97
 	}
-	if c.busy >= measureTime {
+	if c.busy >= correctTime {
 		measured := c.busyOps / c.busy.Seconds()
 		c.capacity = min(max((c.capacity+measured)/2, 0.7*c.capacity), 1.05*c.capacity)
 		c.busyOps, c.busy = 0, 0
@@ -366,7 +377,7 @@ func (c *controller) allowed() float64 {
 func (c *controller) probe(bad bool) {
 	switch {
 	case bad:
-		c.hold = min(max(c.hold, firstHold/2)*2, lastHold)
+		c.hold = min(max(c.hold, firstHold/2)*holdMore, lastHold)
 		c.found = 0
 	case c.inPhase < probeTime:
 		return

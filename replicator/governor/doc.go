@@ -31,9 +31,10 @@
 //     is a step of the search. The first sign of strain ends it.
 //   - measuring: the array is at its limit. While it is, what it completes is
 //     what it can do: its capacity, of which the operations between the ends
-//     of two reads that had to wait are an exact measure. That takes two tenths
-//     of a second, once, in which twice of what it has just completed is asked
-//     for, so that others are served in half of the time.
+//     of two reads that had to wait are an exact measure. That takes one to two
+//     tenths of a second, once, in which twice of what it has just completed is
+//     asked for, so that others are served in half of the time. It is as short as
+//     that because others wait meanwhile; what it got wrong is corrected later.
 //   - cruising: the operations of all, ours and those of others, are held at
 //     a share of the capacity (headroom). Others' reads show in the devices'
 //     counters as soon as they are made, so they are given way to before
@@ -44,7 +45,7 @@
 //     little more than the capacity is asked for, to learn of a larger one.
 //     It takes that long because many an array answers at once what it has saved
 //     up for in a quiet moment. The first read that has to wait ends it. The
-//     pauses between probes that find nothing double, up to two minutes, because
+//     pauses between probes that find nothing triple, up to two minutes, because
 //     whoever reads in that moment waits too.
 //
 // A disk that has answered more than one with heads can, for longer than by what it
