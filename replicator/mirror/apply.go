@@ -100,6 +100,9 @@ func (a *applier) one(c *change) error {
 		if c.assumed != nil && c.assumed.asIs {
 			return a.look(c)
 		}
+		if c.reached {
+			return nil // they are of what was there before
+		}
 		return a.setAttributes(c)
 	}
 }
@@ -170,6 +173,9 @@ func (a *applier) put(c *change) error {
 	if c.missing {
 		return nil // what is there stays, until the content comes or an entry removes it
 	}
+	if c.reached {
+		return a.keep(c)
+	}
 	d, err := a.parent(c.Path)
 	if err != nil {
 		return err
@@ -191,6 +197,9 @@ func (a *applier) settle(c *change) error {
 }
 
 func (a *applier) symlink(c *change) error {
+	if c.reached {
+		return a.keep(c)
+	}
 	d, err := a.parent(c.Path)
 	if err != nil {
 		return err

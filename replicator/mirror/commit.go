@@ -48,6 +48,9 @@ type change struct {
 	assumed  *assumption      // of a comparison: a content that is here is taken for the primary's
 	answers  *want            // what it was asked for by
 
+	reached bool // the store has what this makes, or what came later (see findReached)
+	same    bool // of what is reached: it is there
+
 	stamp   journal.Stamp // of the file, once it is made
 	missing bool          // the content, or what was to be moved, is not to be had now
 }
@@ -355,7 +358,7 @@ func (k *committer) commit() error {
 	if err != nil {
 		return err
 	}
-	if err := k.intend(g.trail.moves); err != nil {
+	if err := k.intend(&g); err != nil {
 		return err
 	}
 	tidy := k.m.tidy
@@ -410,7 +413,7 @@ func (k *committer) makeAndRecord(g *group, files []*change) error {
 // contents are here, so that making them finds out nothing more.
 func (k *committer) isForeknown(g *group) bool {
 	for _, c := range g.changes {
-		if c.Kind != journal.KindPut || c.sequence == 0 || c.settle || c.missing || k.m.isDerived(c.Path) {
+		if c.Kind != journal.KindPut || c.sequence == 0 || c.settle || c.missing || c.reached || k.m.isDerived(c.Path) {
 			return false
 		}
 	}

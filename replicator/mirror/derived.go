@@ -7,7 +7,6 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/watch"
-	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // Files of watch.ClassDerived (the index of a mailbox) tell of messages, and
@@ -93,21 +92,4 @@ func (r *resync) askDerived(t *catalog.Tx, p journal.Path) (asked int, err error
 		asked++
 	}
 	return asked, nil
-}
-
-// provideDerived is provideOne for a derived file, which stays without content
-// if it came too early.
-func (k *committer) provideDerived(c *change, s *shelf) error {
-	early, err := k.tooEarly(c, s)
-	if err != nil {
-		return err
-	}
-	switch {
-	case early && c.file != nil:
-		k.c.stage.drop(c.file)
-		c.file = nil
-	case !early && c.file == nil && c.Outcome == wire.OK:
-		return k.provideOne(c, s)
-	}
-	return nil
 }

@@ -21,7 +21,8 @@
 //
 // A crash between any two of them is repaired by doing the group again: only
 // changes that can be made twice together are in one group (see trail), and what one
-// has moved of that which it has made is taken back first (see takeback.go). One
+// has moved of that which it has made is taken back first (see takeback.go). What it
+// put under one name after the other does not go back meanwhile (see The versions). One
 // before the end of step 7 may leave the catalog at a position that is before the
 // acknowledged one, by this group. The primary sends it again from its journal; should
 // it not be there any more, the mirror looks at its store as a whole before both
@@ -83,6 +84,27 @@
 // even be looked at nothing is asked, as nothing could be put in its place: it stays
 // missing. A directory that cannot be listed keeps the mirror from following, for
 // nobody knows what is in it.
+//
+// # The versions
+//
+// A group that is done again begins with what is older than what it had come to: with a
+// uidlist that does not name messages which are there, or with a log of an index that ends
+// before the index. Should the mirror be killed once more, or promoted, a mail server
+// would see that. So a group that puts a name more than once notes before, durably, which
+// contents the entries give it, in the catalog under "mirror.versions":
+//
+//	{"version":1,"epoch":<of the primary>,"names":[
+//	  {"path":<base64>,"puts":[{"entry":<sequence number>,"content":<BLAKE3-256, base64>}, …]}, …]}
+//
+// with at most 2048 contents; that of a symbolic link is the hash of "-> " and its target.
+// Where the group is done again, or a part of it, with more or less behind it, and the
+// store has one of these contents under the name, then the entries before that one change
+// nothing there, and the catalog gets no stamp of the file until that entry has come. An
+// entry is taken out of the note by the update that gives it to the catalog, so the note
+// is of two groups at most. It says nothing when the primary is of another epoch: the
+// store is looked at as a whole then, and the note ends. One that is damaged, or of a
+// newer version, is passed over with a warning: what is there is older for a moment then,
+// and right in the end. The catalog's own checksums find what a disk has done to it.
 //
 // What the package rests on: fsync of a file, rename, fsync of its directory;
 // or, for many, syncfs before the renames and after them. The store has no

@@ -198,7 +198,7 @@ func (m *Mirror) takeStock(ctx context.Context, p progressMeta, f footprint, why
 	m.tidy, m.untold = true, ""
 	p.Stream = max(p.Stream, f.stream)
 	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
-		return errors.Join(writeWhole(t, false), writeProgress(t, p), t.SetMeta(metaMoves, nil))
+		return errors.Join(writeWhole(t, false), writeProgress(t, p), t.SetMeta(metaMoves, nil), t.SetMeta(metaVersions, nil))
 	}))
 }
 

@@ -57,6 +57,9 @@ func (s *shelf) move(from, to journal.Path) {
 // from the store as it is before the group. Everything staged is complete and has
 // its attributes when it returns. It returns the changes whose files are staged.
 func (k *committer) provide(changes []*change) (files []*change, err error) {
+	if err := k.findReached(changes); err != nil {
+		return nil, err
+	}
 	s := &shelf{
 		latest: make(map[journal.Path]*staged), byID: make(map[journal.ContentID]*staged),
 		lacking: make(map[journal.Path]bool),
@@ -66,7 +69,7 @@ func (k *committer) provide(changes []*change) (files []*change, err error) {
 			if err := k.provideFor(c, s); err != nil {
 				return nil, err
 			}
-			if c.missing = c.file == nil; !c.missing {
+			if c.missing = c.file == nil && !c.reached; c.file != nil {
 				files = append(files, c)
 			}
 			s.lacking[c.Path] = c.missing
@@ -85,9 +88,21 @@ func (k *committer) provide(changes []*change) (files []*change, err error) {
 
 // provideFor sees to the content of one change.
 func (k *committer) provideFor(c *change, s *shelf) error {
+	if k.m.isDerived(c.Path) {
+		early, err := k.tooEarly(c, s)
+		if err != nil {
+			return err
+		}
+		if early {
+			k.c.stage.drop(c.file)
+			c.file, c.reached = nil, false
+			return nil
+		}
+	}
 	switch {
-	case k.m.isDerived(c.Path):
-		return k.provideDerived(c, s)
+	case c.reached:
+		k.c.stage.drop(c.file)
+		c.file = nil
 	case c.file == nil && c.Outcome == wire.OK:
 		return k.provideOne(c, s)
 	}

@@ -30,6 +30,7 @@ func (k *committer) record(g *group, behind func() error) error {
 		position = g.position
 	}
 	var totals catalog.Totals
+	var left noted
 	var failure error
 	err := k.m.cfg.Catalog.Update(func(t *catalog.Tx) error {
 		r.tx = t
@@ -48,10 +49,9 @@ func (k *committer) record(g *group, behind func() error) error {
 		if err := writeProgress(t, progressMeta{Applied: applied, Owed: k.debts.oldest(), Open: true}); err != nil {
 			return err
 		}
-		if len(g.trail.moves) > 0 {
-			if err := k.noted.write(t, nil); err != nil {
-				return err
-			}
+		var err error
+		if left, err = k.forget(t, g, applied); err != nil {
+			return err
 		}
 		failure = behind()
 		return failure
@@ -62,7 +62,7 @@ func (k *committer) record(g *group, behind func() error) error {
 	if err != nil {
 		return inCatalog(err)
 	}
-	k.position, k.applied = position, applied
+	k.position, k.applied, k.noted = position, applied, left
 	k.m.update(func(s *Status) { s.Applied, s.Totals, s.Attention = applied, totals, "" })
 	for i := range r.wants {
 		k.resync.want(r.wants[i])

@@ -18,7 +18,8 @@ import (
 // bench applies entries without a stream.
 type bench struct {
 	*fixture
-	k *committer
+	k    *committer
+	each func(change int) // is called after each change of a group that is killed
 }
 
 // deaf is a stream that takes everything and says nothing.
@@ -46,7 +47,7 @@ func newBench(t *testing.T) *bench {
 		k.close()
 		stage.close()
 	})
-	return &bench{f, k}
+	return &bench{fixture: f, k: k}
 }
 
 // changes makes changes of entries, with contents that are staged anew.
@@ -99,17 +100,23 @@ func (b *bench) applyTwice(entries []entry, crash func(changes int) int) {
 	begin := 0
 	for _, end := range groups(b.changes(entries, 1)) {
 		b.killed(entries[begin:end], journal.Sequence(begin+1), crash(end-begin))
-		for _, c := range b.changes(entries[begin:end], journal.Sequence(begin+1)) {
-			if err := b.k.add(c); err != nil {
-				b.t.Fatal(err)
-			}
-			b.k.group.last = c.sequence
-		}
-		b.k.group.position = at(1, journal.Sequence(end))
-		if err := b.k.commit(); err != nil {
+		b.apply(entries[begin:end], journal.Sequence(begin+1))
+		begin = end
+	}
+}
+
+// apply commits a group, whose first entry has that sequence number.
+func (b *bench) apply(entries []entry, first journal.Sequence) {
+	b.t.Helper()
+	for _, c := range b.changes(entries, first) {
+		if err := b.k.add(c); err != nil {
 			b.t.Fatal(err)
 		}
-		begin = end
+		b.k.group.last = c.sequence
+	}
+	b.k.group.position = at(1, first+journal.Sequence(len(entries))-1)
+	if err := b.k.commit(); err != nil {
+		b.t.Fatal(err)
 	}
 }
 
@@ -129,11 +136,14 @@ func (b *bench) killed(entries []entry, first journal.Sequence, changes int) {
 		_, err = b.k.provide(g.changes)
 	}
 	if err == nil {
-		err = b.k.intend(g.trail.moves)
+		err = b.k.intend(&g)
 	}
-	for _, c := range g.changes[:changes] {
+	for i, c := range g.changes[:changes] {
 		if err == nil {
 			err = b.k.applier.one(c)
+		}
+		if err == nil && b.each != nil {
+			b.each(i + 1)
 		}
 	}
 	if err != nil {
@@ -215,6 +225,7 @@ type model struct {
 	count int
 
 	messages bool // no file has two names, and none is moved to another's place
+	often    bool // few names get another content again and again
 }
 
 func (m *model) path() string {
@@ -240,11 +251,28 @@ func (m *model) some() (string, bool) {
 	return slices.Sorted(maps.Keys(m.files))[m.rng.IntN(len(m.files))], true
 }
 
+// holds is what ought to be in a store that all changes were made in.
+func (m *model) holds() map[string]file {
+	want := maps.Clone(m.files)
+	for d := range m.dirs {
+		want[d] = file{dir: true}
+	}
+	return want
+}
+
 // step makes one more change.
 func (m *model) step() []entry {
 	p, to := m.path(), m.path()
 	from, some := m.some()
 	switch n := m.rng.IntN(10); {
+	case m.often && some && m.rng.IntN(2) == 0:
+		m.count++
+		m.files[from] = text(fmt.Sprint("content ", m.count))
+		if m.rng.IntN(8) == 0 {
+			m.files[from] = file{target: fmt.Sprint("target ", m.count)}
+			return []entry{does(journal.KindSymlink, from, m.files[from])}
+		}
+		return []entry{put(from, m.files[from])}
 	case n < 3 || !some:
 		m.count++
 		out := m.parents(p)
@@ -315,14 +343,7 @@ func TestApplyTwiceAtRandom(t *testing.T) {
 			}
 			b := newBench(t)
 			b.applyTwice(entries, func(n int) int { return rng.IntN(n + 1) })
-			want := make(map[string]file)
-			for p, f := range m.files {
-				want[p] = f
-			}
-			for d := range m.dirs {
-				want[d] = file{dir: true}
-			}
-			b.holds(want)
+			b.holds(m.holds())
 			b.complete()
 			if t.Failed() {
 				for i, e := range entries {

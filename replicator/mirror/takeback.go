@@ -21,14 +21,16 @@ type ownMove struct {
 	Path []byte           `json:"path"`
 }
 
-// noted is what a group before this stream has moved that the catalog does not have.
+// noted is what groups before this stream have moved, and put under one name, that the
+// catalog does not have.
 type noted struct {
-	read  bool
-	moves []ownMove
+	read     bool
+	moves    []ownMove
+	versions versions
 }
 
-// write keeps moves as what is noted.
-func (n noted) write(t *catalog.Tx, more []ownMove) error {
+// writeMoves keeps moves beside those that are noted.
+func (n noted) writeMoves(t *catalog.Tx, more []ownMove) error {
 	all := slices.Concat(n.moves, more)
 	if len(all) == 0 {
 		return t.SetMeta(metaMoves, nil)
@@ -50,12 +52,30 @@ func (n *noted) cut(last journal.Sequence) (back []ownMove) {
 	return back
 }
 
-// intend notes durably what a group is about to move of what it makes.
-func (k *committer) intend(moves []ownMove) error {
-	if len(moves) == 0 {
+// intend notes durably what a group is about to move of what it makes, and what it is
+// about to put under the names that it puts more than once. Most groups do neither.
+func (k *committer) intend(g *group) error {
+	v := g.versions()
+	if len(g.trail.moves) == 0 && len(v) == 0 {
 		return nil
 	}
-	return inCatalog(k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return k.noted.write(t, moves) }))
+	return inCatalog(k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
+		return errors.Join(k.noted.writeMoves(t, g.trail.moves), k.noted.writeVersions(t, k.epoch, v))
+	}))
+}
+
+// forget takes from the note what the catalog has with a group. It returns what is left.
+func (k *committer) forget(t *catalog.Tx, g *group, applied journal.Sequence) (noted, error) {
+	left := k.noted
+	left.versions = k.noted.versions.after(applied)
+	var err error
+	if len(g.trail.moves) > 0 {
+		err = left.writeMoves(t, nil)
+	}
+	if err == nil && (g.trail.again > 0 || len(k.noted.versions) > 0) {
+		err = left.writeVersions(t, k.epoch, nil)
+	}
+	return left, err
 }
 
 // takeBack takes back what a group has moved that the catalog does not have, before
@@ -65,12 +85,8 @@ func (k *committer) intend(moves []ownMove) error {
 // is promoted before. What does not come again stays as it is, for it may have been
 // acknowledged. So does what was moved to a name that the catalog has: no message is.
 func (k *committer) takeBack(last journal.Sequence) error {
-	if !k.noted.read {
-		err := k.m.cfg.Catalog.View(func(t *catalog.Tx) error { return t.MetaJSON(metaMoves, &k.noted.moves) })
-		if err != nil {
-			return inCatalog(err)
-		}
-		k.noted.read = true
+	if err := k.recall(); err != nil {
+		return err
 	}
 	back := k.noted.cut(last)
 	if len(back) == 0 {
@@ -93,7 +109,7 @@ func (k *committer) takeBack(last journal.Sequence) error {
 	if err := k.applier.syncTouched(); err != nil {
 		return err
 	}
-	return inCatalog(k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return k.noted.write(t, nil) }))
+	return inCatalog(k.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return k.noted.writeMoves(t, nil) }))
 }
 
 // knows reports whether the catalog has something of that name.

@@ -9,16 +9,24 @@ import (
 type mark uint8
 
 const (
-	fresh   mark = iota + 1 // a file was made of a staged content, or one such moved here
+	fresh   mark = iota + 1 // a file was made of a staged content
+	again                   // the same, more than once
+	lent                    // a file was made of a staged content, and got a further name
+	brought                 // a file that the group has made was moved or linked to here
 	made                    // a directory was made, if there was none
-	other                   // whatever was there was removed or replaced
+	other                   // a file ought to be here whose content has not come: nothing is changed
+	removed                 // whatever was there was removed
 	linked                  // an older file, that got a further name
 	pinned                  // an older thing was moved from or to here, or linked to
 	vacated                 // a file that the group has made was moved from here
 )
 
-// maxMoves bounds the moves of files that a group makes itself.
-const maxMoves = 256
+// Limits on what a group does that is noted before: the moves of files that it makes
+// itself, and the contents in place of others that it makes.
+const (
+	maxMoves = 256
+	maxAgain = 512
+)
 
 // trail remembers which names a group has to do with, so that a group can be
 // applied a second time after a crash in its midst.
@@ -31,11 +39,21 @@ const maxMoves = 256
 // would be put in its place. So who moves or links an older thing begins a new group
 // if its names were touched, and so does who touches the names of such a thing
 // afterwards. What is said of a name goes for those beneath it as well.
+//
+// Nor may a group that is repeated show anything that is older than what it had come to
+// (see reached). One name may get a content after the other, for of those it is known
+// which is there. But all else that would be made twice under one name, one of them
+// after the other, begins a new group: whatever comes to where something was removed,
+// a directory in place of a file or the other way round, and what replaces a file that
+// was moved or linked, or is moved or linked in place of one. So does who removes a name
+// that got one content after the other, for nothing tells then that it had them.
 type trail struct {
 	marks   map[journal.Path]mark
 	beneath map[journal.Path]int              // names with a mark beneath
 	pinned  map[journal.Path]int              // names beneath that are pinned, linked or vacated
+	puts    map[journal.Path]int              // names beneath that got a content in place of another
 	moves   []ownMove                         // of files that the group has made
+	again   int                               // contents in place of others that the group has made
 	made    map[journal.Path]journal.Sequence // of the entries that made the fresh ones
 }
 
@@ -49,50 +67,87 @@ func (t *trail) add(c *change) bool {
 	case journal.KindSetAttributes:
 		return true // can be done at any time, and finds nothing or the right thing
 	case journal.KindMove, journal.KindLink:
-		if t.marks[c.From] != fresh {
+		switch t.marks[c.From] {
+		case fresh, lent, brought:
+			return t.addOwn(c)
+		default:
 			return t.addOlder(c)
 		}
-		if len(t.moves) >= maxMoves || !t.free(c.Path, false) {
-			return false
-		}
-		made := c.sequence
-		if c.Kind == journal.KindMove {
-			made = t.made[c.From]
-			t.moves = append(t.moves, ownMove{made, []byte(c.From), []byte(c.Path)})
-			t.set(c.From, vacated)
-		}
-		t.set(c.Path, fresh)
-		t.made[c.Path] = made
-		return true
 	case journal.KindMoveDir:
 		return t.addOlder(c)
+	case journal.KindRemove, journal.KindRemoveDir:
+		return t.addRemoval(c)
+	case journal.KindMakeDir:
+		return t.addDir(c)
 	default:
+		return t.addFile(c)
 	}
-	removal := c.Kind == journal.KindRemove || c.Kind == journal.KindRemoveDir
-	if !t.free(c.Path, removal) {
+}
+
+// addOwn notes that a file which the group has made is moved or linked.
+func (t *trail) addOwn(c *change) bool {
+	if len(t.moves) >= maxMoves || t.marks[c.Path] != 0 || t.beneath[c.Path] > 0 || !t.free(c.Path, false) || !t.undisturbed(c.Path) {
 		return false
 	}
-	m := markOf(c)
-	if was := t.marks[c.Path]; was == linked || was == other && m == made {
-		// A place that was linked from has to stay empty, and a directory that
-		// was removed is removed again, though another is made then.
-		return true
+	made := c.sequence
+	if c.Kind == journal.KindMove {
+		made = t.made[c.From]
+		t.moves = append(t.moves, ownMove{made, []byte(c.From), []byte(c.Path)})
+		t.set(c.From, vacated)
+	} else if t.marks[c.From] == fresh {
+		t.set(c.From, lent)
 	}
-	t.set(c.Path, m)
-	if m == fresh {
-		t.made[c.Path] = c.sequence
+	t.set(c.Path, brought)
+	t.made[c.Path] = made
+	return true
+}
+
+// addRemoval notes that something is removed, which can be done again if nothing comes
+// to its place. One that was linked from has to stay empty anyway.
+func (t *trail) addRemoval(c *change) bool {
+	if t.marks[c.Path] == again || t.puts[c.Path] > 0 || !t.free(c.Path, true) {
+		return false
+	}
+	if t.marks[c.Path] != linked {
+		t.set(c.Path, removed)
 	}
 	return true
 }
 
-func markOf(c *change) mark {
-	switch {
-	case c.Kind == journal.KindMakeDir:
-		return made
-	case c.Kind == journal.KindSymlink, c.Kind == journal.KindPut && c.Outcome == wire.OK:
-		return fresh
+func (t *trail) addDir(c *change) bool {
+	if was := t.marks[c.Path]; was != 0 && was != made || !t.free(c.Path, false) || !t.undisturbed(c.Path) {
+		return false
 	}
-	return other
+	t.set(c.Path, made)
+	return true
+}
+
+// addFile notes that a file or a symbolic link is made, if its content is here.
+func (t *trail) addFile(c *change) bool {
+	if t.beneath[c.Path] > 0 || !t.free(c.Path, false) || !t.undisturbed(c.Path) {
+		return false
+	}
+	comes := c.Kind == journal.KindSymlink || c.Outcome == wire.OK
+	switch t.marks[c.Path] {
+	case 0, other:
+		if !comes {
+			t.set(c.Path, other)
+			return true
+		}
+		t.set(c.Path, fresh)
+	case fresh, again:
+		if comes && t.again >= maxAgain {
+			return false
+		}
+		if comes {
+			t.again++
+		}
+		t.set(c.Path, again)
+	default:
+		return false
+	}
+	t.made[c.Path] = c.sequence
+	return true
 }
 
 // addOlder notes that an older thing is moved or linked.
@@ -145,6 +200,7 @@ func (t *trail) set(p journal.Path, m mark) {
 		t.marks = make(map[journal.Path]mark)
 		t.beneath = make(map[journal.Path]int)
 		t.pinned = make(map[journal.Path]int)
+		t.puts = make(map[journal.Path]int)
 		t.made = make(map[journal.Path]journal.Sequence)
 	}
 	was := t.marks[p]
@@ -159,6 +215,9 @@ func (t *trail) set(p journal.Path, m mark) {
 		}
 		if holds(was) && !holds(m) {
 			t.pinned[up]--
+		}
+		if m == again && was != again { // which no name ceases to be
+			t.puts[up]++
 		}
 	}
 }
