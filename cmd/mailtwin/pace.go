@@ -83,7 +83,8 @@ func (p *program) holdCommand(use, short string, paused bool) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
-		Long: short + ".\nThis holds also after a restart of the daemon.",
+		Long: short + ".\nThis holds also after a restart of the daemon. `mailtwin status` says since when the\n" +
+			"pace is held; release ends that, and `mailtwin pace reset` all that was set by hand.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.pace(c.Context(), operator.PaceChange{Paused: &paused}, asJSON)
 		},
