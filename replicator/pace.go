@@ -152,7 +152,7 @@ func (n *node) Pace(change operator.PaceChange) (status.Pace, error) {
 	p, ok := n.part.(paced)
 	n.mu.Unlock()
 	if !ok {
-		return status.Pace{}, errors.New("this node reads no array for others now: the pace is the primary's")
+		return status.Pace{}, n.askPrimary(errors.New("this node reads no array for others now: the pace is the primary's"))
 	}
 	if err := p.pacing().change(change); err != nil {
 		return status.Pace{}, err
