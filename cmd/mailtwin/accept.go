@@ -30,7 +30,7 @@ func (p *program) acceptCommand() *cobra.Command {
 			"            mounted, mount it. An empty store is never accepted: if all mail is to be\n" +
 			"            removed on the mirrors too, put a directory into it first.",
 		ValidArgs: []string{"missing", "store"},
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), oneOfThem),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.accept(c.Context(), args[0], yes, asJSON)
 		},

@@ -27,7 +27,7 @@ func (p *program) paceCommand() *cobra.Command {
 			"evacuate is as fast as can be, for an array that is failing too: what cannot be read\n" +
 			"is skipped, tried once more at the end, and listed in `mailtwin status`.",
 		ValidArgs: []string{"gentle", "normal", "evacuate", "pause", "resume", "reset"},
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), oneOfThem),
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var change operator.PaceChange
