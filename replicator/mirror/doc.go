@@ -78,6 +78,12 @@
 //
 //	mailtwin-footprint 1 <stream, 20 digits> <last entry applied, 20 digits> <CRC-32C of all before it, 8 hexadecimal digits>
 //
+// A file that cannot be read then is missing in the catalog, and asked for; what is in
+// the store stays until its content has come and is durable. For a name that cannot
+// even be looked at nothing is asked, as nothing could be put in its place: it stays
+// missing. A directory that cannot be listed keeps the mirror from following, for
+// nobody knows what is in it.
+//
 // What the package rests on: fsync of a file, rename, fsync of its directory;
 // or, for many, syncfs before the renames and after them. The store has no
 // other writer: what another one does to it is not found by comparing catalogs.
