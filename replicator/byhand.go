@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mailtwin/mailtwin/replicator/atomicfile"
 	"github.com/mailtwin/mailtwin/replicator/governor"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/sealedfile"
+	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
 // The file of what was changed by hand, in the state directory; see the package's
@@ -20,7 +22,7 @@ import (
 const (
 	byHandFile    = "pace"
 	byHandKind    = "pace"
-	byHandVersion = 1
+	byHandVersion = 2
 )
 
 // unset stands in the file for what the settings say.
@@ -28,28 +30,39 @@ const unset = "-"
 
 // byHand is what operators have changed of the pace. It holds until it is changed
 // again, over restarts too: an array that must be spared is not forgotten.
-type byHand operator.PaceChange
+type byHand struct {
+	operator.PaceChange
+	since [5]int64 // when each was set, in the order of the file and seconds since 1970; 0: not known
+}
 
 // with returns what was changed by hand after one more change.
-func (b byHand) with(c operator.PaceChange) byHand {
+func (b byHand) with(c operator.PaceChange, now time.Time) byHand {
 	if c.Reset {
 		b = byHand{}
 	}
-	replace(&b.Profile, c.Profile)
-	replace(&b.BytesPerSecond, c.BytesPerSecond)
-	replace(&b.ReadsPerSecond, c.ReadsPerSecond)
-	replace(&b.Hours, c.Hours)
-	replace(&b.Paused, c.Paused)
+	set := func(i int, changed bool) {
+		if changed {
+			b.since[i] = now.Unix()
+		}
+	}
+	set(0, replace(&b.Profile, c.Profile))
+	set(1, replace(&b.BytesPerSecond, c.BytesPerSecond))
+	set(2, replace(&b.ReadsPerSecond, c.ReadsPerSecond))
+	set(3, replace(&b.Hours, c.Hours))
+	set(4, replace(&b.Paused, c.Paused))
 	if b.Paused != nil && !*b.Paused {
-		b.Paused = nil // as the settings have it
+		b.Paused, b.since[4] = nil, 0 // as the settings have it
 	}
 	return b
 }
 
-func replace[T any](old **T, by *T) {
-	if by != nil {
-		*old = by
+// replace reports whether the value is another one now.
+func replace[T comparable](old **T, by *T) bool {
+	if by == nil || *old != nil && **old == *by {
+		return false
 	}
+	*old = by
+	return true
 }
 
 // over returns settings with what was changed by hand; an error says what cannot
@@ -86,21 +99,52 @@ func (b byHand) over(s governor.Settings) (governor.Settings, error) {
 	return s, nil
 }
 
-// names are those of what was changed.
-func (b byHand) names() []string {
-	var changed []string
-	for line := range strings.Lines(b.String()) {
-		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); value != unset {
-			changed = append(changed, name)
-		}
+// lines are what may be changed, in the order of the file: its name, its value, and
+// the command that sets it.
+func (b byHand) lines() [5][3]string {
+	bytes := "none"
+	if n := b.BytesPerSecond; n != nil && *n > 0 {
+		bytes = fmt.Sprint(*n)
 	}
-	return changed
+	return [5][3]string{
+		{"profile", written(b.Profile), "mailtwin pace " + written(b.Profile)},
+		{"bytes", written(b.BytesPerSecond), "mailtwin pace --bytes " + bytes},
+		{"reads", written(b.ReadsPerSecond), "mailtwin pace --reads " + written(b.ReadsPerSecond)},
+		{"hours", written(b.Hours), "mailtwin pace --hours " + written(b.Hours)},
+		{"paused", written(b.Paused), "mailtwin hold"},
+	}
+}
+
+// changes are what was changed, for the status.
+func (b byHand) changes() (names []string, changes []status.PaceChange) {
+	for i, l := range b.lines() {
+		if l[1] == unset {
+			continue
+		}
+		c := status.PaceChange{Name: l[0], Command: l[2]}
+		if b.since[i] != 0 {
+			at := time.Unix(b.since[i], 0)
+			c.Since = &at
+		}
+		names, changes = append(names, l[0]), append(changes, c)
+	}
+	return names, changes
 }
 
 // String returns the lines of the file.
-func (b byHand) String() string {
-	return "profile " + written(b.Profile) + "\nbytes " + written(b.BytesPerSecond) + "\nreads " + written(b.ReadsPerSecond) +
-		"\nhours " + written(b.Hours) + "\npaused " + written(b.Paused) + "\n"
+func (b byHand) String() string { return b.version(byHandVersion) }
+
+// version returns the lines of a file of that version; the first one has no times.
+func (b byHand) version(version int) string {
+	var text strings.Builder
+	for i, l := range b.lines() {
+		text.WriteString(l[0] + " " + l[1])
+		if version > 1 && l[1] != unset {
+			fmt.Fprintf(&text, " %d", b.since[i])
+		}
+		text.WriteString("\n")
+	}
+	return text.String()
 }
 
 func written[T any](v *T) string {
@@ -110,14 +154,20 @@ func written[T any](v *T) string {
 	return fmt.Sprint(*v)
 }
 
-// parseByHand reads the lines of the file; anything that String does not write is
-// sealedfile.ErrCorrupt.
-func parseByHand(text string) (b byHand, err error) {
+// parseByHand reads the lines of a file of a version; anything that is not written so
+// is sealedfile.ErrCorrupt.
+func parseByHand(version int, text string) (b byHand, err error) {
 	note := func(e error) { err = errors.Join(err, e) }
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if value == unset {
-			continue
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		name, value, _ := strings.Cut(line, " ")
+		if value == unset || i >= len(b.since) {
+			continue // too many are found below
+		}
+		if version > 1 {
+			at := max(0, strings.LastIndex(value, " "))
+			n, e := strconv.ParseInt(strings.TrimPrefix(value[at:], " "), 10, 64)
+			b.since[i], value = n, value[:at]
+			note(e)
 		}
 		switch name {
 		case "profile":
@@ -140,7 +190,7 @@ func parseByHand(text string) (b byHand, err error) {
 	}
 	_, e := b.over(governor.Settings{})
 	note(e)
-	if err == nil && b.String() != text {
+	if err == nil && b.version(version) != text {
 		err = errors.New("its lines are not profile, bytes, reads, hours and paused")
 	}
 	if err != nil {
@@ -152,17 +202,17 @@ func parseByHand(text string) (b byHand, err error) {
 // loadByHand reads the file. Where there is none nothing was changed. What cannot
 // be read may have been a pause, and so it is one; the error tells why.
 func loadByHand(stateDir string) (byHand, error) {
-	content, _, err := sealedfile.Read(filepath.Join(stateDir, byHandFile), byHandKind, byHandVersion)
+	content, version, err := sealedfile.Read(filepath.Join(stateDir, byHandFile), byHandKind, byHandVersion)
 	if errors.Is(err, fs.ErrNotExist) {
 		return byHand{}, nil
 	}
 	var b byHand
 	if err == nil {
-		b, err = parseByHand(content)
+		b, err = parseByHand(version, content)
 	}
 	if err != nil {
 		paused := true
-		return byHand{Paused: &paused}, fmt.Errorf("reading the pace that was set by hand: %w", err)
+		return byHand{PaceChange: operator.PaceChange{Paused: &paused}}, fmt.Errorf("reading the pace that was set by hand: %w", err)
 	}
 	return b, nil
 }

@@ -23,14 +23,16 @@
 //
 // What operators change of the pace holds over restarts. It is in the file pace of
 // the state directory, which is sealed (see package sealedfile); its content, in
-// version 1, with - for what is as in the settings:
+// version 2, with a single - for what is as in the settings, and of what is not the
+// time at which it was set, in seconds since 1970, 0 if that is not known:
 //
-//	profile <name>
-//	bytes <a second>
-//	reads <a second>
-//	hours <from-to, or always>
-//	paused true
+//	profile <name> <time>
+//	bytes <a second> <time>
+//	reads <a second> <time>
+//	hours <from-to, or always> <time>
+//	paused true <time>
 //
+// Version 1 had no times; it is read, and written as version 2 with the next change.
 // Where the file cannot be read, no content but of live mail is read until a person
 // has set the pace again.
 package replicator

@@ -18,6 +18,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/watch"
+	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
@@ -35,7 +36,7 @@ type mirrorPart struct {
 	tracker *tracker
 
 	mu        sync.Mutex
-	handshake error     // why the last one failed
+	handshake error     // why the last one failed, or could not even begin
 	dialled   string    // where
 	arrived   time.Time // when bytes came last
 	// stop ends what follows now; nil while nothing does. Then stopped is closed,
@@ -89,6 +90,18 @@ func (n *node) leader() string {
 	return peer
 }
 
+// askPrimary adds to an error who can do what this node cannot.
+func (n *node) askPrimary(err error) error {
+	primary := n.state().Leader
+	if primary == "" {
+		primary = "the primary"
+	}
+	if address := n.leader(); address != "" && n.state().Role != identity.Primary {
+		primary += " (" + address + ")"
+	}
+	return hint.Add(err, "give the command on %s", primary)
+}
+
 // led is told which primary the mirror is about to follow.
 func (n *node) led(name string, epoch journal.Epoch) error {
 	c := identity.Claim{Epoch: epoch, Name: name}
@@ -116,6 +129,9 @@ func (p *mirrorPart) dial(context.Context) (*grpc.ClientConn, error) {
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			conn, err := wire.Dial(ctx, address)
 			if err != nil {
+				if ctx.Err() == nil { // else nobody waits for it any more
+					p.failed(err)
+				}
 				return nil, err
 			}
 			return &noticed{conn, p.notice}, nil
@@ -272,7 +288,7 @@ func (p *mirrorPart) paused() bool {
 }
 
 func (p *mirrorPart) log() (*journal.Log, error) {
-	return nil, errors.New("a mirror has no journal: ask the primary")
+	return nil, p.n.askPrimary(errors.New("a mirror has no journal"))
 }
 
 // describe adds what the mirror knows of itself and of its primary.

@@ -404,7 +404,7 @@ func (n *node) Invite(validFor time.Duration) (string, time.Time, error) {
 		return "", time.Time{}, errors.New("this node has no authority to invite: it joined one that had none")
 	}
 	if err := n.MayJoin(); err != nil {
-		return "", time.Time{}, fmt.Errorf("this node cannot invite: %w", err)
+		return "", time.Time{}, n.askPrimary(fmt.Errorf("this node cannot invite: %w", err))
 	}
 	return n.id.Invite(validFor)
 }

@@ -90,11 +90,11 @@ func (p *pacing) change(c operator.PaceChange) error {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	p.mu.Lock()
-	was := p.byHand
+	was, unread := p.byHand, p.unread != ""
 	p.mu.Unlock()
-	changed := was.with(c)
+	changed := was.with(c, p.n.opt.Clock.Now())
 	settings, err := changed.over(paceSettings(p.n.cfg.Pace))
-	if err != nil || changed == was {
+	if err != nil || changed == was && !unread {
 		return err
 	}
 	p.Change(func(s *governor.Settings) { *s = settings })
@@ -132,9 +132,9 @@ func (p *pacing) document() *status.Pace {
 		BulkBytes: s.BulkBytes, LiveBytes: s.LiveBytes, Devices: p.set.Members, Note: p.note,
 	}
 	p.mu.Lock()
-	out.ByHand = p.byHand.names()
+	out.ByHand, out.Changes = p.byHand.changes()
 	if p.unread != "" {
-		out.Note = p.unread
+		out.Note, out.Changes = p.unread, nil // nobody has set what holds
 	}
 	p.mu.Unlock()
 	if !s.Unbound {
@@ -152,7 +152,7 @@ func (n *node) Pace(change operator.PaceChange) (status.Pace, error) {
 	p, ok := n.part.(paced)
 	n.mu.Unlock()
 	if !ok {
-		return status.Pace{}, errors.New("this node reads no array for others now: the pace is the primary's")
+		return status.Pace{}, n.askPrimary(errors.New("this node reads no array for others now: the pace is the primary's"))
 	}
 	if err := p.pacing().change(change); err != nil {
 		return status.Pace{}, err

@@ -17,6 +17,10 @@ func (n *node) warn() {
 			n.opt.Log.Warn("a hook cannot be used", append([]any{"error", err}, remedy(err)...)...)
 		}
 	}
+	if name := n.cfg.Node.Name; name != n.id.Name() {
+		n.opt.Log.Warn("the name in the settings is not this node's", "node.name", name, "name", n.id.Name(),
+			"hint", "a node keeps the name that it was made with: write that into the settings")
+	}
 	if err := exposed(n.cfg.StateDir, os.Geteuid()); err != nil {
 		n.opt.Log.Warn("the state directory has the keys of the pair", "error", err)
 	}

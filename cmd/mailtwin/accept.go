@@ -38,7 +38,7 @@ func (p *program) acceptCommand() *cobra.Command {
 			"            `new` of its mailbox on the primary. Then accept it, or remove that\n" +
 			"            directory. To accept it removes nothing.",
 		ValidArgs: []string{"missing", "store", "kept"},
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), oneOfThem),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.accept(c.Context(), args[0], yes, asJSON)
 		},

@@ -341,7 +341,9 @@ func TestAcceptNeedsYes(t *testing.T) {
 	if s.run(1, "accept", "store", "--yes"); !strings.Contains(s.err.String(), "this is a mirror") {
 		t.Errorf("said %q", &s.err)
 	}
-	s.run(2, "accept", "everything", "--yes")
+	if s.run(2, "accept", "everything", "--yes"); !strings.Contains(s.err.String(), "hint: give one of missing, store, kept\n") {
+		t.Errorf("said %q", &s.err)
+	}
 	s.run(2, "accept")
 }
 

@@ -27,7 +27,7 @@ func (p *program) paceCommand() *cobra.Command {
 			"evacuate is as fast as can be, for an array that is failing too: what cannot be read\n" +
 			"is skipped, tried once more at the end, and listed in `mailtwin status`.",
 		ValidArgs: []string{"gentle", "normal", "evacuate", "pause", "resume", "reset"},
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), oneOfThem),
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var change operator.PaceChange
@@ -83,7 +83,8 @@ func (p *program) holdCommand(use, short string, paused bool) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
-		Long: short + ".\nThis holds also after a restart of the daemon.",
+		Long: short + ".\nThis holds also after a restart of the daemon. `mailtwin status` says since when the\n" +
+			"pace is held; release ends that, and `mailtwin pace reset` all that was set by hand.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.pace(c.Context(), operator.PaceChange{Paused: &paused}, asJSON)
 		},

@@ -115,7 +115,7 @@ func (r *rejoin) ask(ctx context.Context, client *operator.Client, in io.Reader)
 	r.p.note("Deliver this to %s, and make this node its mirror? [y/N] ", result.Primary)
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil || !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
-		return errors.New("nothing was done")
+		return hint.Add(errors.New("nothing was done: nobody agreed to it"), "answer y, or give the command with --yes")
 	}
 	return nil
 }

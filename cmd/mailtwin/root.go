@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,11 +42,22 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
-	if err != nil && !started {
+	if err != nil && !started && hint.Of(err) == "" {
 		err = hint.Add(err, "see `%s --help`", c.CommandPath())
 	}
 	complain(p.err, err)
 	return exitCode(c.Name(), started, err)
+}
+
+// oneOfThem takes only the arguments that a command names as valid, and names them
+// to whoever has given another one.
+func oneOfThem(c *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if !slices.Contains(c.ValidArgs, arg) {
+			return hint.Add(fmt.Errorf("`%s` does not know %q", c.CommandPath(), arg), "give one of %s", strings.Join(c.ValidArgs, ", "))
+		}
+	}
+	return nil
 }
 
 func (p *program) root() *cobra.Command {

@@ -216,7 +216,8 @@ func (p *Plan) ofPrimary(own State, unfinished journal.Epoch, leader *PeerState)
 	case unfinished == own.Epoch:
 		p.Kind, p.Epoch, p.Primary = Finish, own.Epoch, ""
 	default:
-		return fmt.Errorf("%w, of epoch %d", ErrPrimary, own.Epoch)
+		return hint.Add(fmt.Errorf("%w, of epoch %d", ErrPrimary, own.Epoch),
+			"give the command on the node that is to take over; `mailtwin status` names it")
 	}
 	return nil
 }

@@ -15,7 +15,9 @@
 // foretell. Neighbouring blocks are one operation if the devices make one request
 // of them, as disks do: so of many blocks no more are charged than the devices
 // have counted. So what follows waits until that has been made up for, and what
-// was in memory costs nothing.
+// was in memory costs nothing. While nobody but one who looks at names has leave, what
+// his thread has had read is charged: a daemon that starts reads its program and its
+// catalog beside that, which need not lie on the array, and others' operations if they do.
 //
 // # The law
 //

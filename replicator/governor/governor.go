@@ -223,7 +223,7 @@ func (g *Governor) Read(ctx context.Context, bytes int64) (done func(fromDevice 
 		// A file without bytes is read all the same.
 		started, wait, changed := g.ask(operations(bytes), max(1, bytes))
 		if wait == 0 {
-			return func(fromDevice bool) { g.done(started, fromDevice, g.cfg.Sensors.Asked) }, nil
+			return func(fromDevice bool) { g.done(started, fromDevice, -1) }, nil
 		}
 		var after <-chan time.Time
 		if wait != never {
@@ -243,15 +243,23 @@ func (g *Governor) ask(n float64, bytes int64) (started, wait time.Duration, cha
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	started = g.now()
+	if !g.pacer.begun {
+		g.pacer.begin(started, g.sense())
+	}
 	return started, g.pacer.ask(started, n, bytes), g.changed
 }
 
-func (g *Governor) done(started time.Duration, fromDevice bool, asked func() int64) {
+// done gives back the leave that was given at started. here is what was asked for by
+// it, if that is known; negative if not.
+func (g *Governor) done(started time.Duration, fromDevice bool, here int64) {
 	g.mu.Lock()
 	full := len(g.pacer.out) >= g.pacer.limits.inFlight
 	count := int64(0)
 	if len(g.pacer.out) <= 1 { // else nobody looks at it
-		count = asked()
+		count = g.cfg.Sensors.Asked()
+	}
+	if here >= 0 {
+		g.pacer.forgive(count, here)
 	}
 	due := g.pacer.done(g.now(), started, fromDevice, count, g.cfg.Sensors.Counters)
 	if full {
@@ -271,7 +279,7 @@ func (g *Governor) done(started time.Duration, fromDevice bool, asked func() int
 const namesPerUnit = 16
 
 // askAgain is the longest to wait before asking again: the rate may have changed.
-const askAgain = 100 * time.Millisecond
+const askAgain = 10 * time.Millisecond
 
 // Look asks for leave to look at so many names of the store. It never blocks:
 // it returns what to call when that is done, by the goroutine that has asked, or
@@ -287,9 +295,9 @@ func (g *Governor) Look(names int) (done func(), wait time.Duration) {
 	runtime.LockOSThread()
 	asked := g.cfg.Sensors.AskedHere()
 	return func() {
-		fromDevice := g.cfg.Sensors.AskedHere() != asked
+		here := g.cfg.Sensors.AskedHere() - asked
 		runtime.UnlockOSThread()
-		g.done(started, fromDevice, g.cfg.Sensors.Asked)
+		g.done(started, here != 0, here)
 	}, 0
 }
 

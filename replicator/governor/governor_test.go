@@ -239,6 +239,51 @@ func TestALookFromMemoryIsNoMeasure(t *testing.T) {
 	}
 }
 
+// startedSensors are those of a process that has read its program and its catalog.
+type startedSensors struct {
+	blindSensors
+	read int64 // blocks
+	here int64 // by the thread that looks
+}
+
+func (s *startedSensors) Counters() Counters { return Counters{Ops: float64(s.read)} }
+func (s *startedSensors) Asked() int64       { return s.read * blockSize }
+func (s *startedSensors) AskedHere() int64   { return s.here * blockSize }
+
+// TestALookIsChargedForWhatItRead, and not for what the process reads beside it, so
+// that a start is not held up by the catalog and the program that it loads.
+func TestALookIsChargedForWhatItRead(t *testing.T) {
+	g, clock := newGovernor(nil)
+	sensors := &startedSensors{}
+	g.cfg.Sensors = sensors
+	clock.pass(50 * time.Millisecond)
+	sensors.read += 400
+	done, wait := g.Look(1)
+	if wait > 0 {
+		t.Fatalf("to wait %v", wait)
+	}
+	sensors.here += 3
+	sensors.read += 3 + 200
+	done()
+	if ops := g.pacer.totals.ops; ops != 3 {
+		t.Errorf("%v operations are charged for 3", ops)
+	}
+}
+
+// TestALookIsAskedForAgainSoon: who was told to wait asks again before the rate has
+// doubled twice, for nobody tells him of that.
+func TestALookIsAskedForAgainSoon(t *testing.T) {
+	g, _ := newGovernor(nil)
+	done, wait := g.Look(1000)
+	if wait > 0 {
+		t.Fatalf("to wait %v", wait)
+	}
+	done()
+	if _, wait := g.Look(1); wait <= 0 || wait > 10*time.Millisecond {
+		t.Errorf("to wait %v", wait)
+	}
+}
+
 func TestAPauseEndsAndSoDoesWaiting(t *testing.T) {
 	g, _ := newGovernor(func(s *Settings) { s.Paused = true })
 	ctx, cancel := context.WithCancel(t.Context())

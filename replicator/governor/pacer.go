@@ -57,6 +57,7 @@ type leave struct {
 // pacer is the governor without clock and lock. Times are those since the
 // start.
 type pacer struct {
+	begun  bool // leave was asked for
 	law    *controller
 	gate   gate
 	around circumstances
@@ -166,6 +167,12 @@ func (p *pacer) limit(now time.Duration) {
 // change of the circumstances.
 const never = time.Duration(1<<63 - 1)
 
+// begin is told what the sensors say when leave is asked for the first time. What
+// this process has had read before was its own: its program, its catalog.
+func (p *pacer) begin(now time.Duration, r readings) {
+	p.begun, p.base, p.asked, p.decided, p.window = true, r, r.asked, now, window{}
+}
+
 // ask gives leave for n units of that many bytes, and returns 0, or how long
 // to wait before asking again.
 func (p *pacer) ask(now time.Duration, n float64, bytes int64) time.Duration {
@@ -253,6 +260,16 @@ const mostAtOnce = 64
 // readAhead is from how many blocks on some may be neighbours of each other,
 // which a device reads at once.
 const readAhead = 8
+
+// forgive is told before the end of a leave by which here bytes were asked for, and
+// the process has asked for so many by now. If nobody else had leave since it was
+// settled last, the rest is not the array's: it is the catalog, the journal, the
+// program itself. Where they lie on the same devices, those count them as others'.
+func (p *pacer) forgive(asked, here int64) {
+	if len(p.out) == 1 && p.given == 0 {
+		p.asked = max(p.asked, asked-here)
+	}
+}
 
 // settle charges for what was asked of the devices beyond that for which leave
 // was given: the inodes and directories on the way to a content, and the

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
 
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 )
@@ -29,7 +28,7 @@ type Acceptable struct {
 func (s *Server) Accept(_ context.Context, r *pb.AcceptRequest) (*pb.AcceptResponse, error) {
 	a, err := s.node.Accept(Accepting{Missing: r.GetMissing(), Store: r.GetStore(), Kept: r.GetKept(), OfKept: r.GetOfKept()})
 	if err != nil {
-		return nil, grpcstatus.Error(codes.FailedPrecondition, err.Error())
+		return nil, failure(codes.FailedPrecondition, err)
 	}
 	out := &pb.AcceptResponse{Missing: a.Missing, Store: clean(a.Store), Kept: clean(a.Kept)}
 	for _, f := range a.MissingFiles {

@@ -192,5 +192,5 @@ func (c *Client) explain(err error) error {
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("%w on %q in time", ErrNotRunning, c.path)
 	}
-	return errors.New(st.Message())
+	return parseFailure(st.Message())
 }

@@ -35,7 +35,7 @@ func (s *Server) Durable(_ *pb.DurableRequest, stream pb.OperatorService_Durable
 		changed := s.Next()
 		now, err := s.node.Durability()
 		if err != nil {
-			return grpcstatus.Error(codes.FailedPrecondition, err.Error())
+			return failure(codes.FailedPrecondition, err)
 		}
 		var soon <-chan time.Time
 		if !now.Settled {

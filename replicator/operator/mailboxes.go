@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
@@ -20,13 +19,13 @@ func (s *Server) Mailboxes(ctx context.Context, r *pb.MailboxesRequest) (*pb.Mai
 	if text := strings.Trim(r.GetUnder(), "/"); text != "" {
 		p, err := journal.ParsePath(text)
 		if err != nil {
-			return nil, grpcstatus.Error(codes.InvalidArgument, err.Error())
+			return nil, failure(codes.InvalidArgument, err)
 		}
 		under = p
 	}
 	doc, err := s.node.Mailboxes(ctx, under, int(r.GetLimit()))
 	if err != nil {
-		return nil, grpcstatus.Error(codes.FailedPrecondition, clean(err.Error()))
+		return nil, failure(codes.FailedPrecondition, err)
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {

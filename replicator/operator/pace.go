@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
 
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
 	"github.com/mailtwin/mailtwin/replicator/status"
@@ -19,7 +18,7 @@ func (s *Server) Pace(_ context.Context, r *pb.PaceRequest) (*pb.PaceResponse, e
 		Hours: r.Hours, Paused: r.Paused, Reset: r.GetForget(),
 	})
 	if err != nil {
-		return nil, grpcstatus.Error(codes.InvalidArgument, err.Error())
+		return nil, failure(codes.InvalidArgument, err)
 	}
 	b, err := json.Marshal(pace)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	pb "github.com/mailtwin/mailtwin/proto/mailtwin/v1"
-	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 )
 
@@ -52,17 +50,10 @@ func (s *Server) Rejoin(r *pb.RejoinRequest, stream pb.OperatorService_RejoinSer
 	}
 	result, err := node.Rejoin(stream.Context(), RejoinOptions{List: r.GetList(), Subjects: r.GetSubjects(), Force: r.GetForce()}, streamTeller{stream})
 	if err != nil {
-		text := err.Error()
-		if h := hint.Of(err); h != "" {
-			text += hintMark + h
-		}
-		return grpcstatus.Error(codes.FailedPrecondition, text)
+		return failure(codes.FailedPrecondition, err)
 	}
 	return stream.Send(&pb.RejoinResponse{Message: &pb.RejoinResponse_Summary{Summary: summaryMessage(result)}})
 }
-
-// hintMark parts an error from what to do about it.
-const hintMark = "\nhint: "
 
 // streamTeller tells over a stream.
 type streamTeller struct {
@@ -109,7 +100,7 @@ func (c *Client) Rejoin(ctx context.Context, opt RejoinOptions, tell RejoinTelle
 			return RejoinResult{}, fmt.Errorf("%w: it broke off", ErrNotRunning)
 		}
 		if err != nil {
-			return RejoinResult{}, withHint(c.explain(err))
+			return RejoinResult{}, c.explain(err)
 		}
 		switch {
 		case m.GetSummary() != nil:
@@ -146,13 +137,4 @@ func parseSummary(m *pb.RejoinSummary, look bool) RejoinResult {
 		r.Outcomes[salvage.Outcome(o)] = n
 	}
 	return r
-}
-
-// withHint takes the remedy out of the text of an error.
-func withHint(err error) error {
-	text, remedy, found := strings.Cut(err.Error(), hintMark)
-	if !found {
-		return err
-	}
-	return hint.Add(errors.New(text), "%s", remedy)
 }

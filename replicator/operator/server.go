@@ -190,7 +190,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (s *Server) ShowJournal(r *pb.ShowJournalRequest, stream pb.OperatorService_ShowJournalServer) error {
 	log, err := s.node.Journal()
 	if err != nil {
-		return grpcstatus.Error(codes.FailedPrecondition, err.Error())
+		return failure(codes.FailedPrecondition, err)
 	}
 	after := max(journal.Sequence(r.GetFrom()), 1) - 1
 	if r.GetFrom() == 0 {
@@ -198,7 +198,7 @@ func (s *Server) ShowJournal(r *pb.ShowJournalRequest, stream pb.OperatorService
 	}
 	reader, err := log.Read(after)
 	if err != nil {
-		return grpcstatus.Error(codes.OutOfRange, err.Error())
+		return failure(codes.OutOfRange, err)
 	}
 	defer func() { _ = reader.Close() }()
 	for n := uint64(0); r.GetLimit() == 0 || n < r.GetLimit(); n++ {
@@ -234,7 +234,7 @@ func journalLine(rec journal.Record, cursors []journal.Cursor) *pb.ShowJournalRe
 func (s *Server) Invite(_ context.Context, r *pb.InviteRequest) (*pb.InviteResponse, error) {
 	token, expires, err := s.node.Invite(time.Duration(min(r.GetValidNanoseconds(), uint64(30*24*time.Hour))))
 	if err != nil {
-		return nil, grpcstatus.Error(codes.FailedPrecondition, err.Error())
+		return nil, failure(codes.FailedPrecondition, err)
 	}
 	return &pb.InviteResponse{Token: token, Expires: expires.UnixNano()}, nil
 }
@@ -246,7 +246,7 @@ func (s *Server) Ready(ctx context.Context, r *pb.ReadyRequest) (*pb.ReadyRespon
 	case err != nil && ctx.Err() != nil:
 		return nil, grpcstatus.FromContextError(ctx.Err()).Err()
 	case err != nil:
-		return nil, grpcstatus.Error(codes.FailedPrecondition, err.Error())
+		return nil, failure(codes.FailedPrecondition, err)
 	}
 	return &pb.ReadyResponse{}, nil
 }

@@ -248,30 +248,38 @@ type IMAP struct {
 // Pace is how much the array is asked for beside live mail, and why. Rates
 // are a second; reads are of at most 128 KiB.
 type Pace struct {
-	Profile        string   `json:"profile"`    // gentle, normal or evacuate, as it is set
-	InForce        string   `json:"in_force"`   // the one that holds, another while the array is failing
-	Paused         bool     `json:"paused"`     // no content but of live mail is read
-	Allowed        *float64 `json:"allowed"`    // reads; null: as many as can be
-	InFlight       int      `json:"in_flight"`  // at one time
-	UsedReads      float64  `json:"used_reads"` // lately
-	UsedBytes      float64  `json:"used_bytes"` // lately
-	Capacity       float64  `json:"capacity"`   // operations of the devices that the array can do; 0: not known
-	Others         float64  `json:"others"`     // operations that others ask for
-	Latency        float64  `json:"latency"`    // of a read lately, seconds
-	Normal         float64  `json:"normal"`     // of a read while the array is idle, seconds
-	Reason         string   `json:"reason"`     // in words
-	Health         string   `json:"health"`     // healthy, unknown, degraded or failing
-	HealthWords    string   `json:"health_words,omitempty"`
-	BytesPerSecond uint64   `json:"bytes_per_second"` // the caps; 0: none
-	ReadsPerSecond uint64   `json:"reads_per_second"`
-	Hours          string   `json:"hours"`
-	OnDegraded     string   `json:"on_degraded"`
-	OnFailing      string   `json:"on_failing"`
-	BulkBytes      uint64   `json:"bulk_bytes"` // read with leave since the start
-	LiveBytes      uint64   `json:"live_bytes"` // read of live mail since the start
-	Devices        []string `json:"devices,omitempty"`
-	ByHand         []string `json:"by_hand,omitempty"` // what was changed by hand: profile, bytes, reads, hours, paused
-	Note           string   `json:"note,omitempty"`    // what the governor cannot see, and why
+	Profile        string       `json:"profile"`    // gentle, normal or evacuate, as it is set
+	InForce        string       `json:"in_force"`   // the one that holds, another while the array is failing
+	Paused         bool         `json:"paused"`     // no content but of live mail is read
+	Allowed        *float64     `json:"allowed"`    // reads; null: as many as can be
+	InFlight       int          `json:"in_flight"`  // at one time
+	UsedReads      float64      `json:"used_reads"` // lately
+	UsedBytes      float64      `json:"used_bytes"` // lately
+	Capacity       float64      `json:"capacity"`   // operations of the devices that the array can do; 0: not known
+	Others         float64      `json:"others"`     // operations that others ask for
+	Latency        float64      `json:"latency"`    // of a read lately, seconds
+	Normal         float64      `json:"normal"`     // of a read while the array is idle, seconds
+	Reason         string       `json:"reason"`     // in words
+	Health         string       `json:"health"`     // healthy, unknown, degraded or failing
+	HealthWords    string       `json:"health_words,omitempty"`
+	BytesPerSecond uint64       `json:"bytes_per_second"` // the caps; 0: none
+	ReadsPerSecond uint64       `json:"reads_per_second"`
+	Hours          string       `json:"hours"`
+	OnDegraded     string       `json:"on_degraded"`
+	OnFailing      string       `json:"on_failing"`
+	BulkBytes      uint64       `json:"bulk_bytes"` // read with leave since the start
+	LiveBytes      uint64       `json:"live_bytes"` // read of live mail since the start
+	Devices        []string     `json:"devices,omitempty"`
+	ByHand         []string     `json:"by_hand,omitempty"` // what was changed by hand: profile, bytes, reads, hours, paused
+	Changes        []PaceChange `json:"changes,omitempty"` // the same, with the commands
+	Note           string       `json:"note,omitempty"`    // what the governor cannot see, and why
+}
+
+// PaceChange is one thing of the pace that was changed by hand.
+type PaceChange struct {
+	Name    string     `json:"name"`            // as in by_hand
+	Command string     `json:"command"`         // that sets it so
+	Since   *time.Time `json:"since,omitempty"` // when it was set; absent: an older version did
 }
 
 // Loss is what would be lost if the mirror were promoted now.

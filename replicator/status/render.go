@@ -173,8 +173,12 @@ func renderPace(line func(string, string, ...any), p *Pace) {
 	}
 	line("pace", "%s: %s; used: %.0f reads/s, %s/s", p.InForce, allowed, p.UsedReads, Bytes(uint64(p.UsedBytes)))
 	line("", "%s", p.Reason)
-	if len(p.ByHand) > 0 {
-		line("", "changed by hand: %s; `mailtwin pace reset` goes back to the settings", strings.Join(p.ByHand, ", "))
+	for _, c := range p.Changes {
+		since := ""
+		if c.Since != nil {
+			since = " since " + c.Since.Local().Format("15:04 on Jan 2")
+		}
+		line("", "set by `%s`%s; `%s` ends that", c.Command, since, c.undo())
 	}
 	if p.Note != "" {
 		line("", "%s", p.Note)
@@ -186,6 +190,14 @@ func renderPace(line func(string, string, ...any), p *Pace) {
 		}
 		line("array", "%s", words)
 	}
+}
+
+// undo returns the command that ends the change.
+func (c PaceChange) undo() string {
+	if c.Name == "paused" {
+		return "mailtwin release"
+	}
+	return "mailtwin pace reset"
 }
 
 // lateWord is the age of a primary's word that is worth a line.
