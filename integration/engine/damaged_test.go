@@ -121,3 +121,53 @@ func TestMirrorWithADirectoryThatCannotBeListed(t *testing.T) {
 	p.inSync()
 	p.equal()
 }
+
+// TestListingBreaksOff: a large directory of the primary gives an error in the middle
+// of its listing. What is behind it is not taken for removed, neither on the primary
+// nor on the mirror, and all that changed is found when it can be listed again.
+func TestListingBreaksOff(t *testing.T) {
+	var array *faultfs.FS
+	var backing string
+	p := newPairAfter(t, func(p *testPair) {
+		array, backing = p.failing(&p.primary)
+		p.primary.Store.RetryInterval = config.Duration(50 * time.Millisecond)
+	})
+	name := func(i int) string { return fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i) }
+	deliver := func(from, to int) {
+		for i := from; i < to; i++ {
+			p.write(name(i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
+		}
+	}
+	deliver(0, 4*faultfs.FirstNames)
+	p.startMirror()
+	p.inSync()
+	p.stopPrimary()
+	const kept = 2 * faultfs.FirstNames
+	for i := range kept { // as many as leave some on both sides of the error
+		if i%2 == 0 {
+			if err := os.Remove(filepath.Join(backing, name(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	deliver(10000, 10010)
+	array.Fail(faultfs.Rest, "d/u/Maildir/cur")
+	p.start()
+	p.until(p.primary, "what cannot be listed is told", func(d status.Document) bool {
+		files := d.Store.UnreadableFiles
+		return d.State == status.Attention && len(files) == 1 && files[0].Path == "d/u/Maildir/cur"
+	})
+	p.write("d/v/Maildir/new/live.M1P1.host", "Subject: live\n\nlive\n")
+	p.until(p.mirror, "live mail goes on", func(status.Document) bool {
+		_, err := os.Stat(filepath.Join(p.mirror.Store.Path, "d/v/Maildir/new/live.M1P1.host"))
+		return err == nil
+	})
+	for i := range 4 * faultfs.FirstNames {
+		if _, err := os.Stat(filepath.Join(p.mirror.Store.Path, name(i))); err != nil {
+			t.Fatalf("the mirror lacks %s, of a directory that nobody has seen as a whole: %v", name(i), err)
+		}
+	}
+	array.Heal()
+	p.inSync()
+	p.equal()
+}

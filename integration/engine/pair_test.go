@@ -58,7 +58,10 @@ func (l *logged) has(words string) bool {
 	return strings.Contains(l.said.String(), words)
 }
 
-func newPair(t testing.TB) *testPair {
+func newPair(t testing.TB) *testPair { return newPairAfter(t, func(*testPair) {}) }
+
+// newPairAfter calls prepare before the primary begins.
+func newPairAfter(t testing.TB, prepare func(*testPair)) *testPair {
 	t.Helper()
 	dir := t.TempDir()
 	addresses, err := port.Free(2)
@@ -92,6 +95,7 @@ func newPair(t testing.TB) *testPair {
 		t.Fatal(err)
 	}
 	p.save(p.primary, identity.Primary, 1)
+	prepare(p)
 	p.start()
 	if _, _, err := identity.Enrol(t.Context(), identity.Enrolment{
 		StateDir: p.mirror.StateDir, Address: address, Token: token, Name: "mx2", Listen: addresses[1],

@@ -22,7 +22,11 @@ const (
 	Read Fault = iota + 1 // the content of a file
 	List                  // the names in a directory
 	Look                  // whether there is such a name, and what it is
+	Rest                  // the names in a directory, but for the first of them
 )
+
+// FirstNames is how many names of a directory can be had in spite of Rest.
+const FirstNames = 500
 
 // FS is a file system that is mounted. Its methods may be called concurrently.
 type FS struct {
@@ -181,7 +185,44 @@ func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, 
 	if errno := n.fs.check(List, n.at()); errno != fs.OK {
 		return nil, 0, errno
 	}
-	return n.LoopbackNode.OpendirHandle(ctx, flags)
+	h, fuseFlags, errno := n.LoopbackNode.OpendirHandle(ctx, flags)
+	if stream, ok := h.(dirStream); ok && errno == fs.OK {
+		h = &dirHandle{dirStream: stream, n: n}
+	}
+	return h, fuseFlags, errno
+}
+
+// dirStream is what an open directory can do.
+type dirStream interface {
+	fs.FileReaddirenter
+	fs.FileSeekdirer
+	fs.FileReleasedirer
+	fs.FileFsyncdirer
+}
+
+// dirHandle is an open directory, in which a listing may fail on its way.
+type dirHandle struct {
+	dirStream
+	n     *node
+	names atomic.Int64 // that were had
+}
+
+// Readdirent implements fs.FileReaddirenter.
+func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	if h.names.Add(1) > FirstNames {
+		if errno := h.n.fs.check(Rest, h.n.at()); errno != fs.OK {
+			return nil, errno
+		}
+	}
+	return h.dirStream.Readdirent(ctx)
+}
+
+// Seekdir implements fs.FileSeekdirer.
+func (h *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
+	if off == 0 {
+		h.names.Store(0)
+	}
+	return h.dirStream.Seekdir(ctx, off)
 }
 
 // handle is an open file that the kernel may not read past this file system.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 )
@@ -44,6 +45,19 @@ func TestFaults(t *testing.T) {
 	fails(Read, "a/m", func() error { _, err := os.ReadFile(file); return err })
 	fails(Look, "a/m", func() error { _, err := os.Lstat(file); return err })
 	fails(List, "a", func() error { _, err := os.ReadDir(filepath.Join(dir, "a")); return err })
+	many := filepath.Join(dir, "many")
+	for i := range 2 * FirstNames {
+		if err := os.MkdirAll(filepath.Join(many, strconv.Itoa(i)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fails(Rest, "many", func() error {
+		names, err := os.ReadDir(many)
+		if err != nil && (len(names) == 0 || len(names) > FirstNames) {
+			t.Errorf("%d names were had", len(names))
+		}
+		return err
+	})
 	if f.Bytes() < 4 || f.Failures() < 3 {
 		t.Errorf("%d bytes, %d failures", f.Bytes(), f.Failures())
 	}

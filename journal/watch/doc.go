@@ -70,7 +70,13 @@
 // to be a mirror: nobody has removed that, but the mirror has lost it. It becomes one
 // that never came, if the mirror's catalog said what was in the store (see Inherit).
 // That holds until a scan has been everywhere, and for what could not be read then
-// until it can.
+// until it can. Which names those are is in the catalog, as at most 1024 of them:
+//
+//	mailtwin-troubled 1 <CRC-32C of the list, 8 hexadecimal digits> <list>
+//
+// where the list is a JSON array of their bytes in base64. A list alone is of before
+// there were versions. One of a later version, or a damaged one, keeps the Watcher from
+// beginning.
 //
 // # The health of the store
 //

@@ -19,11 +19,9 @@ import (
 const metaInherited = "watch.inherited"
 
 // metaTroubled holds, while metaInherited is there and when a scan has been everywhere,
-// which names were still to be decided of then: a JSON array of their bytes in base64,
-// of at most maxTroubled. Nothing but those, and what is in them, may be lost since.
+// which names were still to be decided of then, as troubledText puts it. Nothing but
+// those, and what is in them, may be lost since.
 const metaTroubled = "watch.inherited.troubled"
-
-const maxTroubled = 1024
 
 // Moment is one moment by two clocks.
 type Moment struct {
@@ -63,18 +61,17 @@ func (w *Watcher) findInherited() error {
 		if err == nil {
 			w.inherited, err = parseMoment(string(value))
 		}
-		var names [][]byte
 		if err == nil {
-			err = tx.MetaJSON(metaTroubled, &names)
+			value, err = tx.Meta(metaTroubled)
+		}
+		if errors.Is(err, catalog.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			w.troubled, err = parseTroubled(value)
 		}
 		if err != nil {
 			return fmt.Errorf("what the store lost as a mirror's: %w", err)
-		}
-		if names != nil {
-			w.troubled = make(map[journal.Path]struct{}, len(names))
-		}
-		for _, name := range names {
-			w.troubled[journal.Path(name)] = struct{}{}
 		}
 		return nil
 	})
@@ -109,12 +106,14 @@ func (w *Watcher) narrowInherited(left []journal.Path) error {
 	if w.troubled != nil {
 		return nil
 	}
-	names, troubled := make([][]byte, len(left)), make(map[journal.Path]struct{}, len(left))
-	for i, p := range left {
-		names[i] = []byte(p)
+	troubled := make(map[journal.Path]struct{}, len(left))
+	for _, p := range left {
 		troubled[p] = struct{}{}
 	}
-	err := w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMetaJSON(metaTroubled, names) })
+	text, err := troubledText(left)
+	if err == nil {
+		err = w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta(metaTroubled, text) })
+	}
 	if err == nil {
 		w.troubled = troubled
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -302,4 +303,35 @@ func (s stopping) Add(dir journal.Path) error {
 		s.stop()
 	}
 	return s.testHints.Add(dir)
+}
+
+// TestRestartFindsAnInodeUsedAgain: a message that came meanwhile is another one than
+// that whose inode it was given, under whatever name.
+func TestRestartFindsAnInodeUsedAgain(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/new/1.h", "one")
+	f.deliver("u1/new/2.h", "two")
+	f.settled()
+	was := f.items()
+	f.close()
+	f.remove("u1/new/1.h")
+	f.deliver("u1/new/3.h", "3rd")
+	mtime := time.Unix(0, was["u1/new/1.h"].Facts.Attr.MTime)
+	f.must(os.Chtimes(f.path("u1/new/3.h"), mtime, mtime))
+	// Not every file system uses the number of an inode again at once.
+	cat, err := catalog.Open(filepath.Join(f.state, "catalog"), catalog.Options{})
+	f.must(err)
+	info, err := os.Stat(f.path("u1/new/3.h"))
+	f.must(err)
+	f.must(cat.UpdateDurably(func(tx *catalog.Tx) error {
+		it := was["u1/new/1.h"]
+		it.Stamp.Inode = info.Sys().(*syscall.Stat_t).Ino
+		return tx.Put("u1/new/1.h", it)
+	}))
+	f.must(cat.Close())
+	f.start()
+	f.expect("put u1/new/3.h", "remove u1/new/1.h")
+	if got := f.items()["u1/new/3.h"].Facts.Content; got != blake3.Sum256([]byte("3rd")) {
+		t.Errorf("the new message is taken for %v", got)
+	}
 }
