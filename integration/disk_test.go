@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -118,6 +120,45 @@ func TestMirrorDiskFails(t *testing.T) {
 		must(t, p.Mirror.Start())
 	}
 	load.finish(t, p, time.Minute)
+}
+
+// TestPrimaryStateDiskFull fills the disk of the primary's journal: both nodes say
+// that a person is needed, and neither that nothing would be lost. All goes on when
+// there is room again.
+func TestPrimaryStateDiskFull(t *testing.T) {
+	primary, mirror := stores(t)
+	dir, err := os.MkdirTemp("", "mt") // short enough for the path of a socket
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	state := filepath.Join(dir, "primary")
+	must(t, os.Mkdir(state, 0o700))
+	mount(t, "mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", state)
+	t.Cleanup(func() { mount(t, "umount", "-l", state) })
+	p := pair.New(t, pair.Options{Binary: binary(t), Dir: dir, PrimaryStore: primary, MirrorStore: mirror})
+	p.MustBeInSync(t, time.Minute)
+
+	ballast := filepath.Join(state, "ballast")
+	fill := func() error {
+		file, err := os.OpenFile(ballast, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		must(t, err)
+		defer func() { must(t, file.Close()) }()
+		for err == nil {
+			_, err = file.Write(make([]byte, 4096))
+		}
+		return err
+	}
+	if err := fill(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("fill the disk: %v", err)
+	}
+	deliverTo(t, primary, "example.org/full", 2000, 500)
+	for _, node := range []*pair.Node{p.Primary, p.Mirror} {
+		eventually(t, time.Minute, node.Name+" says that it needs a person", func() bool {
+			s, err := node.Status(t.Context())
+			return err == nil && s.State == "needs-attention" && !s.Loss.Known
+		})
+	}
+	must(t, os.Remove(ballast))
+	p.MustBeEqual(t, time.Minute)
 }
 
 // TestPrimaryUnmounted takes the array away beneath a running primary, and

@@ -172,6 +172,17 @@ func sieve(t *testing.T, store string) {
 	}
 }
 
+// sieved returns how many messages the script has filed.
+func sieved(t *testing.T, s *dovecot.Server) int {
+	t.Helper()
+	c, err := client.DialIMAP(s.IMAP, users()[0], dovecot.Password)
+	must(t, err)
+	_, lines, err := c.List("Sieved", "Subject")
+	must(t, err)
+	must(t, c.Close())
+	return len(lines)
+}
+
 // deliver delivers messages by LMTP until done, one to all users now and
 // then.
 func deliver(t *testing.T, s *dovecot.Server, messages int) error {
@@ -280,6 +291,12 @@ func TestDovecotPair(t *testing.T) {
 				for _, line := range client.Diff(want[i], got, 20) {
 					t.Errorf("%s: %s", got.User, line)
 				}
+			}
+			// The script is the mirror's too.
+			before := sieved(t, other)
+			must(t, deliver(t, other, 1))
+			if after := sieved(t, other); before == 0 || after != before+1 {
+				t.Errorf("sieve has filed %d messages, and %d after one more", before, after)
 			}
 			quiet(t, other)
 		})

@@ -12,8 +12,11 @@ import (
 )
 
 // Accept implements operator.Node. Only a primary decides what is in the store: a
-// mirror has it from there.
+// mirror has it from there. What a rejoin has kept is each node's own.
 func (n *node) Accept(a operator.Accepting) (operator.Acceptable, error) {
+	if a.OfKept {
+		return n.acceptKept(a.Kept)
+	}
 	p, ok := n.current().(*primaryPart)
 	if st := n.state(); !ok || st.Role != identity.Primary || st.Sealed {
 		return operator.Acceptable{}, errors.New("only a primary that works can be told so: a mirror gets what lacks from its primary, " +

@@ -27,10 +27,12 @@ type fencedPart struct {
 	opened  chan struct{} // closed when the journal is open, or cannot be opened
 	demoted chan struct{} // closed when the hook demote has run once, whatever came of it
 
+	hooking sync.Mutex // held while the hook demote runs
+
 	mu      sync.Mutex
 	journal *journal.Log
 	err     error // why there is no journal
-	demote  error // why the hook failed
+	demote  error // why the hook failed when it ran last
 }
 
 func newFenced(n *node, st identity.State) *fencedPart {
@@ -91,11 +93,47 @@ func (p *fencedPart) awaitDemote(ctx context.Context, tell operator.RejoinTeller
 	}
 }
 
+// stopMail returns when the hook demote has run, and did not fail: what a mail server
+// takes during a rejoin would be on neither node behind it, and nobody stops it once
+// this node is a mirror. A hook that failed is run once more, for it may have been
+// mended. With force it may fail: a person has seen to it that the mail server is
+// stopped.
+func (p *fencedPart) stopMail(ctx context.Context, force bool, tell operator.RejoinTeller) error {
+	if err := p.awaitDemote(ctx, tell); err != nil {
+		return err
+	}
+	failed := p.notDemoted()
+	switch {
+	case failed == nil:
+		return nil
+	case force:
+		return tell.Step(fmt.Sprintf("going on, though the hook demote failed: %v", failed))
+	}
+	if err := tell.Step("running the hook demote again, which failed"); err != nil {
+		return err
+	}
+	p.runHook()
+	if failed = p.notDemoted(); failed == nil {
+		return nil
+	}
+	return refuse("stop the mail server here, mend the hook, and run the command again; if the mail server is stopped and stays so, give it --force",
+		"the hook demote, which stops the mail server here, failed: %v", failed)
+}
+
+// notDemoted returns why the hook demote failed when it ran last; nil if it did not.
+func (p *fencedPart) notDemoted() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.demote
+}
+
 // runHook runs demote, when the node begins to be fenced and each minute from
 // then on: it is made for being run again. What is begun goes on to its end when the
 // role changes: a mail server that is half stopped must not stay behind on a mirror,
 // nor be stopped any more when this node is promoted again and starts it.
 func (p *fencedPart) runHook() {
+	p.hooking.Lock()
+	defer p.hooking.Unlock()
 	ctx := p.n.lifetime
 	e := HookEvent{
 		Event: "demote", Peer: p.st.Leader, Epoch: p.st.Epoch,

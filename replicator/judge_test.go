@@ -3,9 +3,12 @@ package replicator
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/status"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // TestJudgeMirror: what a primary says of a mirror, the worst that is known of it
@@ -38,6 +41,42 @@ func TestJudgeMirror(t *testing.T) {
 		state, words := judgeMirror(m, c.pending)
 		if state != c.state || !strings.Contains(words, c.words) {
 			t.Errorf("%s: %s, %q; want %s, %q", c.name, state, words, c.state, c.words)
+		}
+	}
+}
+
+// TestJudgePrimary: what a mirror says of its primary, which may know of changes
+// that it cannot tell of.
+func TestJudgePrimary(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	good := mirror.Status{
+		Primary: "mx1", Connected: true, Whole: true, Proven: true, Said: now,
+		Beat: wire.Heartbeat{State: "watching"},
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*mirror.Status)
+		state  status.State
+		words  string
+		why    string // why not all that would be lost is known
+	}{
+		{"good", func(*mirror.Status) {}, status.InSync, "everything is durable here", ""},
+		{"names to be looked at", func(s *mirror.Status) { s.Beat.Pending = 3 }, status.Behind, "3 names", ""},
+		{"a full disk", func(s *mirror.Status) { s.Beat.JournalError = "no space left" }, status.Attention, "no space left", "cannot write its journal"},
+		{"scans", func(s *mirror.Status) { s.Beat.Polling = "no watches are left" }, status.InSync, "", "no watches are left"},
+		{"a store that is gone", func(s *mirror.Status) { s.Beat.State, s.Beat.Detail = "suspended", "not mounted" }, status.Attention, "not mounted", "not mounted"},
+		{"silent until now", func(s *mirror.Status) { s.Said = time.Time{} }, status.Unknown, "not yet said", "not heard of"},
+		{"away", func(s *mirror.Status) { s.Connected = false }, status.Unknown, "not connected", "not heard of"},
+	} {
+		s := good
+		c.change(&s)
+		state, words := judgePrimary(s, word{said: s.Said}, 0)
+		why := unknownThere(&status.Primary{Name: "mx1", State: state}, s, 0)
+		if state != c.state || !strings.Contains(words, c.words) {
+			t.Errorf("%s: %s, %q; want %s, %q", c.name, state, words, c.state, c.words)
+		}
+		if !strings.Contains(why, c.why) || (why == "") != (c.why == "") {
+			t.Errorf("%s: not all is known: %q; want %q", c.name, why, c.why)
 		}
 	}
 }

@@ -14,7 +14,7 @@ func (p *primaryPart) letFencedIn() {
 		return
 	}
 	p.n.salvageDoor.Open(salvage.NewServer(salvage.ServerConfig{
-		Name: p.n.id.Name(), Reign: p.reign, Root: p.root,
+		Name: p.n.id.Name(), Reign: p.reign, Reigns: p.reigns, Root: p.root,
 		Catalog: p.n.catalog, Journal: p.journal, Rules: mailstore.Maildir{}, Log: p.n.opt.Log.Named("salvage"),
 		Dir: p.n.salvageDir(), Peer: p.n.id.RequirePeer,
 	}))

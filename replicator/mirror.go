@@ -22,7 +22,6 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/progress"
-	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
@@ -60,7 +59,7 @@ func newMirror(n *node, st identity.State, root *beneath.Root) (*mirrorPart, err
 		Log: n.opt.Log.Named("mirror"), Now: n.opt.Clock.Now, Retry: 2 * time.Duration(n.cfg.Store.RetryInterval),
 		Epoch: func() journal.Epoch { return n.state().Epoch }, Led: n.led,
 		TakeStock: func(ctx context.Context) error {
-			return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, watch.Unwritten{})
+			return n.takeStock(ctx, root, watch.Unwritten{}, nil)
 		},
 		Dial: p.dial, Arrived: p.lastArrival, Explain: p.explain, Changed: n.server.Changed,
 	})
@@ -313,14 +312,15 @@ func (p *mirrorPart) describe(d *status.Document) {
 	}
 	d.Store.Assumed = s.Totals.Guessed
 	d.Store.Unreadable = int(min(s.Beat.Unreadable, math.MaxInt32))
+	d.Store.DamagedFiles = p.n.damaged.names(p.n.catalog)
 	if s.Beat.Unread > 0 {
 		d.Store.Unread = s.Beat.Unread
 	}
 	out.Progress = p.tracker.describe(p.n.id.Name(), courseOf(&s))
 	d.Primary = out
 	loss := status.Loss{
-		Known:   out.State != status.Unknown && s.Beat.State == "watching" && age <= freshWord,
-		Entries: out.LagEntries, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
+		Why:     unknownThere(out, s, age),
+		Entries: out.LagEntries + s.Beat.Pending, Bytes: out.LagBytes, Seconds: out.LagSeconds, Files: d.Store.Missing,
 		Assumed: s.Totals.Guessed, Unreadable: d.Store.Unreadable,
 	}
 	if !s.Whole {
@@ -411,6 +411,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Unknown, "not connected"
 	case s.Beat.State == "suspended":
 		return status.Attention, "its store: " + s.Beat.Detail
+	case s.Beat.JournalError != "":
+		return status.Attention, "it cannot write its journal, so that what changes there does not come: " + s.Beat.JournalError
 	case s.Beat.Unreadable > 0:
 		return status.Attention, fmt.Sprintf("it cannot read %d files", s.Beat.Unreadable)
 	case !s.Whole:
@@ -430,6 +432,27 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Behind, status.AssumedWords(s.Totals.Guessed)
 	case !s.Proven:
 		return status.Behind, "everything is here, but it is not proven yet that both are equal"
+	case s.Beat.Pending > 0:
+		return status.Behind, fmt.Sprintf("%d names are still to be looked at there", s.Beat.Pending)
 	}
 	return status.InSync, "everything is durable here"
+}
+
+// unknownThere says why a mirror does not know all that would be lost if it were
+// promoted now, by a word of its primary's of some age; "" if it does.
+func unknownThere(p *status.Primary, s mirror.Status, age time.Duration) string {
+	beat := &s.Beat
+	switch {
+	case age > freshWord && !s.Said.IsZero():
+		return fmt.Sprintf("what %s says is %s old", p.Name, status.Age(age.Seconds()))
+	case p.State == status.Unknown || s.Said.IsZero():
+		return p.Name + " is not heard of"
+	case beat.JournalError != "":
+		return p.Name + " cannot write its journal: what changes there does not come"
+	case beat.State != string(watch.PhaseWatching):
+		return notWatching(beat.State, beat.Detail)
+	case beat.Polling != "":
+		return status.Polled(beat.Polling)
+	}
+	return ""
 }

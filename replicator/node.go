@@ -81,6 +81,7 @@ type node struct {
 	salvageDoor *salvage.Door
 	peers       *identity.Peers
 	vigil       *vigil
+	damaged     damaged
 	hooks       *hook.Hooks
 	trial       trial
 	promoter    *failover.Promoter
@@ -91,6 +92,7 @@ type node struct {
 	deciding  sync.Mutex // held over a change of the state file
 	unsaved   bool       // that the node is fenced could not be written down. Guarded by deciding
 	rejoining sync.Mutex // held while the node rejoins
+	modseqs   sync.Mutex // held over a change of what is known of HIGHESTMODSEQ
 	trying    sync.Mutex // held while it is tried whether the state can be written down
 
 	mu        sync.Mutex
@@ -157,6 +159,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	n.modseq, err = modseq.New(modseq.Config{
 		Doveadm: cfg.IMAP.Doveadm, Users: cfg.IMAP.Users, StateDir: cfg.StateDir, Store: cfg.Store.Path,
 		Catalog: cat, Clock: opt.Clock, Log: opt.Log.Named("modseq"), Changed: func() { n.server.Changed() },
+		Highest: n.knownModseq,
 	})
 	if err != nil {
 		return nil, errors.Join(err, cat.Close())
@@ -366,6 +369,7 @@ func (n *node) Status() status.Document {
 	}
 	describeRole(&d, st)
 	n.describeUnfinished(&d, st)
+	n.describeKept(&d)
 	d.MailStopped = n.mailStopped(st)
 	status.Judge(&d)
 	return d

@@ -23,6 +23,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/primary"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // The rhythm of keeping the journal short.
@@ -37,6 +38,7 @@ type primaryPart struct {
 	watcher *watch.Watcher
 	server  *primary.Server
 	reign   salvage.Reign
+	reigns  []wire.Reign
 	pace    *pacing
 	tracker *tracker
 
@@ -111,8 +113,12 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 		return nil, fmt.Errorf("what is copied first: %w", err)
 	}
 	p.reign = salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start())
+	if p.reigns, err = n.reigns(&p.reign); err != nil {
+		_ = log.Close()
+		return nil, err
+	}
 	p.server = primary.New(primary.Config{
-		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log, Began: p.reign.Start.Sequence,
+		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log, Began: p.reign.Start.Sequence, Reigns: p.reigns,
 		Log: n.opt.Log.Named("primary"), Now: n.opt.Clock.Now,
 		Store: p.storeState, Peer: n.id.RequirePeer, Superseded: p.superseded, Changed: n.server.Changed,
 		Order: primary.Order{First: first, Messages: n.cfg.Sync.Order},
@@ -158,6 +164,7 @@ func (p *primaryPart) storeState() primary.StoreState {
 		Complete:    s.Phase == watch.PhaseScanning || s.Phase == watch.PhaseWatching,
 		Unreadable:  s.UnreadableCount,
 		MailStopped: p.n.mailStopped(p.n.state()),
+		Pending:     s.Pending(), JournalError: s.JournalError, Polling: s.Polling(),
 	}
 }
 

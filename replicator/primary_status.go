@@ -28,11 +28,11 @@ func (p *primaryPart) describe(d *status.Document) {
 		s.Apart = ApartWords
 	}
 	p.describeUnreadable(s, w)
-	if w.JournalError != "" {
-		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
-	}
 	d.IMAP = imapOf(p.n.modseq.Status(), p.st.Epoch)
 	d.Journal = describeJournal(p.journal)
+	if d.Journal.Error = w.JournalError; w.JournalError != "" {
+		d.LastError = &status.Problem{Time: d.Time, Text: w.JournalError}
+	}
 	for _, m := range p.server.Mirrors() {
 		d.Mirrors = append(d.Mirrors, p.mirror(d, m))
 	}
@@ -74,7 +74,7 @@ func watchOf(w watch.Status) *status.Watch {
 	out := &status.Watch{
 		Mode: string(w.Mode), ModeReason: w.ModeReason, Complete: w.Complete, Watches: w.Watches,
 		DirectoriesDone: w.DirectoriesDone, DirectoriesKnown: w.DirectoriesKnown,
-		Overflows: w.Overflows, BeingWritten: w.BeingWritten, Pending: w.Dirty + w.Waiting,
+		Overflows: w.Overflows, BeingWritten: w.BeingWritten, Pending: w.Pending(),
 		Indexes: w.Snapshots, LargeIndexes: w.LargeSnapshots,
 	}
 	if !w.LastOverflow.IsZero() {
@@ -166,8 +166,7 @@ func lossOf(d *status.Document) status.Loss {
 		}
 	}
 	l := status.Loss{
-		Known: best.Connected && best.State != status.Unknown && d.Store.State == string(watch.PhaseWatching) &&
-			d.Store.Watch.Mode == string(watch.ModeEvents),
+		Why:     unknownHere(d, best),
 		Entries: best.LagEntries, Bytes: best.LagBytes, Seconds: best.LagSeconds, Files: best.Missing,
 		Assumed: best.Assumed, Unreadable: d.Store.Unreadable,
 	}
@@ -183,4 +182,28 @@ func lossOf(d *status.Document) status.Loss {
 		l.Entries += uint64(d.Store.Watch.Pending)
 	}
 	return status.Lost(l)
+}
+
+// unknownHere says why a primary does not know all that would be lost with a
+// mirror; "" if it does.
+func unknownHere(d *status.Document, m *status.Mirror) string {
+	switch {
+	case d.Journal.Error != "":
+		return "the journal cannot be written: what changes now is not replicated"
+	case d.Store.State != string(watch.PhaseWatching):
+		return notWatching(d.Store.State, d.Store.Detail)
+	case d.Store.Watch.Mode != string(watch.ModeEvents):
+		return status.Polled(d.Store.Watch.ModeReason)
+	case !m.Connected || m.State == status.Unknown:
+		return m.Name + " is not heard of"
+	}
+	return ""
+}
+
+// notWatching says that not all changes of a store are known, by its state.
+func notWatching(state, detail string) string {
+	if detail == "" {
+		return "the store is " + state
+	}
+	return "the store is " + state + ": " + detail
 }

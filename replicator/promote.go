@@ -200,7 +200,8 @@ func (f following) Following() failover.Following {
 		Primary: s.Primary, Connected: s.Connected, LastHeard: w.said,
 		Position: s.Position, Applied: s.Applied,
 		Head: w.head, LagBytes: w.lagBytes, Lag: w.lag,
-		Observed: s.Beat.State == string(watch.PhaseWatching), Whole: s.Whole, Missing: s.Totals.Missing, Assumed: s.Totals.Guessed,
+		Observed: s.Beat.State == string(watch.PhaseWatching) && s.Beat.JournalError == "" && s.Beat.Polling == "",
+		Pending:  s.Beat.Pending, Whole: s.Whole, Missing: s.Totals.Missing, Assumed: s.Totals.Guessed,
 		FilesLeft: s.Beat.Files - min(s.Beat.Files, s.Totals.Files),
 		BytesLeft: s.Beat.Bytes - min(s.Beat.Bytes, uint64(s.Totals.Bytes)),
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/beneath"
@@ -19,6 +20,7 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/mirror"
 	"github.com/mailtwin/mailtwin/replicator/pairing"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // The names of journals in the state directory.
@@ -117,6 +119,20 @@ func reign(epoch journal.Epoch, after journal.Position, s mirror.Standing) salva
 	return salvage.Reign{Epoch: epoch, Start: after, Whole: s.Whole && s.Totals.Missing == 0 && s.Totals.Guessed == 0}
 }
 
+// reigns returns the promotions that the store of a primary has behind it, oldest first.
+// A node that was never promoted was the first primary, or did not become one by that.
+func (n *node) reigns(own *salvage.Reign) (all []wire.Reign, err error) {
+	err = n.catalog.View(func(t *catalog.Tx) (err error) {
+		all, err = mirror.Reigns(t)
+		return err
+	})
+	if own.Epoch > 1 {
+		all = slices.DeleteFunc(all, func(r wire.Reign) bool { return r.Epoch >= own.Epoch })
+		all = append(all, wire.Reign{Epoch: own.Epoch, Start: own.Start, Whole: own.Whole})
+	}
+	return all, err
+}
+
 // keepFor has a new journal kept, within its limits, for all nodes that are
 // known, from its beginning on: the former primary, when it comes back, must find
 // what was removed meanwhile, or it would bring that back.
@@ -137,7 +153,7 @@ func beginning(s mirror.Standing) (journal.Position, error) {
 	if s.Exact {
 		return after, nil
 	}
-	after.Sequence = s.Applied
+	after.Sequence, after.Epoch = s.Applied, max(after.Epoch, s.Followed)
 	if _, err := rand.Read(after.Digest[:]); err != nil {
 		return after, fmt.Errorf("begin another history: %w", err)
 	}

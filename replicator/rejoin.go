@@ -42,36 +42,16 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 		return result, fmt.Errorf("the journal is being opened: %w", context.Cause(ctx))
 	}
 	if !opt.List {
-		if err := p.awaitDemote(ctx, tell); err != nil {
+		if err := p.stopMail(ctx, opt.Force, tell); err != nil {
 			return result, err
 		}
 	}
-	address := n.peers.Address(st.Leader)
-	if address == "" {
-		return result, refuse("start the new primary, and wait until `mailtwin status` names it", "where %s is primary is not known yet", st.Leads())
-	}
-	if err := tell.Step(fmt.Sprintf("asking %s at %s what it has", st.Leader, address)); err != nil {
-		return result, err
-	}
-	root, err := beneath.Open(n.cfg.Store.Path)
-	if err != nil {
-		return result, fmt.Errorf("open the store: %w", err)
-	}
-	defer func() { _ = root.Close() }()
-	conn, err := n.dialPrimary(address, nil)
-	if err != nil {
-		return result, hint.Add(err, "is it running, and can it be reached from here?")
-	}
-	defer func() { _ = conn.Close() }()
-	result.Summary, err = salvage.Run(ctx, n.salvageOf(ctx, p, st, root, opt, tell), conn)
+	result.Summary, err = n.salvage(ctx, p, st, opt, tell)
 	if err != nil || opt.List {
 		return result, err
 	}
-	if err := tell.Step("taking stock of the store"); err != nil {
-		return result, err
-	}
-	if err := n.takeStock(ctx, p, root); err != nil {
-		return result, fmt.Errorf("take stock of the store: %w", err)
+	if err := p.stopMail(ctx, opt.Force, tell); err != nil {
+		return result, err // it has run again since the beginning
 	}
 	_, is, err := n.decide(func(s identity.State) (identity.State, error) {
 		if s.Role != identity.Fenced || s.Leads() != st.Leads() {
@@ -84,8 +64,51 @@ func (n *node) Rejoin(ctx context.Context, opt operator.RejoinOptions, tell oper
 	return result, err
 }
 
-// takeStock makes the catalog of a fenced node say what is in its store.
-func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root) error {
+// salvage hands over what was never replicated, and then makes the catalog say what is
+// in the store.
+func (n *node) salvage(ctx context.Context, p *fencedPart, st identity.State, opt operator.RejoinOptions, tell operator.RejoinTeller) (sum salvage.Summary, err error) {
+	address := n.peers.Address(st.Leader)
+	if address == "" {
+		return sum, refuse("start the new primary, and wait until `mailtwin status` names it", "where %s is primary is not known yet", st.Leads())
+	}
+	if err := tell.Step(fmt.Sprintf("asking %s at %s what it has", st.Leader, address)); err != nil {
+		return sum, err
+	}
+	root, err := beneath.Open(n.cfg.Store.Path)
+	if err != nil {
+		return sum, fmt.Errorf("open the store: %w", err)
+	}
+	defer func() { _ = root.Close() }()
+	conn, err := n.dialPrimary(address, nil)
+	if err != nil {
+		return sum, hint.Add(err, "is it running, and can it be reached from here?")
+	}
+	defer func() { _ = conn.Close() }()
+	keep := &keeper{RejoinTeller: tell, n: n}
+	if !opt.List {
+		tell = keep
+	}
+	cfg := n.salvageOf(ctx, p, st, root, opt, tell)
+	cfg.Seen = salvage.NewSeen(cfg.Dir)
+	defer cfg.Seen.Close()
+	sum, err = salvage.Run(ctx, cfg, conn)
+	if nerr := keep.note(cfg.Reign); err == nil && nerr != nil {
+		err = fmt.Errorf("note what was kept: %w", nerr)
+	}
+	if err != nil || opt.List {
+		return sum, err
+	}
+	if err := tell.Step("taking stock of the store"); err != nil {
+		return sum, err
+	}
+	if err := n.takeStockOfFenced(ctx, p, root, cfg.Seen); err != nil {
+		return sum, fmt.Errorf("take stock of the store: %w", err)
+	}
+	return sum, nil
+}
+
+// takeStockOfFenced makes the catalog of a fenced node say what is in its store.
+func (n *node) takeStockOfFenced(ctx context.Context, p *fencedPart, root *beneath.Root, seen *salvage.Seen) error {
 	log, err := p.log()
 	if err != nil {
 		log = nil // the salvage has told why
@@ -94,7 +117,7 @@ func (n *node) takeStock(ctx context.Context, p *fencedPart, root *beneath.Root)
 	if err != nil {
 		return err
 	}
-	return salvage.TakeStock(ctx, root, n.catalog, mailstore.Maildir{}, unwritten)
+	return n.takeStock(ctx, root, unwritten, seen)
 }
 
 // salvageOf puts together the salvage of a fenced node.
@@ -104,7 +127,7 @@ func (n *node) salvageOf(ctx context.Context, p *fencedPart, st identity.State, 
 	if err == nil {
 		err = watch.Replay(ctx, n.catalog, log)
 	}
-	reign := st.Epoch - 1
+	reign := salvage.LastReign(n.salvageDir())
 	if err != nil {
 		n.opt.Log.Warn("the journal cannot tell what was replicated", "error", err)
 		log = nil

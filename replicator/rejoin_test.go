@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/mailtwin/mailtwin/replicator/hint"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
@@ -200,4 +202,109 @@ func TestRejoinMovesOnlyTheDifference(t *testing.T) {
 	if moved*10 > int64(differing)*11 {
 		t.Errorf("%d bytes were moved for %d that differ", moved, differing)
 	}
+}
+
+// lateMail delivers mail to a fenced node when the salvage has gone by.
+type lateMail struct {
+	teller
+	to   *testNode
+	once sync.Once
+}
+
+func (l *lateMail) Step(words string) error {
+	if strings.Contains(words, "taking stock") {
+		l.once.Do(func() { l.to.write("u/Maildir/new/late.M1P1.host", "Subject: late\n\nacknowledged to a sender\n") })
+	}
+	return l.teller.Step(words)
+}
+
+// fencedAfterPromotion makes a pair whose first node comes back behind the promotion of the
+// other; prepare is called before.
+func fencedAfterPromotion(t *testing.T, prepare func(mx1 *testNode)) (mx1, mx2 *testNode) {
+	t.Helper()
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 = c.nodes["mx1"], c.nodes["mx2"]
+	mx1.write("u/Maildir/cur/a:2,", "Subject: a\n\nbody\n")
+	for _, sub := range []string{"new", "tmp"} {
+		c.must(os.Mkdir(filepath.Join(mx1.cfg.Store.Path, "u/Maildir", sub), 0o700))
+	}
+	mx1.journaled()
+	mx1.inSync()
+	mx1.equal(mx2)
+	mx1.stop()
+	mx2.promote()
+	prepare(mx1)
+	mx1.start()
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) })
+	return mx1, mx2
+}
+
+// TestRejoinRefusesMailThatComesMeanwhile: what a mail server takes between the salvage
+// and the stocktaking is on no other node. It must not be taken for replicated.
+func TestRejoinRefusesMailThatComesMeanwhile(t *testing.T) {
+	mx1, mx2 := fencedAfterPromotion(t, func(*testNode) {})
+	const late = "u/Maildir/new/late.M1P1.host"
+	_, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &lateMail{to: mx1})
+	if err == nil || !strings.Contains(err.Error(), "late.M1P1.host") || !strings.Contains(hint.Of(err), "stop the mail server") {
+		t.Errorf("it rejoined: %v", err)
+	}
+	if role := mx1.n.state().Role; role != identity.Fenced || !mx1.has(late) {
+		t.Fatalf("it is %s", role)
+	}
+	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{})
+	mx1.c.must(err)
+	if result.Outcomes[salvage.OutcomeDelivered] != 1 {
+		t.Errorf("%+v", result)
+	}
+	mx2.inSync()
+	mx2.equal(mx1)
+	if !mx2.has(late) {
+		t.Error("the message is not on the new primary")
+	}
+}
+
+// TestRejoinRefusesWhileDemoteFails: nobody has stopped the mail server, and nobody
+// would once the node is a mirror.
+func TestRejoinRefusesWhileDemoteFails(t *testing.T) {
+	mx1, mx2 := fencedAfterPromotion(t, func(mx1 *testNode) { mx1.fail["demote before"] = os.ErrInvalid })
+	_, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{})
+	if err == nil || !strings.Contains(err.Error(), "the hook demote") || !strings.Contains(hint.Of(err), "--force") {
+		t.Errorf("it rejoined: %v", err)
+	}
+	if role := mx1.n.state().Role; role != identity.Fenced {
+		t.Fatalf("it is %s", role)
+	}
+	listed, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{List: true}, &teller{})
+	if err != nil || listed.Mirror {
+		t.Errorf("a look: %+v, %v", listed, err)
+	}
+	// Force is no leave to lose mail.
+	_, err = mx1.n.Rejoin(t.Context(), operator.RejoinOptions{Force: true}, &lateMail{to: mx1})
+	if err == nil || mx1.n.state().Role != identity.Fenced {
+		t.Errorf("it is %s: %v", mx1.n.state().Role, err)
+	}
+	mx1.mu.Lock()
+	delete(mx1.fail, "demote before") // it is mended, and is run again
+	mx1.mu.Unlock()
+	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{})
+	if err != nil || !result.Mirror {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	mx2.inSync()
+	mx2.equal(mx1)
+	if !mx2.has("u/Maildir/new/late.M1P1.host") {
+		t.Error("the message is not on the new primary")
+	}
+}
+
+// TestRejoinByForce: a person says that the mail server is stopped.
+func TestRejoinByForce(t *testing.T) {
+	mx1, mx2 := fencedAfterPromotion(t, func(mx1 *testNode) { mx1.fail["demote after"] = os.ErrInvalid })
+	done := &teller{}
+	result, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{Force: true}, done)
+	if err != nil || !result.Mirror || !slices.ContainsFunc(done.steps, func(s string) bool { return strings.Contains(s, "demote failed") }) {
+		t.Fatalf("%+v, %v, %q", result, err, done.steps)
+	}
+	mx2.inSync()
+	mx2.equal(mx1)
 }

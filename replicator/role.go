@@ -275,6 +275,7 @@ func (n *node) Inspect(ctx context.Context, by pairing.Caller) pairing.Report {
 	r := pairing.Report{
 		Name: st.Name, Role: st.Role, Leads: st.Leads(), Promised: st.Promised, Sealed: st.Sealed,
 		State: string(d.State), Detail: d.Detail, Now: d.Time, Peers: n.peers.All(),
+		Modseq: n.highestModseq(),
 	}
 	if st.Role == identity.Primary {
 		p, err := n.inspected(ctx)

@@ -222,6 +222,7 @@ func (v *vigil) ask(ctx context.Context, address string) bool {
 		}
 	}
 	v.n.meet(r.Peers...)
+	v.n.noteModseq(r.Modseq)
 	v.met(ctx, r, address)
 	return true
 }

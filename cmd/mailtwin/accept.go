@@ -14,7 +14,7 @@ import (
 func (p *program) acceptCommand() *cobra.Command {
 	var yes, asJSON bool
 	c := &cobra.Command{
-		Use:   "accept missing|store [--yes]",
+		Use:   "accept missing|store|kept [--yes]",
 		Short: "Agree to what is not replicated, or not ended, before a person has said so",
 		Long: "Without --yes it only shows what there is, and changes nothing. On the primary:\n\n" +
 			"  missing   The content of some files never came to this node before it was promoted.\n" +
@@ -28,8 +28,14 @@ func (p *program) acceptCommand() *cobra.Command {
 			"            not there is removed from the mirrors too. So a backup, which is older than\n" +
 			"            the mirrors, is not to be accepted: promote a mirror instead. If it is not\n" +
 			"            mounted, mount it. An empty store is never accepted: if all mail is to be\n" +
-			"            removed on the mirrors too, put a directory into it first.",
-		ValidArgs: []string{"missing", "store"},
+			"            removed on the mirrors too, put a directory into it first.\n\n" +
+			"On any node that was a former primary and has rejoined:\n\n" +
+			"  kept      Messages that it had alone and that could not be delivered, or may have\n" +
+			"            been removed elsewhere, are in ..mailtwin/history at its store's root, and\n" +
+			"            `status` needs attention for them. Bring over what is missed: put it into\n" +
+			"            `new` of its mailbox on the primary. Then accept it, or remove that\n" +
+			"            directory. To accept it removes nothing.",
+		ValidArgs: []string{"missing", "store", "kept"},
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.accept(c.Context(), args[0], yes, asJSON)
@@ -48,15 +54,20 @@ func (p *program) accept(ctx context.Context, what string, yes, asJSON bool) err
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	found, err := client.Accept(ctx, operator.Accepting{Missing: yes && what == "missing", Store: yes && what == "store"})
+	found, err := client.Accept(ctx, operator.Accepting{
+		Missing: yes && what == "missing", Store: yes && what == "store", Kept: yes && what == "kept", OfKept: what == "kept",
+	})
 	if err != nil {
 		return err
 	}
 	if asJSON {
 		return p.printJSON(found)
 	}
-	if what == "store" {
+	switch what {
+	case "store":
 		return p.acceptedStore(found, yes)
+	case "kept":
+		return p.acceptedKept(found, yes)
 	}
 	return p.acceptedMissing(found, yes)
 }
@@ -70,6 +81,19 @@ func (p *program) acceptedStore(found operator.Acceptable, yes bool) error {
 	default:
 		fmt.Fprintln(p.out, visible(found.Store))
 		return hint.Add(errors.New("nothing was accepted"), "if what is there now is right, say `mailtwin accept store --yes`")
+	}
+	return nil
+}
+
+func (p *program) acceptedKept(found operator.Acceptable, yes bool) error {
+	switch {
+	case found.Kept == "":
+		fmt.Fprintln(p.out, "no rejoin has kept anything that nobody has seen to: there is nothing to accept")
+	case yes:
+		fmt.Fprintln(p.out, "accepted; the messages stay where they are")
+	default:
+		fmt.Fprintln(p.out, visible(found.Kept))
+		return hint.Add(errors.New("nothing was accepted"), "when you have seen to it, say `mailtwin accept kept --yes`")
 	}
 	return nil
 }

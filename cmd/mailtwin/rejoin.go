@@ -29,6 +29,7 @@ type rejoin struct {
 	json     bool
 	yes      bool
 	subjects bool
+	force    bool
 }
 
 func (p *program) rejoinCommand() *cobra.Command {
@@ -42,7 +43,9 @@ for a node whose status says "fenced".
 Mail that this node took and never replicated is delivered to the new primary,
 with its flags and date, and nothing twice. Flags that were changed here are set
 there, unless they were changed there too. Removals and moves are told, and not
-made there. What was expunged there does not come back. What cannot be delivered
+made there. What was expunged there does not come back; where that cannot be known,
+as when another node was primary in between, only mail that certainly came after this
+node was replaced is delivered, and no flags are set. What cannot be delivered
 is kept on this node, beneath ..mailtwin/history at the store's root. Then this
 node becomes a mirror, which moves only the difference.
 
@@ -53,19 +56,26 @@ present: not known what; control: no message), and what becomes of it:
   to-set, set        its flags do
   there              the new primary has it already
   not-moved, stays   it was moved or removed here, and is left as it is there
-  conflict           its flags were changed on both sides; those there stay
+  conflict           its flags were, or may have been, changed on both sides; those there stay
   expunged           it was removed there; kept here, in the history
   doubt              it may have been removed there; kept here, in the history
   kept               it could not be delivered, or has another content there; kept
                      here, in the history
 
-The mail server must not run here. The command can be given again at any time.`,
+Of messages that are kept or in doubt the log tells too, and the status of this node
+needs attention for them until ` + "`mailtwin accept kept --yes`" + `.
+
+The mail server must not run here: the hook demote stops it. If that fails, this
+node does not rejoin, unless you say with --force that the mail server is stopped.
+Mail that comes meanwhile all the same ends the command with an error, and is handed
+over by the next one. The command can be given again at any time.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return r.run(c.Context(), c.InOrStdin()) },
 	}
 	c.Flags().BoolVar(&r.list, "list", false, "only show what would be done, and change nothing")
 	c.Flags().BoolVar(&r.json, "json", false, "print for programs, one object a line")
 	c.Flags().BoolVar(&r.yes, "yes", false, "do not ask before it is done")
+	c.Flags().BoolVar(&r.force, "force", false, "rejoin though the hook demote failed: you have seen to it that the mail server is stopped")
 	c.Flags().BoolVar(&r.subjects, "subjects", false, "show the subjects of messages, which are private")
 	return c
 }
@@ -81,7 +91,7 @@ func (r *rejoin) run(ctx context.Context, in io.Reader) error {
 			return err
 		}
 	}
-	result, err := client.Rejoin(ctx, operator.RejoinOptions{List: r.list, Subjects: r.subjects}, r)
+	result, err := client.Rejoin(ctx, operator.RejoinOptions{List: r.list, Subjects: r.subjects, Force: r.force}, r)
 	if err != nil {
 		return err
 	}

@@ -12,12 +12,14 @@ import (
 )
 
 // Copy is the memory of a client that keeps a copy of a mailbox and asks, when
-// it comes back, only for what has changed (QRESYNC, RFC 7162). Its zero value
+// it comes back, only for what has changed (QRESYNC, RFC 7162). A message that it
+// has seen it does not fetch again, whatever becomes of its UID. Its zero value
 // knows nothing.
 type Copy struct {
 	Validity uint32
 	ModSeq   uint64
 	Flags    map[uint32][]string // by UID; without \Recent, in order
+	Headers  map[uint32]string   // by UID, the header field that CatchUp is told
 }
 
 // maxAnswer is the longest line of an answer.
@@ -25,8 +27,9 @@ const maxAnswer = 1 << 20
 
 // CatchUp opens a mailbox on a new connection, which it closes, and brings the
 // copy up to date: by what the server says has changed since, or from nothing
-// if UIDVALIDITY is another one. It reports whether it had to begin anew.
-func (c *Copy) CatchUp(conn net.Conn, user, password, mailbox string) (anew bool, err error) {
+// if UIDVALIDITY is another one. It reports whether it had to begin anew. Of
+// messages that it has not seen it fetches the header field.
+func (c *Copy) CatchUp(conn net.Conn, user, password, mailbox, header string) (anew bool, err error) {
 	q := &qresync{conn: conn, lines: bufio.NewScanner(conn)}
 	q.lines.Buffer(nil, maxAnswer)
 	defer conn.Close()
@@ -48,14 +51,49 @@ func (c *Copy) CatchUp(conn net.Conn, user, password, mailbox string) (anew bool
 	}
 	validity, modSeq := numberAfter(answer, "[UIDVALIDITY "), numberAfter(answer, "[HIGHESTMODSEQ ")
 	if c.ModSeq == 0 || uint64(c.Validity) != validity {
-		c.Flags = map[uint32][]string{}
+		c.Flags, c.Headers = map[uint32][]string{}, map[uint32]string{}
 		anew = true
 		if answer, err = q.command("UID FETCH 1:* (FLAGS)"); err != nil {
 			return anew, err
 		}
 	}
 	c.Validity, c.ModSeq = uint32(validity), modSeq
-	return anew, c.apply(answer)
+	if err := c.apply(answer); err != nil {
+		return anew, err
+	}
+	return anew, c.fetch(q, header)
+}
+
+// fetch asks for the header field of what was not seen before.
+func (c *Copy) fetch(q *qresync, header string) error {
+	var unseen []string
+	for uid := range c.Flags {
+		if _, seen := c.Headers[uid]; !seen {
+			unseen = append(unseen, strconv.FormatUint(uint64(uid), 10))
+		}
+	}
+	if len(unseen) == 0 {
+		return nil
+	}
+	answer, err := q.command(fmt.Sprintf("UID FETCH %s (BODY.PEEK[HEADER.FIELDS (%s)])", strings.Join(unseen, ","), header))
+	if err != nil {
+		return err
+	}
+	uid := uint32(0)
+	for _, line := range answer {
+		if m := fetched.FindStringSubmatch(line); m != nil {
+			n, err := strconv.ParseUint(m[1], 10, 32)
+			if err != nil {
+				return fmt.Errorf("understanding %q: %w", line, err)
+			}
+			uid = uint32(n)
+			c.Headers[uid] = ""
+		}
+		if value, ok := strings.CutPrefix(line, header+": "); ok {
+			c.Headers[uid] = value
+		}
+	}
+	return nil
 }
 
 // Differences returns in words how the copy differs from what there is.
@@ -69,6 +107,8 @@ func (c *Copy) Differences(lines []Line) []string {
 		switch {
 		case !ok:
 			found = append(found, fmt.Sprintf("message %d is not in the copy", uid))
+		case c.Headers[uid] != l.Header:
+			found = append(found, fmt.Sprintf("message %d is %q, and %q in the copy", uid, l.Header, c.Headers[uid]))
 		case !slices.Equal(flags, l.Flags):
 			found = append(found, fmt.Sprintf("message %d has the flags %q, and %q in the copy", uid, l.Flags, flags))
 		}
@@ -82,9 +122,11 @@ func (c *Copy) Differences(lines []Line) []string {
 	return found
 }
 
+// fetched is the answer to a FETCH, with the UID in it.
+var fetched = regexp.MustCompile(`^\* \d+ FETCH \(.*\bUID (\d+)\b`)
+
 // apply brings what the server has said into the copy.
 func (c *Copy) apply(answer []string) error {
-	fetched := regexp.MustCompile(`^\* \d+ FETCH \(.*\bUID (\d+)\b`)
 	flags := regexp.MustCompile(`\bFLAGS \(([^)]*)\)`)
 	vanished := regexp.MustCompile(`^\* VANISHED (?:\(EARLIER\) )?([0-9:,]+)$`)
 	for _, line := range answer {
@@ -127,6 +169,7 @@ func (c *Copy) forget(set string) error {
 		for uid := range c.Flags {
 			if uint64(uid) >= min(from, to) && uint64(uid) <= max(from, to) {
 				delete(c.Flags, uid)
+				delete(c.Headers, uid)
 			}
 		}
 	}

@@ -32,7 +32,7 @@ func TestCopy(t *testing.T) {
 		t.Helper()
 		conn, err := net.Dial("tcp", s.IMAP)
 		must(t, err)
-		anew, err := c.CatchUp(conn, ann, dovecot.Password, "INBOX")
+		anew, err := c.CatchUp(conn, ann, dovecot.Password, "INBOX", "Subject")
 		must(t, err)
 		i, err := DialIMAP(s.IMAP, ann, dovecot.Password)
 		must(t, err)
@@ -67,13 +67,14 @@ func TestCopy(t *testing.T) {
 	}
 	delete(c.Flags, 1)
 	c.Flags[4] = nil
+	c.Headers[6] = "another"
 	c.Flags[99] = nil
 	conn, err := DialIMAP(s.IMAP, ann, dovecot.Password)
 	must(t, err)
 	_, lines, err := conn.List("INBOX", "Subject")
 	must(t, err)
 	must(t, conn.Close())
-	if d := c.Differences(lines); len(d) != 3 {
-		t.Errorf("%q, want three differences", d)
+	if d := c.Differences(lines); len(d) != 4 {
+		t.Errorf("%q, want four differences", d)
 	}
 }

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"github.com/mailtwin/mailtwin/integration/compare"
+	"github.com/mailtwin/mailtwin/integration/faultfs"
 	"github.com/mailtwin/mailtwin/integration/port"
 	"github.com/mailtwin/mailtwin/replicator"
 	"github.com/mailtwin/mailtwin/replicator/config"
@@ -203,11 +205,17 @@ func (p *testPair) equal() {
 
 func (p *testPair) write(path, content string) {
 	p.t.Helper()
-	full := filepath.Join(p.primary.Store.Path, path)
+	p.writeTo(p.primary.Store.Path, path, content)
+}
+
+// writeTo puts a file into a store, all of it at once.
+func (p *testPair) writeTo(store, path, content string) {
+	p.t.Helper()
+	full := filepath.Join(store, path)
 	if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
 		p.t.Fatal(err)
 	}
-	temp := filepath.Join(p.primary.Store.Path, "..mailtwin-test")
+	temp := filepath.Join(store, "..mailtwin-test")
 	if err := os.WriteFile(temp, []byte(content), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
@@ -221,11 +229,20 @@ func TestPairFirstSyncAndLive(t *testing.T) {
 	for i := range 200 {
 		p.write(fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i), fmt.Sprintf("Subject: %d\n\nbody %d\n", i, i))
 	}
+	store := p.primary.Store.Path
+	mark := func(i int) { // an extended attribute, as an access control list is
+		t.Helper()
+		name := filepath.Join(store, fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i))
+		if err := unix.Setxattr(name, "user.mark", []byte{byte(i)}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark(198)
 	p.startMirror()
 	p.inSync()
 	p.equal()
+	mark(199)
 	p.write("d/u/Maildir/new/new.M1P1.host", "Subject: live\n\nlive\n")
-	store := p.primary.Store.Path
 	for i := range 50 {
 		name := filepath.Join(store, fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i))
 		if err := os.Rename(name, name+"T"); err != nil {
@@ -268,6 +285,56 @@ func TestMirrorStoreThatIsNotEmpty(t *testing.T) {
 	}
 	p.startMirror()
 	p.inSync()
+	p.equal()
+}
+
+// TestOlderCopyWithBadSectors: of an older copy, two files cannot be read. One is asked
+// for; nothing can be put in the place of the one that cannot even be looked at until
+// the disk is well.
+func TestOlderCopyWithBadSectors(t *testing.T) {
+	p := newPair(t)
+	array, backing := p.failing(&p.mirror)
+	p.mirror.Store.RetryInterval = config.Duration(50 * time.Millisecond)
+	const unread, unseen = "d/u/Maildir/cur/7.M1P1.host:2,", "d/u/Maildir/cur/8.M1P1.host:2,"
+	for i := range 10 {
+		name, content := fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i), fmt.Sprintf("Subject: %d\n\nbody\n", i)
+		p.write(name, content)
+		p.writeTo(backing, name, content)
+	}
+	array.Fail(faultfs.Read, unread)
+	array.Fail(faultfs.Look, unseen)
+	p.startMirror()
+	p.write("d/u/Maildir/new/live.M1P1.host", "Subject: live\n\nlive\n")
+	p.until(p.mirror, "following", func(d status.Document) bool {
+		_, err := os.Stat(filepath.Join(backing, "d/u/Maildir/new/live.M1P1.host"))
+		return err == nil && d.Store.Missing == 1 && d.State == status.Attention
+	})
+	array.Heal()
+	p.inSync()
+	p.equal()
+}
+
+// TestInterruptedAdoption: what was read of an older copy is not read again when the
+// mirror could not go on for a while.
+func TestInterruptedAdoption(t *testing.T) {
+	p := newPair(t)
+	array, backing := p.failing(&p.mirror)
+	const files, size = 1000, 1000
+	for i := range files {
+		name, content := fmt.Sprintf("d/%d.sieve", i), fmt.Sprintf("Subject: %d\n\n%*d\n", i, size, i)
+		p.write(name, content)
+		p.writeTo(backing, name, content)
+	}
+	p.write("d/b/Maildir/cur/1.M1P1.host:2,", "Subject: 1\n\nbody\n")
+	p.writeTo(backing, "d/b/Maildir/cur/1.M1P1.host:2,", "Subject: 1\n\nbody\n")
+	array.Fail(faultfs.List, "d/b/Maildir/cur") // after what is in d itself
+	p.startMirror()
+	p.until(p.mirror, "stopped", func(d status.Document) bool { return strings.Contains(d.Detail, "d/b/Maildir/cur") })
+	array.Heal()
+	p.inSync()
+	if read := array.Bytes(); read > files*size*5/4 {
+		t.Errorf("%d bytes were read of %d", read, files*size)
+	}
 	p.equal()
 }
 

@@ -25,6 +25,7 @@ type Status struct {
 	}
 	IMAP    struct{ State string }
 	Mirrors []Mirror
+	Loss    struct{ Known bool }
 	Primary struct {
 		Name      string
 		Connected bool

@@ -187,6 +187,11 @@ func rejoins(ctx context.Context, r *run, args []string) error {
 		return err
 	}
 	r.Returned(m)
+	t, err = r.Type(ctx, m, "accept", "kept", "--yes")
+	r.opt.Say("accept on %s says: %s", m.Name, t.Seen)
+	if err != nil {
+		return err
+	}
 	// What it did not have either, such as mail that was expunged before anybody
 	// had replicated it, never comes: so says the runbook.
 	t, err = r.Type(ctx, r.primary, "accept", "missing", "--yes")

@@ -60,7 +60,7 @@ func (s *Site) catchUp(ctx context.Context, i *client.IMAP, user, name string) (
 	if err != nil {
 		return nil, err
 	}
-	anew, err := s.copies[key].CatchUp(c, user, dovecot.Password, name)
+	anew, err := s.copies[key].CatchUp(c, user, dovecot.Password, name, ledger.Header)
 	if err != nil {
 		return nil, err
 	}

@@ -17,9 +17,10 @@
 // it missed in a crash are applied to it at the next start. There is no timer
 // before a cycle; hints that arrive during one are the next one's batch.
 // Scans and settling give way to dirty names between two pieces of a
-// directory, so that new mail never waits for them. What a scan finds in several
-// directories of messages is observed in one cycle, and only then are they
-// recorded as observed.
+// directory, so that new mail never waits for them where a directory is watched:
+// from when the first scan after the start has come to it. What a scan finds in
+// several directories of messages is observed in one cycle, and only then are
+// they recorded as observed.
 //
 // # What is journaled when
 //

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -91,6 +92,18 @@ type Status struct {
 	FilesOpened       uint64
 	Entries           uint64
 	Cycles            uint64
+}
+
+// Pending is how many names were noticed and are still to be looked at.
+func (s *Status) Pending() int { return s.Dirty + s.Waiting }
+
+// Polling says why changes since the last scan are not known; "" if events tell
+// of them.
+func (s *Status) Polling() string {
+	if s.Mode != ModePolling {
+		return ""
+	}
+	return cmp.Or(s.ModeReason, "not every directory can be watched")
 }
 
 // board is the status that everyone may read and only the observer writes.

@@ -58,6 +58,8 @@ type Loss struct {
 	// Unreadable counts what the primary could not read when it was last heard:
 	// it may never have come.
 	Unreadable uint64 `json:"unreadable"`
+	// Pending counts the names that it had noticed then, and had still to look at.
+	Pending uint64 `json:"pending"`
 	// Mailboxes are those that all of this is about, as far as they are known, with
 	// the most of it first; MoreMailboxes counts those that are not listed, at least.
 	Mailboxes     []Mailbox `json:"mailboxes,omitempty"`
@@ -80,7 +82,7 @@ func (m *Mailbox) total() uint64 { return m.Missing + m.Assumed + m.InDoubt }
 // lossOf finds what is known to be lost if nothing more comes. doubts are those
 // of a primary that answers and cannot observe its store.
 func lossOf(f *Following, doubts *mailboxes.Doubts, now time.Time) Loss {
-	l := Loss{Whole: f.Whole, Missing: f.Missing, Assumed: f.Assumed, Unreadable: f.Unreadable}
+	l := Loss{Whole: f.Whole, Missing: f.Missing, Assumed: f.Assumed, Unreadable: f.Unreadable, Pending: f.Pending}
 	if !f.LastHeard.IsZero() {
 		heard, silent := f.LastHeard, max(now.Sub(f.LastHeard), 0).Seconds()
 		l.Heard, l.Silent = &heard, &silent
@@ -217,7 +219,10 @@ func (l *Loss) sayEntries(p *Plan) {
 			*l.Entries, status.Bytes(*l.Bytes), status.Age(*l.Lag), at)
 	}
 	if l.Observed != nil && !*l.Observed && l.InDoubt == nil {
-		l.add("It was not watching its whole store: there may have been changes that it had not found yet.")
+		l.add("It did not see, or could not journal, all changes of its store: there may have been some that it had told nothing of.")
+	}
+	if l.Pending > 0 && l.InDoubt == nil {
+		l.add("There were %d names that it had noticed and had still to look at: what changed in them is not here.", l.Pending)
 	}
 	if l.Unreadable > 0 && l.InDoubt == nil {
 		l.add("There were %d files and directories that it could not read: what changed in them is not here.", l.Unreadable)

@@ -165,8 +165,10 @@ type Following struct {
 	// known, most first; MoreIn counts those that are not among them, at least.
 	MissingIn, AssumedIn []mailboxes.Count
 	MoreIn               uint64
-	// Unreadable counts what the primary could not read when it was last heard.
+	// Unreadable counts what the primary could not read when it was last heard,
+	// Pending the names that it had noticed and had still to look at.
 	Unreadable uint64
+	Pending    uint64
 }
 
 // Journals makes the journal of the node that becomes primary.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"syscall"
 
 	"github.com/zeebo/blake3"
 
@@ -25,20 +26,26 @@ const adoptBatch = 500
 // mirror: an old backup that was restored there, or a disk that was carried
 // over. Its contents are hashed here, so that the comparison asks the primary
 // for nothing that is there already, and removes what the primary does not
-// have. Without it, what the catalog does not know would stay for ever.
+// have. Without it, what the catalog does not know would stay for ever. A file that
+// cannot be read is missing: its content is asked for, and replaces it.
 type adoption struct {
 	m       *Mirror
 	pending []adopted
 	files   uint64
 	bytes   int64
+	unread  uint64
 }
+
+// unreadTold is how many files that cannot be read are logged; all are counted.
+const unreadTold = 20
 
 type adopted struct {
 	path journal.Path
 	item catalog.Item
 }
 
-// adopt does it once; an adoption that was interrupted begins anew.
+// adopt does it once; one that was interrupted begins anew, and reads no file again
+// that the catalog has by then.
 func (m *Mirror) adopt(ctx context.Context) error {
 	done := false
 	if err := m.cfg.Catalog.View(func(t *catalog.Tx) error {
@@ -58,7 +65,7 @@ func (m *Mirror) adopt(ctx context.Context) error {
 		return err
 	}
 	if a.files > 0 {
-		m.cfg.Log.Info("adopted what the store held already", "files", a.files, "bytes", a.bytes)
+		m.cfg.Log.Info("adopted what the store held already", "files", a.files, "bytes", a.bytes, "unreadable", a.unread)
 	}
 	return m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaAdopted, []byte("1")) })
 }
@@ -76,7 +83,7 @@ func (a *adoption) directory(ctx context.Context, p journal.Path) error {
 			if a.m.cfg.Rules.Classify(path, n.Type) == watch.ClassIgnored {
 				continue
 			}
-			if err := a.name(dir, path); err != nil {
+			if err := a.name(dir, path, n.Type); err != nil {
 				return err
 			}
 			if n.Type == journal.TypeDirectory {
@@ -97,21 +104,25 @@ func (a *adoption) directory(ctx context.Context, p journal.Path) error {
 	return nil
 }
 
-// name adopts one name.
-func (a *adoption) name(dir *beneath.Dir, p journal.Path) error {
+// name adopts one name, of the type that it was listed with.
+func (a *adoption) name(dir *beneath.Dir, p journal.Path, listed journal.Type) error {
 	info, err := dir.Stat(p.Name())
-	if errors.Is(err, fs.ErrNotExist) {
+	item := catalog.Item{Facts: info.Facts, Stamp: info.Stamp}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, syscall.EIO) && listed == journal.TypeFile:
+		item.Facts.Type = listed
+		a.unreadable(p, &item, err)
+		return a.put(p, item)
+	case err != nil:
 		return err
 	}
-	item := catalog.Item{Facts: info.Facts, Stamp: info.Stamp}
 	switch info.Facts.Type {
 	case journal.TypeSymlink:
 		item.Facts.Target, err = dir.Readlink(p.Name())
 	case journal.TypeFile:
-		item.Facts.Content, err = hashFile(dir, p.Name())
+		err = a.content(dir, p, &item)
 		a.files++
 		a.bytes += info.Facts.Size
 	default:
@@ -122,11 +133,47 @@ func (a *adoption) name(dir *beneath.Dir, p journal.Path) error {
 	if err != nil {
 		return err
 	}
+	return a.put(p, item)
+}
+
+// put puts an item into the catalog, at the latest with the next flush.
+func (a *adoption) put(p journal.Path, item catalog.Item) error {
 	a.pending = append(a.pending, adopted{p, item})
 	if len(a.pending) < adoptBatch {
 		return nil
 	}
 	return a.flush()
+}
+
+// content finds the content of a file. If it cannot be read, it is missing.
+func (a *adoption) content(dir *beneath.Dir, p journal.Path, item *catalog.Item) error {
+	var was catalog.Item
+	err := a.m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
+		was, err = t.Lookup(p)
+		return err
+	})
+	if err == nil && was.Facts.Content.Known() && !was.Missing && was.Stamp == item.Stamp {
+		item.Facts.Content = was.Facts.Content
+		return nil
+	}
+	if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+		return err
+	}
+	item.Facts.Content, err = hashFile(dir, p.Name())
+	if errors.Is(err, syscall.EIO) {
+		a.unreadable(p, item, err)
+		return nil
+	}
+	return err
+}
+
+// unreadable makes an item that of a file whose content never came.
+func (a *adoption) unreadable(p journal.Path, item *catalog.Item, err error) {
+	if a.unread++; a.unread <= unreadTold {
+		a.m.cfg.Log.Warn("what was in the store before cannot be read, and is asked for", "path", string(p), "error", err)
+	}
+	item.Facts.Content, item.Missing = journal.ContentID{}, true
+	item.Derived = a.m.cfg.Rules.Classify(p, journal.TypeFile) == watch.ClassDerived
 }
 
 // hashFile returns the content id of a file.

@@ -163,6 +163,9 @@ func (c *connection) greet() (wire.WelcomeMessage, error) {
 		return w, fmt.Errorf("%w: entries are to follow from %v, in epoch %d; this mirror is at %v",
 			wire.ErrProtocol, w.Position, w.Epoch, pos)
 	}
+	if err := c.m.noteReigns(w.Reigns); err != nil {
+		return w, err
+	}
 	return w, c.begin(pos, whole, was, w)
 }
 

@@ -87,6 +87,7 @@ func (r *resync) compared(t *task) error {
 		clear(t.removals)
 	}
 	t.partial = false
+	maps.DeleteFunc(t.removals, func(p journal.Path, _ struct{}) bool { return r.k.m.broken(p) })
 	r.progress.ChangesDone += uint64(len(t.removals))
 	for _, p := range slices.Sorted(maps.Keys(t.removals)) {
 		if err := r.k.add(removal(p)); err != nil {
@@ -315,7 +316,7 @@ func (d *differ) both(it *wire.Item, ours catalog.Item) error {
 		}
 		return nil
 	case journal.TypeFile:
-		if d.equal(p, it, ours) {
+		if d.equal(p, it, ours) || ours.Missing && d.k.m.broken(p) {
 			return nil
 		}
 		if theirs := it.Facts.Content; ours.Missing || !theirs.Known() || theirs != ours.Facts.Content {

@@ -79,6 +79,12 @@
 //
 //	mailtwin-footprint 1 <stream, 20 digits> <last entry applied, 20 digits> <CRC-32C of all before it, 8 hexadecimal digits>
 //
+// A file that cannot be read then is missing in the catalog, and asked for; what is in
+// the store stays until its content has come and is durable. For a name that cannot
+// even be looked at nothing is asked, as nothing could be put in its place: it stays
+// missing. A directory that cannot be listed keeps the mirror from following, for
+// nobody knows what is in it.
+//
 // # The versions
 //
 // A group that is done again begins with what is older than what it had come to: with a

@@ -294,7 +294,7 @@ func (r *resync) goRound() error {
 					o.pending += n
 					return err
 				}
-				if _, asked := r.asking[p]; !asked {
+				if _, asked := r.asking[p]; !asked && !r.k.m.broken(p) {
 					r.want(want{path: p, size: it.Facts.Size, round: true})
 					o.pending++
 				}

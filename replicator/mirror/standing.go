@@ -24,8 +24,11 @@ type Standing struct {
 	// primary had when it began is here.
 	Whole   bool
 	Applied journal.Sequence // the last entry that was applied; may be beyond Position
-	Digest  catalog.Digest   // of the whole store
-	Totals  catalog.Totals
+	// Followed is the epoch of the primary that it has followed last, also if it had
+	// nothing of it yet.
+	Followed journal.Epoch
+	Digest   catalog.Digest // of the whole store
+	Totals   catalog.Totals
 
 	Primary   string // "" until one was reached
 	Epoch     journal.Epoch
@@ -54,7 +57,7 @@ func (m *Mirror) Standing() (Standing, error) {
 			return err
 		}
 		s.Position, s.Digest, s.Totals = t.Position(), t.Digest(), t.Totals()
-		s.Applied = max(p.Applied, s.Position.Sequence)
+		s.Applied, s.Followed = max(p.Applied, s.Position.Sequence), p.Epoch
 		s.Exact = s.Whole && s.Applied == s.Position.Sequence
 		return nil
 	})

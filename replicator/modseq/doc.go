@@ -17,8 +17,10 @@
 // For each folder of each user, `doveadm mailbox update -u USER
 // --min-highest-modseq N FOLDER` is run, where N is the time of the promotion
 // in seconds since 1970, shifted left by 20 bits, or the epoch shifted by 40,
-// whatever is more, and always above the N of an earlier promotion of the same
-// node. It never lowers a number, so it may be repeated.
+// whatever is more, and always above the N of an earlier promotion, of whatever node,
+// as far as it was heard of: nodes tell each other the highest when one asks how another
+// is, which they do every few seconds, and remember it. So a clock that was ahead does
+// no harm. It never lowers a number, so it may be repeated.
 //
 // The users are those that `doveadm user '*'` lists. Where Dovecot cannot list
 // them, imap.users in the settings says whose mail lies where in the store.
@@ -122,6 +124,9 @@
 // `mailtwin ready` without a user returns: see the example lmtp for Dovecot's
 // LMTP, and mailserver for Postfix. A user who is in neither
 // Dovecot's list nor the catalog when the work is complete is not raised.
+//
+// A primary that dies within seconds of its promotion, before another node has asked it,
+// takes its N with it. If its clock was ahead too, the next N may be lower.
 //
 // There can be MaxUsers users with MaxFolders folders each. Of a folder with more
 // than 100,000 ranges of UIDs that its index never knew, clients are told the

@@ -55,9 +55,12 @@ type Config struct {
 	Users string
 	// StateDir is where the record is kept, Store where the mail lies.
 	StateDir, Store string
-	Catalog         *catalog.Catalog
-	Clock           Clock
-	Log             hclog.Logger
+	// Highest returns the highest number that a promotion of any node has raised to, as
+	// far as that is known; 0: none is.
+	Highest func() uint64
+	Catalog *catalog.Catalog
+	Clock   Clock
+	Log     hclog.Logger
 	// Changed is called when there is news for the status; it must not block.
 	Changed func()
 }
@@ -208,6 +211,9 @@ func (r *Raiser) open(ctx context.Context, epoch journal.Epoch, gap uint32) (rec
 	// Seconds leave room for a million changes in each; the epoch counts when
 	// the clock does not.
 	least := max(uint64(max(r.cfg.Clock.Now().Unix(), 0))<<20, min(uint64(epoch), 1<<22)<<40)
+	if before := r.cfg.Highest(); before > 0 {
+		least = max(least, before+apartModseqs)
+	}
 	ok = r.retry(ctx, func() error {
 		var why, err error
 		rec, why, err = resume(r.cfg.StateDir, epoch, least, gap)

@@ -45,8 +45,9 @@ func (c *clock) After(d time.Duration) <-chan time.Time {
 // "users" and "<user>.folders" are its users and their folders; a file
 // "fail-<user>" has it fail for a user, and "block" has it wait.
 type server struct {
-	t   *testing.T
-	dir string
+	t       *testing.T
+	dir     string
+	highest uint64 // as another node has raised to
 }
 
 const fakeDoveadm = `#!/bin/sh
@@ -75,7 +76,7 @@ esac
 `
 
 func newServer(t *testing.T, users ...string) *server {
-	s := &server{t, t.TempDir()}
+	s := &server{t: t, dir: t.TempDir()}
 	s.write("doveadm", fakeDoveadm)
 	s.write("users", strings.Join(users, "\n")+"\n")
 	for _, u := range users {
@@ -130,7 +131,7 @@ func (s *server) raiser(state string, cat *catalog.Catalog, users string) (*Rais
 	c := &clock{now: time.Unix(1_800_000_000, 0)}
 	r, err := New(Config{
 		Doveadm: filepath.Join(s.dir, "doveadm") + " -c conf", Users: users, StateDir: state, Store: "/store",
-		Catalog: cat, Clock: c, Log: hclog.NewNullLogger(), Changed: func() {},
+		Catalog: cat, Clock: c, Log: hclog.NewNullLogger(), Changed: func() {}, Highest: func() uint64 { return s.highest },
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -185,6 +186,25 @@ func TestTheEpochCountsWhereTheClockDoesNot(t *testing.T) {
 	r.raise(t.Context(), 3, true)
 	if st := r.Status(); st.Modseq != 3<<40 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// What another node has raised to counts where its clock was ahead.
+func TestAnotherNodesNumberCounts(t *testing.T) {
+	s := newServer(t, "ann@b")
+	s.highest = 1_900_000_000 << 20
+	state := t.TempDir()
+	r, _ := s.raiser(state, newCatalog(t), "")
+	r.raise(t.Context(), 3, true)
+	want := s.highest + apartModseqs
+	if st := r.Status(); st.Modseq != want {
+		t.Errorf("%+v, want %d", st, want)
+	}
+	s.highest = want // as it hears from the others
+	again, _ := s.raiser(state, newCatalog(t), "")
+	again.raise(t.Context(), 3, true)
+	if st := again.Status(); st.Modseq != want {
+		t.Errorf("after a restart %+v, want %d", st, want)
 	}
 }
 

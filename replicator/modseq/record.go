@@ -27,6 +27,9 @@ const (
 	recordFile    = "modseq"
 	recordKind    = "mailtwin-modseq "
 	recordVersion = 2
+	// apartModseqs is how far the numbers of two promotions are apart at least: as many
+	// changes as Dovecot may have numbered behind the first.
+	apartModseqs = 1 << 20
 	// maxLine is the longest line of a record: a sum, a word, a user.
 	maxLine = mailstore.MaxUser + 32
 )
@@ -159,7 +162,7 @@ func resume(stateDir string, epoch journal.Epoch, modseq uint64, gap uint32) (r 
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return record{}, nil, err
 	case err == nil:
-		modseq = max(modseq, r.modseq+1<<20)
+		modseq = max(modseq, r.modseq+apartModseqs)
 	}
 	text := begin(epoch, modseq, gap)
 	if err := atomicfile.Write(filepath.Join(stateDir, recordFile), []byte(text), 0o600); err != nil {

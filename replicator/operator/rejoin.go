@@ -21,6 +21,7 @@ import (
 type RejoinOptions struct {
 	List     bool // only tell what would be done
 	Subjects bool // tell the subjects of messages too
+	Force    bool // go on though the hook demote failed: the mail server is stopped
 }
 
 // RejoinTeller is told what rejoin does. An error of it ends the rejoin.
@@ -49,7 +50,7 @@ func (s *Server) Rejoin(r *pb.RejoinRequest, stream pb.OperatorService_RejoinSer
 	if !ok {
 		return grpcstatus.Error(codes.Unimplemented, "this daemon cannot rejoin")
 	}
-	result, err := node.Rejoin(stream.Context(), RejoinOptions{List: r.GetList(), Subjects: r.GetSubjects()}, streamTeller{stream})
+	result, err := node.Rejoin(stream.Context(), RejoinOptions{List: r.GetList(), Subjects: r.GetSubjects(), Force: r.GetForce()}, streamTeller{stream})
 	if err != nil {
 		text := err.Error()
 		if h := hint.Of(err); h != "" {
@@ -98,7 +99,7 @@ func summaryMessage(r RejoinResult) *pb.RejoinSummary {
 
 // Rejoin asks the node to rejoin its pair, and passes on what it tells.
 func (c *Client) Rejoin(ctx context.Context, opt RejoinOptions, tell RejoinTeller) (RejoinResult, error) {
-	stream, err := pb.NewOperatorServiceClient(c.conn).Rejoin(ctx, &pb.RejoinRequest{List: opt.List, Subjects: opt.Subjects})
+	stream, err := pb.NewOperatorServiceClient(c.conn).Rejoin(ctx, &pb.RejoinRequest{List: opt.List, Subjects: opt.Subjects, Force: opt.Force})
 	if err != nil {
 		return RejoinResult{}, c.explain(err)
 	}

@@ -124,7 +124,7 @@ func position(epoch journal.Epoch, s journal.Sequence) journal.Position {
 
 func testReport() Report {
 	return Report{
-		Lag: time.Second, LagBytes: 9,
+		Lag: time.Second, LagBytes: 9, Modseq: 1 << 52,
 		Name: "mx1", Role: identity.Primary, Leads: identity.Claim{Epoch: 3, Name: "mx1"},
 		Promised: identity.Claim{Epoch: 4, Name: "mx2"}, Sealed: true,
 		Position: position(3, 9), Start: position(2, 4), State: "in-sync", Detail: "all is well",

@@ -37,8 +37,11 @@ type Report struct {
 	// age of the oldest change that it lacks, and the bytes that wait for it.
 	Lag      time.Duration
 	LagBytes uint64
-	Now      time.Time // by its clock
-	Peers    []identity.Peer
+	// Modseq is the highest number to which HIGHESTMODSEQ was raised by a promotion of
+	// any node, as far as it knows; 0: it knows of none.
+	Modseq uint64
+	Now    time.Time // by its clock
+	Peers  []identity.Peer
 }
 
 // Caller is what a node says of itself when it inspects another.
@@ -156,7 +159,7 @@ func reportOf(r Report) *pb.InspectResponse {
 		Name: r.Name, Role: string(r.Role), Leads: claimOf(r.Leads), Promised: claimOf(r.Promised), Sealed: r.Sealed,
 		Position: positionOf(r.Position), Start: positionOf(r.Start), State: r.State, Detail: wire.Words(r.Detail), Suspended: wire.Words(r.Suspended),
 		Now: r.Now.UnixNano(), Peers: peersOf(r.Peers),
-		LagBytes: r.LagBytes, LagNanoseconds: uint64(r.Lag), Doubts: doubtsOf(r.Doubts),
+		LagBytes: r.LagBytes, LagNanoseconds: uint64(r.Lag), Doubts: doubtsOf(r.Doubts), Modseq: r.Modseq,
 	}
 }
 
@@ -164,7 +167,7 @@ func parseReport(r *pb.InspectResponse) (Report, error) {
 	out := Report{
 		Name: r.GetName(), Sealed: r.GetSealed(), State: wire.Words(r.GetState()), Detail: wire.Words(r.GetDetail()), Suspended: wire.Words(r.GetSuspended()),
 		Now: time.Unix(0, r.GetNow()), Peers: parsePeers(r.GetPeers()),
-		Lag: max(time.Duration(r.GetLagNanoseconds()), 0), LagBytes: r.GetLagBytes(), Doubts: parseDoubts(r.GetDoubts()),
+		Lag: max(time.Duration(r.GetLagNanoseconds()), 0), LagBytes: r.GetLagBytes(), Doubts: parseDoubts(r.GetDoubts()), Modseq: r.GetModseq(),
 	}
 	err := config.CheckName(out.Name)
 	if err == nil {

@@ -11,8 +11,8 @@
 // that follow it.
 //
 // Entries overtake answers: between two answers, and between two pieces of a
-// large one, all entries that wait are sent first. New mail does not wait for
-// the initial sync.
+// large one, all entries that wait are sent first. New mail that the observer
+// has found does not wait for the initial sync.
 //
 // In which order a mirror gets a store is the mirror's business, for it asks;
 // but only the primary knows what is of value. So it answers surveys: which

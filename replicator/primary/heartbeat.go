@@ -82,6 +82,7 @@ func (s *sender) tell(mark *wire.Mark) error {
 		State: store.State, Detail: store.Detail,
 		Files: totals.Files, Bytes: uint64(totals.Bytes), Unread: totals.Unread, Heard: heard, MailStopped: store.MailStopped, Mark: mark,
 		Unreadable: uint64(store.Unreadable + s.server.damaged.len()),
+		Pending:    uint64(store.Pending), JournalError: store.JournalError, Polling: store.Polling,
 	}))
 }
 

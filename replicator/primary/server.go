@@ -40,9 +40,15 @@ type StoreState struct {
 	// MailStopped says why no mail server works on it; "" if one does, as far as
 	// that is known.
 	MailStopped string
+	// Pending is how many names were noticed and are still to be looked at.
+	Pending int
+	// JournalError says why no change can be journaled; "" if they can.
+	JournalError string
+	// Polling says why changes are found by repeated scans alone; "" if they are not.
+	Polling string
 }
 
-// Config is what a Server is made of. All fields but Pace and Order must be set.
+// Config is what a Server is made of. All fields but Pace, Order and Reigns must be set.
 type Config struct {
 	Name    string
 	Epoch   journal.Epoch
@@ -50,6 +56,7 @@ type Config struct {
 	Catalog *catalog.Catalog
 	Journal *journal.Log
 	Began   journal.Sequence // where Epoch began
+	Reigns  []wire.Reign     // the promotions that the store has behind it, oldest first; may be nil
 	Log     hclog.Logger
 	Now     func() time.Time
 	// Store tells the state of the store now.

@@ -212,7 +212,7 @@ func (s *session) welcome(hello wire.HelloMessage) error {
 		return fmt.Errorf("remember the place of %s: %w", s.name, err)
 	}
 	if err := s.send(wire.Welcome(wire.WelcomeMessage{
-		Version: version, Name: cfg.Name, Epoch: cfg.Epoch, Position: s.start, Resync: s.reason, Began: cfg.Began,
+		Version: version, Name: cfg.Name, Epoch: cfg.Epoch, Position: s.start, Resync: s.reason, Began: cfg.Began, Reigns: cfg.Reigns,
 	})); err != nil {
 		return fmt.Errorf("welcome the mirror: %w", err)
 	}

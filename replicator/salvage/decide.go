@@ -11,6 +11,9 @@ import (
 	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
+// betweenWords say why it is not known what became of a message.
+const betweenWords = "another node was primary in between"
+
 // flush asks for the batch, hands over what the new primary needs of it, and
 // tells what became of it.
 func (s *salvager) flush() error {
@@ -84,6 +87,11 @@ func (s *salvager) deliver(c *candidate, a *wire.Answer) {
 		c.line.Detail = "the store is older here than what was known of it: it was removed since, or never seen"
 		return
 	}
+	if s.between && c.offer.Origin != wire.OriginNew {
+		c.line.Outcome, c.keep = OutcomeDoubt, true
+		c.line.Detail = betweenWords + ", and it may have been removed in that time"
+		return
+	}
 	c.line.Outcome, c.action = OutcomeWanted, wire.ActionDeliver
 	if a.ContentHere {
 		c.action = wire.ActionDeliverFromHere
@@ -101,8 +109,11 @@ func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 		c.line.Outcome = OutcomeThere
 	case a.Flags.Equal(o.Flags) && (a.Flags.Unseen == o.Flags.Unseen || o.Flags.Unseen):
 		// Nothing to tell, unless it was moved.
-	case asBefore && !c.old:
+	case asBefore && !c.old && !s.between:
 		c.line.Outcome, c.action = OutcomeToSet, wire.ActionFlags
+	case asBefore && s.between:
+		c.line.Outcome = OutcomeConflict
+		c.line.Detail = betweenWords + ", and its flags may have been changed in that time"
 	default:
 		c.line.Outcome = OutcomeConflict
 	}

@@ -22,6 +22,20 @@
 // memory tells a message that it never had from one that was removed since:
 // that is less certain, and Summary.Uncertain says why.
 //
+// # When another node was primary in between
+//
+// The node that took over from this one may have been replaced itself, while this one
+// was away. Its journal, which says what was expunged under it, is not the new primary's.
+// But each primary tells its mirrors, and they keep, which promotions its store has behind
+// it, and from where each began (wire.Reign). By that this node knows from where the one
+// began that came next after it, and what came here after that place is new for certain:
+// it is delivered. Of all else it is not known what was done in between. What is not there
+// may have been expunged: it is in doubt, and is not delivered. Flags that differ may have
+// been changed: they stay as they are there.
+//
+// Where the promotions are not known, or one of these nodes did not have everything when
+// it was promoted, every message is offered, and what is not there is in doubt.
+//
 // A message that is on disk and in no catalog may be an old one that has come back:
 // its removal was not durable when the array failed, or an older state of the store,
 // as a backup has it, was put in its place. It is one if the journal says that it was
@@ -43,8 +57,8 @@
 //     removed (the tombstones) or moved;
 //   - perhaps there under another name: the same mailbox has messages of the same
 //     content; or another mailbox has the same base and content;
-//   - in doubt: the journal was trimmed, so that not all tombstones are known,
-//     and the message may be an old one;
+//   - in doubt: the journal was trimmed, or it is not known where the reign began,
+//     so that not all tombstones are known, and the message may be an old one;
 //   - wanted.
 //
 // For what is perhaps there, the fenced node decides, for it knows what it has
@@ -63,7 +77,8 @@
 //     dovecot-keywords belongs to the server. Where the folder is gone, a
 //     message goes to the nearest mailbox above it, which is the INBOX.
 //   - Flags are set where the message has had the same ever since the new
-//     primary began. Otherwise they were changed on both sides, and stay.
+//     primary began, and that one came next after this node. Otherwise they were,
+//     or may have been, changed on both sides, and stay.
 //   - Moves are told and not made: the message stays in the mailbox in which it
 //     is there. It is not doubled, and its flags are set.
 //   - Removals are told and not made: a message too many is better than one too
@@ -76,7 +91,9 @@
 //     server looks into it, and a mirror leaves it alone.
 //
 // Nothing of the store here is removed or changed. What the comparison of the
-// mirror removes later is on the new primary, or in the history, by then.
+// mirror removes later is on the new primary, or in the history, by then: before
+// it, stock is taken of the store, and a message that is found there, is in no
+// catalog, and was not seen by the salvage ends the rejoin, which is done again.
 //
 // # Breaking off
 //
@@ -116,7 +133,8 @@
 //
 // # Limits
 //
-//   - The mail server must not run on the fenced node's store.
+//   - The mail server must not run on the fenced node's store: a message that
+//     comes meanwhile ends the rejoin, and of control files the last state is lost.
 //   - Of files with one content, the catalog names 8: among more, a message that
 //     is there under another name may be delivered again.
 //   - A message that was moved by a copy under another name is delivered beside

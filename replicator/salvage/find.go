@@ -31,6 +31,7 @@ type finder struct {
 	catalog *catalog.Catalog
 	past    *past
 	head    journal.Sequence
+	seen    *Seen // gets the messages that the catalog does not have; nil: nobody is interested
 }
 
 // dirState says how a directory compares with the catalog.
@@ -157,6 +158,9 @@ func (f *finder) unknown(p journal.Path, t journal.Type) error {
 	case watch.ClassMessage:
 		if t != journal.TypeFile {
 			return nil
+		}
+		if err := f.seen.add(p); err != nil {
+			return err
 		}
 		return f.past.addEvent(event{kind: eventSeen, sequence: f.head + 1, path: p})
 	case watch.ClassControl:

@@ -22,6 +22,7 @@ import (
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/journal/vfs/crashfs"
 	"github.com/mailtwin/mailtwin/replicator/mailstore"
+	"github.com/mailtwin/mailtwin/replicator/wire"
 )
 
 // store is a mailstore with its journal and catalog; the test is its observer.
@@ -235,6 +236,7 @@ type world struct {
 	t      testing.TB
 	a, b   *store
 	reign  Reign
+	reigns []wire.Reign
 	server *Server
 	lines  []Line
 
@@ -295,7 +297,7 @@ func (w *world) promote() {
 // restart is a new process on the new primary.
 func (w *world) restart() {
 	w.server = NewServer(ServerConfig{
-		Name: "mx2", Reign: w.reign, Root: w.b.root, Catalog: w.b.catalog, Journal: w.b.journal, Rules: mailstore.Maildir{},
+		Name: "mx2", Reign: w.reign, Reigns: w.reigns, Root: w.b.root, Catalog: w.b.catalog, Journal: w.b.journal, Rules: mailstore.Maildir{},
 		Log: w.log("server"), Dir: filepath.Join(w.b.state, "salvage"),
 		Peer: func(context.Context) (string, error) { return "mx1", nil },
 	})
@@ -327,7 +329,7 @@ func (w *world) try(change func(*Config)) (Summary, error) {
 	w.lines = nil
 	cfg := Config{
 		Name: "mx1", Root: w.a.root, Catalog: w.a.catalog, Journal: w.a.journal, Rules: mailstore.Maildir{}, Log: w.log("client"),
-		Now: func() time.Time { return time.Now().Add(w.ahead) }, Epoch: 2, Reign: 1, Dir: filepath.Join(w.a.state, "salvage"),
+		Now: func() time.Time { return time.Now().Add(w.ahead) }, Epoch: w.reign.Epoch, Reign: 1, Dir: filepath.Join(w.a.state, "salvage"),
 		Report: func(l Line) error { w.lines = append(w.lines, l); return nil },
 	}
 	if w.noJournal {

@@ -33,7 +33,7 @@ type index struct {
 
 // newIndex reads the journal since the start of the reign.
 func newIndex(ctx context.Context, cfg *ServerConfig, l *ledger) (*index, error) {
-	x := &index{cfg: cfg, tail: make(map[string][]event), complete: true}
+	x := &index{cfg: cfg, tail: make(map[string][]event), complete: !cfg.Reign.Guess}
 	x.past = &past{rules: cfg.Rules, sort: newSorter(cfg.Dir)}
 	err := x.load(ctx, l)
 	if err != nil {

@@ -38,18 +38,35 @@ func (r Reign) line() string {
 	return text + fmt.Sprintf("%08x\n", crc32.Checksum([]byte(text), castagnoli))
 }
 
-// LoadReign returns how the node became primary of an epoch. Where that was not
-// written down, or is of another epoch, or is damaged, the reign began at start
-// and nothing is promised of what was had: then a salvage offers everything.
+// LoadReign returns how the node became primary of an epoch. One that took back its
+// role has a higher epoch than was written down, and its journal goes on from where it
+// began then. Where nothing was written down, or it is damaged, the reign began at
+// start, which is that of the journal, and nothing is promised of what was had: then a
+// salvage offers everything, and unless the journal is whole nobody knows what was removed.
 func LoadReign(dir string, epoch journal.Epoch, start journal.Position) Reign {
 	data, err := os.ReadFile(filepath.Join(dir, reignFile))
 	if err == nil {
 		var r Reign
-		if r, err = parseReign(string(data)); err == nil && r.Epoch == epoch {
+		if r, err = parseReign(string(data)); err == nil && r.Epoch <= epoch {
+			r.Epoch = epoch
 			return r
 		}
 	}
-	return Reign{Epoch: epoch, Start: start}
+	return Reign{Epoch: epoch, Start: start, Guess: start.Sequence > 0}
+}
+
+// LastReign returns the epoch of which a node was primary at least, by what it wrote
+// down when it became one; the first primary did not.
+func LastReign(dir string) journal.Epoch {
+	data, err := os.ReadFile(filepath.Join(dir, reignFile))
+	if err != nil {
+		return 1
+	}
+	r, err := parseReign(string(data))
+	if err != nil {
+		return 1
+	}
+	return r.Epoch
 }
 
 var errReign = errors.New("not a reign")

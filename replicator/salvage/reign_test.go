@@ -13,8 +13,14 @@ func TestReignComesBack(t *testing.T) {
 	start := journal.Position{Epoch: 1, Sequence: 7, Digest: journal.Digest{1, 2}}
 	other := journal.Position{Epoch: 1, Sequence: 9}
 	want := Reign{Epoch: 2, Start: start, Whole: true}
-	if got := LoadReign(dir, 2, other); got != (Reign{Epoch: 2, Start: other}) {
+	if got := LoadReign(dir, 2, other); got != (Reign{Epoch: 2, Start: other, Guess: true}) {
 		t.Errorf("nothing written down: %+v", got)
+	}
+	if got := LoadReign(dir, 2, journal.Position{}); got.Guess {
+		t.Errorf("nothing written down, and the journal is whole: %+v", got)
+	}
+	if got := LastReign(dir); got != 1 {
+		t.Errorf("the first primary was one of epoch %d", got)
 	}
 	if err := SaveReign(dir, want); err != nil {
 		t.Fatal(err)
@@ -22,8 +28,14 @@ func TestReignComesBack(t *testing.T) {
 	if got := LoadReign(dir, 2, other); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got := LoadReign(dir, 3, other); got.Whole || got.Start != other {
-		t.Errorf("of another epoch: %+v", got)
+	if got := LoadReign(dir, 3, other); got != (Reign{Epoch: 3, Start: start, Whole: true}) {
+		t.Errorf("taken back: %+v", got)
+	}
+	if got := LoadReign(dir, 1, other); got.Whole || got.Start != other || !got.Guess {
+		t.Errorf("of a later epoch: %+v", got)
+	}
+	if got := LastReign(dir); got != 2 {
+		t.Errorf("it was primary of epoch %d", got)
 	}
 	path := filepath.Join(dir, reignFile)
 	data, err := os.ReadFile(path)

@@ -43,6 +43,9 @@ type Config struct {
 	// LookOnly changes nothing, on neither side.
 	LookOnly bool
 	Subjects bool // tell them
+	// Seen gets what is found and was not in the catalog, for taking stock behind the
+	// salvage. nil: nothing is taken stock of.
+	Seen *Seen
 	// Report is told what became of each message, in an order of no meaning. It
 	// has to return before the salvage goes on; an error ends it.
 	Report func(Line) error
@@ -50,6 +53,12 @@ type Config struct {
 
 // errChanging says that somebody writes into the store.
 var errChanging = errors.New("the store changes while its mail is salvaged")
+
+// changing is that error, with what to do.
+func changing(format string, args ...any) error {
+	return hint.Add(fmt.Errorf("%w: %s", errChanging, fmt.Sprintf(format, args...)),
+		"stop the mail server on this node, and run the command again")
+}
 
 // salvager is one salvage, on the fenced node.
 type salvager struct {
@@ -64,6 +73,9 @@ type salvager struct {
 	left    map[string]bool // messages that the journal says are gone from their mailboxes
 	whole   time.Time       // when all that was in the store was in the catalog; zero: not known
 	changed uint64          // messages that changed under our eyes
+	// between says that another node was primary between this one and the new primary:
+	// what was removed and changed in that time is written down nowhere.
+	between bool
 }
 
 // maxMatched bounds what is remembered of those; more are delivered.
@@ -100,6 +112,7 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 		return s.summary, err
 	}
 	s.link, s.summary.Primary = link, welcome.Name
+	s.parted(&welcome)
 	if err := s.find(ctx, welcome); err != nil {
 		return s.summary, fmt.Errorf("find what was not replicated: %w", err)
 	}
@@ -114,10 +127,25 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 		s.summary.History = string(mailstore.History(cfg.Reign))
 	}
 	if s.changed > 0 {
-		return s.summary, hint.Add(fmt.Errorf("%w: %d messages", errChanging, s.changed),
-			"stop the mail server on this node, and run the command again")
+		return s.summary, changing("%d messages", s.changed)
 	}
 	return s.summary, nil
+}
+
+// parted finds out whether another node was primary in between, and from where the one
+// began that came next after this one, if the new primary knows that.
+func (s *salvager) parted(w *wire.SalvageWelcome) {
+	if s.between = w.Start.Epoch > s.cfg.Reign; !s.between {
+		return
+	}
+	next := slices.IndexFunc(w.Reigns, func(r wire.Reign) bool { return r.Epoch > s.cfg.Reign })
+	if next < 0 {
+		return
+	}
+	w.Start = w.Reigns[next].Start
+	for _, r := range w.Reigns[next:] {
+		w.Whole = w.Whole && r.Whole
+	}
 }
 
 // find learns what happened here since the new primary began.
@@ -132,7 +160,7 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 		return err
 	}
 	s.past = &past{rules: s.cfg.Rules, sort: newSorter(s.cfg.Dir), controls: true}
-	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past}
+	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past, seen: s.cfg.Seen}
 	s.summary.Uncertain = s.uncertain(w)
 	s.past.all = s.summary.Uncertain != ""
 	if s.cfg.Journal != nil {
@@ -170,6 +198,8 @@ func (s *salvager) uncertain(w wire.SalvageWelcome) string {
 	switch {
 	case errors.Is(err, journal.ErrTrimmed):
 		return "this node's journal does not reach back any more to where the new primary began"
+	case err != nil && s.between:
+		return "another node was primary in between, and began at a place that is not in this node's journal"
 	case err != nil:
 		return "the new primary began at a place that is not in this node's journal"
 	}

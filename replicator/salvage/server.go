@@ -29,12 +29,16 @@ type Reign struct {
 	Epoch journal.Epoch
 	Start journal.Position // the place in the former primary's journal from which it began
 	Whole bool             // it had all up to there, and has proven each content to be the former primary's
+	// Guess says that it was not written down, and that the journal may not reach back
+	// to where the node became primary.
+	Guess bool
 }
 
-// ServerConfig is what a Server is made of. All fields must be set.
+// ServerConfig is what a Server is made of. All fields but Reigns must be set.
 type ServerConfig struct {
 	Name    string
 	Reign   Reign
+	Reigns  []wire.Reign // the promotions that the store has behind it, with this one, oldest first
 	Root    *beneath.Root
 	Catalog *catalog.Catalog
 	Journal *journal.Log

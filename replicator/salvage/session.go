@@ -114,7 +114,7 @@ func (s *session) run(ctx context.Context) error {
 // greet takes the hello.
 func (s *session) greet(ctx context.Context) (wire.SalvageWelcome, error) {
 	cfg := &s.s.cfg
-	w := wire.SalvageWelcome{Name: cfg.Name, Start: cfg.Reign.Start, Whole: cfg.Reign.Whole}
+	w := wire.SalvageWelcome{Name: cfg.Name, Start: cfg.Reign.Start, Whole: cfg.Reign.Whole, Reigns: cfg.Reigns}
 	m, err := s.receive(ctx)
 	if err != nil {
 		return w, err

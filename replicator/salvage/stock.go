@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"github.com/zeebo/blake3"
 
@@ -16,23 +17,48 @@ import (
 	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
+// maxUnreadable bounds the names that a stocktaking passes over: where there are more,
+// it is not some blocks of the disk that cannot be read.
+const maxUnreadable = 1024
+
+// errFails says that a store is not one of which stock can be taken.
+var errFails = fmt.Errorf("more than %d names cannot be read: does its disk fail?", maxUnreadable)
+
+// Unreadable is a name of which no stock could be taken.
+type Unreadable struct {
+	Path journal.Path
+	Err  error
+}
+
 // TakeStock makes the catalog say what is in the store, durably, where nobody
 // has observed it for a while: a mirror compares its catalog with its primary's,
 // and what the catalog does not know, a comparison could not remove. It reads
 // what is new, and what a power cut may have taken back, and lists what has
 // changed. It can be done again.
-func TakeStock(ctx context.Context, root *beneath.Root, cat *catalog.Catalog, rules Rules, unwritten watch.Unwritten) error {
-	s := &stock{f: finder{root: root, catalog: cat, past: &past{rules: rules}}, unwritten: unwritten}
+//
+// A name that cannot be looked at, or not be read, is passed over and returned. If it
+// is a file, the catalog calls its content missing: nothing is taken for equal to it or
+// made from it, and its primary is asked for it, which replaces the name when the
+// content is durable. The name itself stays in the store until then. A directory that
+// cannot be listed ends it, for what is in it is not known.
+//
+// Behind a salvage, seen is what that has filled: a message that came since is on
+// no other node, and ends it with an error, for a comparison would remove it. Without
+// a salvage seen is nil.
+func TakeStock(ctx context.Context, root *beneath.Root, cat *catalog.Catalog, rules Rules, unwritten watch.Unwritten, seen *Seen) ([]Unreadable, error) {
+	s := &stock{f: finder{root: root, catalog: cat, past: &past{rules: rules}}, unwritten: unwritten, seen: seen}
 	if err := s.dir(ctx, journal.Root); err != nil {
-		return err
+		return s.unreadable, err
 	}
-	return cat.Sync()
+	return s.unreadable, cat.Sync()
 }
 
 // stock is one stocktaking.
 type stock struct {
-	f         finder
-	unwritten watch.Unwritten
+	f          finder
+	unwritten  watch.Unwritten
+	unreadable []Unreadable
+	seen       *Seen
 }
 
 // dir makes the catalog right about one directory and all beneath.
@@ -42,7 +68,7 @@ func (s *stock) dir(ctx context.Context, p journal.Path) error {
 	}
 	d, state, err := s.f.open(p)
 	if err != nil {
-		return err
+		return unlisted(p, err)
 	}
 	if state == dirGone {
 		_, err := s.gone(ctx, p)
@@ -50,15 +76,7 @@ func (s *stock) dir(ctx context.Context, p journal.Path) error {
 	}
 	defer func() { _ = d.Close() }()
 	if state == dirDiffers {
-		err = d.Each(func(names []beneath.Name) error {
-			for _, n := range names {
-				if err := s.learn(d, p.Join(n.Name), n.Type); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := s.list(d, p); err != nil {
 			return err
 		}
 	}
@@ -80,6 +98,28 @@ func (s *stock) dir(ctx context.Context, p journal.Path) error {
 		}
 	}
 	return nil
+}
+
+// list takes in what a directory has and the catalog has not.
+func (s *stock) list(d *beneath.Dir, p journal.Path) (err error) {
+	listed := d.Each(func(names []beneath.Name) error {
+		for _, n := range names {
+			if err = s.learn(d, p.Join(n.Name), n.Type); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && listed != nil {
+		err = unlisted(p, listed)
+	}
+	return err
+}
+
+// unlisted says what to do about a directory that cannot be listed.
+func unlisted(p journal.Path, err error) error {
+	return fmt.Errorf("what is in the directory %q cannot be told, so this node follows nobody; "+
+		"if it stays so, move that directory out of the store, and what was in it is copied anew: %w", string(p), err)
 }
 
 // gone forgets a directory that is gone, but for what is known to be missing in it, and
@@ -132,7 +172,7 @@ func (s *stock) check(d *beneath.Dir, n named) error {
 		return s.forget(n.path)
 	}
 	if err != nil {
-		return err
+		return s.passOver(n.path, &n.item.Facts, err)
 	}
 	was := &n.item.Facts
 	inDoubt := s.f.past.rules.Classify(n.path, was.Type) != watch.ClassMessage && s.unwritten.Has(info.Stamp.Change)
@@ -140,7 +180,26 @@ func (s *stock) check(d *beneath.Dir, n named) error {
 		(n.item.Stamp.Inode == 0 || info.Stamp.SameInode(n.item.Stamp)) {
 		return nil
 	}
+	if n.item.Missing {
+		err = s.salvaged(n.path, info.Facts.Type)
+	}
+	if err != nil {
+		return err
+	}
 	return s.put(d, n.path, info)
+}
+
+// salvaged returns an error if a file that the catalog did not have is a message that
+// came since the salvage.
+func (s *stock) salvaged(p journal.Path, t journal.Type) error {
+	if s.seen == nil || t != journal.TypeFile || s.f.past.rules.Classify(p, t) != watch.ClassMessage {
+		return nil
+	}
+	was, err := s.seen.has(p)
+	if err != nil || was {
+		return err
+	}
+	return changing("%q came since it was looked at", string(p))
 }
 
 // learn takes a name in that the catalog does not have.
@@ -156,8 +215,11 @@ func (s *stock) learn(d *beneath.Dir, p journal.Path, t journal.Type) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
+	if err := s.salvaged(p, t); err != nil {
 		return err
+	}
+	if err != nil {
+		return s.passOver(p, &journal.Facts{Type: t}, err)
 	}
 	return s.put(d, p, info)
 }
@@ -178,13 +240,36 @@ func (s *stock) put(d *beneath.Dir, p journal.Path, info beneath.Info) error {
 	if err == nil && it.Facts.Type != journal.TypeSymlink {
 		it.Facts.Attr.Xattrs, err = d.Xattrs(p.Name())
 	}
-	if err != nil && !errors.Is(err, beneath.ErrXattrs) {
-		return fmt.Errorf("take stock of %q: %w", string(p), err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s.forget(p)
+	case err != nil && !errors.Is(err, beneath.ErrXattrs):
+		return s.passOver(p, &info.Facts, err)
 	}
 	return s.f.catalog.Update(func(t *catalog.Tx) error { return t.Put(p, it) })
 }
 
-// hashOf reads a file. One that cannot be read has no content that is known.
+// passOver notes a name that cannot be read, with what is known of it. The catalog must
+// not say more of it than that something is to be there.
+func (s *stock) passOver(p journal.Path, f *journal.Facts, err error) error {
+	short := errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+	switch err = fmt.Errorf("take stock of %q: %w", string(p), err); {
+	case short:
+		return err // it says nothing of the name
+	case f.Type == journal.TypeDirectory:
+		return unlisted(p, err)
+	case len(s.unreadable) == maxUnreadable:
+		return fmt.Errorf("%w: %w", errFails, err)
+	}
+	s.unreadable = append(s.unreadable, Unreadable{p, err})
+	it := catalog.Item{Facts: *f}
+	it.Missing = f.Type == journal.TypeFile
+	it.Derived = s.f.past.rules.Classify(p, f.Type) == watch.ClassDerived
+	it.Facts.Target = "" // of a link: a comparison makes it anew
+	return s.f.catalog.Update(func(t *catalog.Tx) error { return t.Put(p, it) })
+}
+
+// hashOf reads a file.
 func hashOf(d *beneath.Dir, name string) (id journal.ContentID, err error) {
 	var f *os.File
 	if f, err = d.Open(name); err != nil {
@@ -193,7 +278,7 @@ func hashOf(d *beneath.Dir, name string) (id journal.ContentID, err error) {
 	defer func() { _ = f.Close() }()
 	hasher := blake3.New()
 	if _, err := io.Copy(hasher, f); err != nil {
-		return journal.ContentID{}, nil // the comparison fetches it
+		return id, err
 	}
 	hasher.Sum(id[:0])
 	return id, nil

@@ -65,6 +65,9 @@ type Document struct {
 	// MailStopped says why a primary that could serve mail has no mail server now.
 	// Empty if it has one, as far as that is known.
 	MailStopped string `json:"mail_stopped,omitempty"`
+	// Kept says what rejoins of this node have kept in the history of its store and no
+	// person has seen to. Empty if there is nothing.
+	Kept string `json:"kept,omitempty"`
 	// Peers are the other nodes of the pair that this one knows.
 	Peers []Peer `json:"peers,omitempty"`
 	// Unasked says why the role is Unconfirmed: the others are being asked, or this
@@ -94,6 +97,10 @@ type Store struct {
 	// UnreadableFiles are the first of them, on a primary. `mailtwin status --json`
 	// and --unreadable list all that are known by name, at most 5120.
 	UnreadableFiles []Unreadable `json:"unreadable_files,omitempty"`
+	// DamagedFiles are, on a mirror, the first of those that Missing counts which are
+	// in its store and could not be read when it was looked at as a whole. They stay
+	// there until their content has come from the primary once more.
+	DamagedFiles []Unreadable `json:"damaged_files,omitempty"`
 	// MissingFiles are the paths of the first of those that Missing counts.
 	MissingFiles     []string `json:"missing_files,omitempty"`
 	Watch            *Watch   `json:"watch,omitempty"`
@@ -118,6 +125,7 @@ const FewNames = 10
 func (d *Document) Shorten() {
 	s := &d.Store
 	s.UnreadableFiles = s.UnreadableFiles[:min(len(s.UnreadableFiles), FewNames)]
+	s.DamagedFiles = s.DamagedFiles[:min(len(s.DamagedFiles), FewNames)]
 }
 
 // Watch is how changes of the store are found.
@@ -147,6 +155,8 @@ type Journal struct {
 	Start    uint64 `json:"start"` // before the oldest entry that is kept
 	Bytes    int64  `json:"bytes"`
 	Entries  uint64 `json:"entries"`
+	// Error says why no change can be journaled now.
+	Error string `json:"error,omitempty"`
 }
 
 // Mirror is a mirror, as its primary knows it.
@@ -261,8 +271,10 @@ type Loss struct {
 	Seconds float64 `json:"seconds"`
 	// Unreadable counts what the primary cannot read: it may never have come, so
 	// that not all is known.
-	Unreadable int    `json:"unreadable"`
-	Words      string `json:"words"`
+	Unreadable int `json:"unreadable"`
+	// Why says why not all is known; empty where it is.
+	Why   string `json:"why,omitempty"`
+	Words string `json:"words"`
 }
 
 // Problem is an error that a person may want to know of.

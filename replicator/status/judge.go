@@ -32,8 +32,14 @@ func Judge(d *Document) {
 	if d.Store.Unreadable > 0 && d.Role == "primary" { // a mirror says so of its primary
 		worse(Attention, fmt.Sprintf("%d files cannot be read", d.Store.Unreadable))
 	}
+	if d.Journal != nil && d.Journal.Error != "" {
+		worse(Attention, "no change is replicated, for the journal cannot be written: "+d.Journal.Error)
+	}
 	if d.Store.Missing > 0 {
 		words := fmt.Sprintf("%d files are known, but their content never came", d.Store.Missing)
+		if len(d.Store.DamagedFiles) > 0 {
+			words += ", or cannot be read here"
+		}
 		if d.Role == "primary" {
 			words += ": see `mailtwin accept missing`"
 		}
@@ -47,6 +53,9 @@ func Judge(d *Document) {
 	}
 	if d.MailStopped != "" {
 		worse(Attention, d.MailStopped)
+	}
+	if d.Kept != "" {
+		worse(Attention, d.Kept)
 	}
 	if d.Role == Unconfirmed {
 		worse(Unknown, d.Unasked)
@@ -63,8 +72,8 @@ func Judge(d *Document) {
 	if detail == "" {
 		detail = "all that is known to have changed is durable on the mirror"
 	}
-	if state == InSync && d.Store.Watch != nil && d.Store.Watch.Mode == "polling" {
-		detail = "what the last scan found is durable on the mirror; what changed since is not known (" + d.Store.Watch.ModeReason + ")"
+	if state == InSync && d.Loss.Why != "" {
+		detail = "what is known is durable on the mirror, but " + d.Loss.Why
 	}
 	d.State, d.Detail = state, detail
 }
@@ -79,19 +88,24 @@ func rank(s State) int {
 	return 7
 }
 
-// Lost puts a loss into words.
+// Polled is why not all is known of a store whose changes are found by scans.
+func Polled(why string) string {
+	return "what changed since the last scan is not known (" + why + ")"
+}
+
+// Lost puts a loss into words. All of it is known unless Why says why not, or
+// something cannot be read.
 func Lost(l Loss) Loss {
-	l.Known = l.Known && l.Unreadable == 0
+	if l.Why == "" && l.Unreadable > 0 {
+		l.Why = fmt.Sprintf("the primary cannot read %d files", l.Unreadable)
+	}
+	l.Known = l.Why == ""
 	nothing := l.Entries == 0 && l.Files == 0 && l.Bytes == 0
 	switch {
 	case l.Known && nothing:
 		l.Words = "nothing"
-	case !l.Known && nothing && l.Unreadable > 0:
-		l.Words = fmt.Sprintf("unknown: nothing that is known of, but the primary cannot read %d files", l.Unreadable)
-	case !l.Known && nothing && l.Seconds > 0:
-		l.Words = fmt.Sprintf("unknown: nothing that is known of, but what the other side says is %s old", Age(l.Seconds))
-	case !l.Known && nothing:
-		l.Words = "unknown: nothing that is known of, but the other side is not heard of"
+	case nothing:
+		l.Words = "unknown: nothing that is known of, but " + l.Why
 	default:
 		l.Words = fmt.Sprintf("%d changes", l.Entries)
 		if l.Files > 0 {
@@ -102,7 +116,7 @@ func Lost(l Loss) Loss {
 			l.Words += fmt.Sprintf(", of the last %s", Age(l.Seconds))
 		}
 		if !l.Known {
-			l.Words = "unknown: at least " + l.Words
+			l.Words = "unknown: at least " + l.Words + "; " + l.Why
 		}
 	}
 	if l.Assumed > 0 {

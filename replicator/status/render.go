@@ -75,10 +75,17 @@ func renderStore(line func(string, string, ...any), s *Store) {
 		renderUnreadable(line, s)
 	}
 	if s.Missing > 0 {
-		line("missing", "the content of %d files never came", s.Missing)
+		line("missing", "the content of %d files never came, or cannot be read", s.Missing)
 		for _, f := range s.MissingFiles {
 			line("", "%s", f)
 		}
+	}
+	for i := range s.DamagedFiles {
+		f := &s.DamagedFiles[i]
+		if i == 0 {
+			line("damaged", "of them, these are in the store and cannot be read; they are asked of the primary again")
+		}
+		line("", "%s: %s, since %s", f.Path, f.Error, f.Since.Local().Format(time.DateTime))
 	}
 	if s.Assumed > 0 {
 		line("assumed", "%s", AssumedWords(s.Assumed))

@@ -36,7 +36,7 @@ func FuzzEntries(f *testing.F) {
 // FuzzFromPrimary does the same with the messages of a primary.
 func FuzzFromPrimary(f *testing.F) {
 	for _, m := range []*pb.ReplicateResponse{
-		Welcome(WelcomeMessage{Version: 1, Name: "mx1", Resync: "new"}),
+		Welcome(WelcomeMessage{Version: 1, Name: "mx1", Resync: "new", Reigns: []Reign{{Epoch: 2, Whole: true}}}),
 		ActivityMessage(Activity{Next: "1:a", Mailboxes: []Mailbox{{Path: "a/b", Turn: 3, Since: 9, First: true}}}),
 		HeartbeatMessage(Heartbeat{State: "watching", Mark: &Mark{Sequence: 1}}),
 	} {

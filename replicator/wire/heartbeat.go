@@ -20,6 +20,9 @@ type Heartbeat struct {
 	Heard         time.Duration // the stamp of the last report that had come; 0: none
 	Unreadable    uint64        // names and contents that cannot be read
 	MailStopped   string        // why the mail server does not run; "" if it does
+	Pending       uint64        // names that are still to be looked at
+	JournalError  string        // why no change can be journaled; "" if they can
+	Polling       string        // why changes since the last scan are not known; "" if they are
 	Mark          *Mark         // nil: it would be the one before
 }
 
@@ -38,6 +41,7 @@ func HeartbeatMessage(h Heartbeat) *pb.ReplicateResponse {
 		Files: h.Files, Bytes: h.Bytes, Unread: h.Unread, Heard: uint64(h.Heard),
 		Unreadable:  h.Unreadable,
 		MailStopped: Words(h.MailStopped),
+		Pending:     h.Pending, JournalError: Words(h.JournalError), Polling: Words(h.Polling),
 	}
 	if m := h.Mark; m != nil {
 		out.Mark = &pb.Mark{Sequence: uint64(m.Sequence), Digest: m.Digest[:], Unread: m.Unread}
@@ -53,6 +57,7 @@ func ParseHeartbeat(in *pb.Heartbeat) (Heartbeat, error) {
 		Files: in.GetFiles(), Bytes: in.GetBytes(), Unread: in.GetUnread(), Heard: time.Duration(in.GetHeard()),
 		Unreadable:  in.GetUnreadable(),
 		MailStopped: Words(in.GetMailStopped()),
+		Pending:     in.GetPending(), JournalError: Words(in.GetJournalError()), Polling: Words(in.GetPolling()),
 	}
 	if m := in.GetMark(); m != nil {
 		out.Mark = &Mark{Sequence: journal.Sequence(m.GetSequence()), Unread: m.GetUnread()}

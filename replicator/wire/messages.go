@@ -57,6 +57,8 @@ type WelcomeMessage struct {
 	// Began is the place at which Epoch began: a mirror of the epoch before that
 	// went beyond it has what the primary never had.
 	Began journal.Sequence
+	// Reigns are the promotions that its store has behind it, oldest first.
+	Reigns []Reign
 }
 
 // Welcome converts w for the wire.
@@ -70,6 +72,7 @@ func Welcome(w WelcomeMessage) *pb.ReplicateResponse {
 		ResyncReason:    Words(w.Resync),
 		MaxMessageBytes: MaxMessage,
 		Began:           uint64(w.Began),
+		Reigns:          reignMessages(w.Reigns),
 	}}}
 }
 
@@ -89,6 +92,9 @@ func ParseWelcome(w *pb.Welcome) (WelcomeMessage, error) {
 	out := WelcomeMessage{
 		Version: w.GetVersion(), Name: w.GetName(), Epoch: journal.Epoch(w.GetEpoch()), Position: pos,
 		Began: journal.Sequence(w.GetBegan()),
+	}
+	if out.Reigns, err = parseReigns(w.GetReigns()); err != nil {
+		return WelcomeMessage{}, err
 	}
 	if w.GetResync() {
 		out.Resync = Words(w.GetResyncReason())

@@ -93,11 +93,12 @@ type SalvageWelcome struct {
 	Start    journal.Position // from where in the former journal the primary began
 	Whole    bool             // it had all up to there, proven
 	Complete bool             // it knows all that was removed since
+	Reigns   []Reign          // the promotions that its store has behind it, oldest first
 }
 
 // SalvageWelcomeMessage converts w for the wire.
 func SalvageWelcomeMessage(w SalvageWelcome) *pb.SalvageWelcome {
-	return &pb.SalvageWelcome{Version: w.Version, Name: w.Name, Start: Position(w.Start), Whole: w.Whole, Complete: w.Complete}
+	return &pb.SalvageWelcome{Version: w.Version, Name: w.Name, Start: Position(w.Start), Whole: w.Whole, Complete: w.Complete, Reigns: reignMessages(w.Reigns)}
 }
 
 // ParseSalvageWelcome checks and converts a welcome.
@@ -109,7 +110,11 @@ func ParseSalvageWelcome(w *pb.SalvageWelcome) (SalvageWelcome, error) {
 		return SalvageWelcome{}, fmt.Errorf("%w: the primary chose %d, this node speaks %d to %d", ErrVersion, v, OldestVersion, NewestVersion)
 	}
 	start, err := ParsePosition(w.GetStart())
-	return SalvageWelcome{w.GetVersion(), Words(w.GetName()), start, w.GetWhole(), w.GetComplete()}, err
+	if err != nil {
+		return SalvageWelcome{}, err
+	}
+	reigns, err := parseReigns(w.GetReigns())
+	return SalvageWelcome{w.GetVersion(), Words(w.GetName()), start, w.GetWhole(), w.GetComplete(), reigns}, err
 }
 
 // Offer is a message that the fenced node has, or had.

@@ -99,7 +99,7 @@ func FuzzSalvage(f *testing.F) {
 	for _, m := range []proto.Message{
 		OffersMessage(sampleOffers()), AnswersMessage(sampleAnswers()), DeliveryMessage([]DeliveryItem{{1, ActionDeliver}}),
 		ResultsMessage([]DeliveryResult{{Outcome: DeliveryDone}}),
-		SalvageHelloMessage(SalvageHello{Name: "mx1"}), SalvageWelcomeMessage(SalvageWelcome{Version: 1, Name: "mx2"}),
+		SalvageHelloMessage(SalvageHello{Name: "mx1"}), SalvageWelcomeMessage(SalvageWelcome{Version: 1, Name: "mx2", Reigns: []Reign{{Epoch: 2}, {Epoch: 3, Whole: true}}}),
 	} {
 		b, err := proto.Marshal(m)
 		if err != nil {

@@ -181,7 +181,8 @@ func TestMessagesComeBack(t *testing.T) {
 	}
 	hello := HelloMessage{OldestVersion: OldestVersion, NewestVersion: NewestVersion, Name: "mx2", Position: position, Whole: true}
 	check("hello", hello, func() (any, error) { return ParseHello(Hello(hello).GetHello()) })
-	welcome := WelcomeMessage{Version: 1, Name: "mx1", Epoch: 2, Position: position, Resync: "why", Began: 7}
+	welcome := WelcomeMessage{Version: 1, Name: "mx1", Epoch: 2, Position: position, Resync: "why", Began: 7,
+		Reigns: []Reign{{Epoch: 2, Start: position, Whole: true}, {Epoch: 4, Start: position}}}
 	check("welcome", welcome, func() (any, error) { return ParseWelcome(Welcome(welcome).GetWelcome()) })
 	compare := []CompareItem{{Path: journal.Root}, {Path: "a", Digest: [32]byte{1}}, {Path: "a/b/c"}, {Path: "a/b/d"}, {Path: "a/b"}}
 	check("compare", compare, func() (any, error) { return ParseCompare(Compare(compare).GetCompare()) })

@@ -30,7 +30,11 @@ type AcceptRequest struct {
 	// The files whose content never came do not come: they are removed.
 	Missing bool `protobuf:"varint,1,opt,name=missing,proto3" json:"missing,omitempty"`
 	// What is at the store's path now is the store.
-	Store         bool `protobuf:"varint,2,opt,name=store,proto3" json:"store,omitempty"`
+	Store bool `protobuf:"varint,2,opt,name=store,proto3" json:"store,omitempty"`
+	// What rejoins have kept was seen to.
+	Kept bool `protobuf:"varint,3,opt,name=kept,proto3" json:"kept,omitempty"`
+	// Tell of what rejoins have kept, and of nothing else: that each node can.
+	OfKept        bool `protobuf:"varint,4,opt,name=of_kept,json=ofKept,proto3" json:"of_kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -79,6 +83,20 @@ func (x *AcceptRequest) GetStore() bool {
 	return false
 }
 
+func (x *AcceptRequest) GetKept() bool {
+	if x != nil {
+		return x.Kept
+	}
+	return false
+}
+
+func (x *AcceptRequest) GetOfKept() bool {
+	if x != nil {
+		return x.OfKept
+	}
+	return false
+}
+
 // AcceptResponse is what there was to agree to.
 type AcceptResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -86,7 +104,10 @@ type AcceptResponse struct {
 	Missing      uint64   `protobuf:"varint,1,opt,name=missing,proto3" json:"missing,omitempty"`
 	MissingFiles [][]byte `protobuf:"bytes,2,rep,name=missing_files,json=missingFiles,proto3" json:"missing_files,omitempty"`
 	// Why the store is not taken for the store; empty if it is.
-	Store         string `protobuf:"bytes,3,opt,name=store,proto3" json:"store,omitempty"`
+	Store string `protobuf:"bytes,3,opt,name=store,proto3" json:"store,omitempty"`
+	// What rejoins have kept and nobody has seen to, in words; empty if there is
+	// nothing.
+	Kept          string `protobuf:"bytes,4,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +159,13 @@ func (x *AcceptResponse) GetMissingFiles() [][]byte {
 func (x *AcceptResponse) GetStore() string {
 	if x != nil {
 		return x.Store
+	}
+	return ""
+}
+
+func (x *AcceptResponse) GetKept() string {
+	if x != nil {
+		return x.Kept
 	}
 	return ""
 }
@@ -1117,7 +1145,10 @@ type RejoinRequest struct {
 	// Only tell what would be done.
 	List bool `protobuf:"varint,1,opt,name=list,proto3" json:"list,omitempty"`
 	// Tell the subjects of messages too.
-	Subjects      bool `protobuf:"varint,2,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	Subjects bool `protobuf:"varint,2,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	// Go on though the hook demote failed: a person has seen to it that the mail
+	// server is stopped.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1162,6 +1193,13 @@ func (x *RejoinRequest) GetList() bool {
 func (x *RejoinRequest) GetSubjects() bool {
 	if x != nil {
 		return x.Subjects
+	}
+	return false
+}
+
+func (x *RejoinRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
 	}
 	return false
 }
@@ -1813,14 +1851,17 @@ var File_mailtwin_v1_operator_proto protoreflect.FileDescriptor
 
 const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"?\n" +
+	"\x1amailtwin/v1/operator.proto\x12\vmailtwin.v1\x1a\x1dmailtwin/v1/replication.proto\"l\n" +
 	"\rAcceptRequest\x12\x18\n" +
 	"\amissing\x18\x01 \x01(\bR\amissing\x12\x14\n" +
-	"\x05store\x18\x02 \x01(\bR\x05store\"e\n" +
+	"\x05store\x18\x02 \x01(\bR\x05store\x12\x12\n" +
+	"\x04kept\x18\x03 \x01(\bR\x04kept\x12\x17\n" +
+	"\aof_kept\x18\x04 \x01(\bR\x06ofKept\"y\n" +
 	"\x0eAcceptResponse\x12\x18\n" +
 	"\amissing\x18\x01 \x01(\x04R\amissing\x12#\n" +
 	"\rmissing_files\x18\x02 \x03(\fR\fmissingFiles\x12\x14\n" +
-	"\x05store\x18\x03 \x01(\tR\x05store\"z\n" +
+	"\x05store\x18\x03 \x01(\tR\x05store\x12\x12\n" +
+	"\x04kept\x18\x04 \x01(\tR\x04kept\"z\n" +
 	"\rStatusRequest\x12\x16\n" +
 	"\x06follow\x18\x01 \x01(\bR\x06follow\x121\n" +
 	"\x14interval_nanoseconds\x18\x02 \x01(\x04R\x13intervalNanoseconds\x12\x1e\n" +
@@ -1881,10 +1922,11 @@ const file_mailtwin_v1_operator_proto_rawDesc = "" +
 	"\x05words\x18\x01 \x01(\tR\x05words\x12\x12\n" +
 	"\x04hint\x18\x02 \x01(\tR\x04hint\x12\x14\n" +
 	"\x05stale\x18\x03 \x01(\bR\x05stale\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result\"?\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result\"U\n" +
 	"\rRejoinRequest\x12\x12\n" +
 	"\x04list\x18\x01 \x01(\bR\x04list\x12\x1a\n" +
-	"\bsubjects\x18\x02 \x01(\bR\bsubjects\"\x98\x01\n" +
+	"\bsubjects\x18\x02 \x01(\bR\bsubjects\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\x98\x01\n" +
 	"\x0eRejoinResponse\x12\x14\n" +
 	"\x04step\x18\x01 \x01(\tH\x00R\x04step\x12-\n" +
 	"\x04line\x18\x02 \x01(\v2\x17.mailtwin.v1.RejoinLineH\x00R\x04line\x126\n" +

@@ -222,7 +222,10 @@ type InspectResponse struct {
 	LagNanoseconds uint64 `protobuf:"varint,13,opt,name=lag_nanoseconds,json=lagNanoseconds,proto3" json:"lag_nanoseconds,omitempty"`
 	LagBytes       uint64 `protobuf:"varint,14,opt,name=lag_bytes,json=lagBytes,proto3" json:"lag_bytes,omitempty"`
 	// Of a primary whose store cannot be observed.
-	Doubts        *PairDoubts `protobuf:"bytes,15,opt,name=doubts,proto3" json:"doubts,omitempty"`
+	Doubts *PairDoubts `protobuf:"bytes,15,opt,name=doubts,proto3" json:"doubts,omitempty"`
+	// The highest number to which HIGHESTMODSEQ was raised by a promotion of any node,
+	// as far as this one knows; 0 if it knows of none. It never goes down.
+	Modseq        uint64 `protobuf:"varint,16,opt,name=modseq,proto3" json:"modseq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +363,13 @@ func (x *InspectResponse) GetDoubts() *PairDoubts {
 		return x.Doubts
 	}
 	return nil
+}
+
+func (x *InspectResponse) GetModseq() uint64 {
+	if x != nil {
+		return x.Modseq
+	}
+	return 0
 }
 
 // PairDoubts are changes of its store that a primary knows of, or may have missed,
@@ -1036,7 +1046,7 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\"U\n" +
 	"\x0eInspectRequest\x12\x16\n" +
 	"\x06listen\x18\x01 \x01(\tR\x06listen\x12+\n" +
-	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\x95\x04\n" +
+	"\x05peers\x18\x02 \x03(\v2\x15.mailtwin.v1.PairPeerR\x05peers\"\xad\x04\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12,\n" +
@@ -1053,7 +1063,8 @@ const file_mailtwin_v1_pair_proto_rawDesc = "" +
 	"\tsuspended\x18\f \x01(\tR\tsuspended\x12'\n" +
 	"\x0flag_nanoseconds\x18\r \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
 	"\tlag_bytes\x18\x0e \x01(\x04R\blagBytes\x12/\n" +
-	"\x06doubts\x18\x0f \x01(\v2\x17.mailtwin.v1.PairDoubtsR\x06doubts\"~\n" +
+	"\x06doubts\x18\x0f \x01(\v2\x17.mailtwin.v1.PairDoubtsR\x06doubts\x12\x16\n" +
+	"\x06modseq\x18\x10 \x01(\x04R\x06modseq\"~\n" +
 	"\n" +
 	"PairDoubts\x124\n" +
 	"\tmailboxes\x18\x01 \x03(\v2\x16.mailtwin.v1.PairDoubtR\tmailboxes\x12\x12\n" +

@@ -864,7 +864,10 @@ type Welcome struct {
 	MaxMessageBytes uint32 `protobuf:"varint,7,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
 	// The sequence at which the primary's epoch began: a mirror of the epoch before
 	// that went beyond it has what the primary never had.
-	Began         uint64 `protobuf:"varint,8,opt,name=began,proto3" json:"began,omitempty"`
+	Began uint64 `protobuf:"varint,8,opt,name=began,proto3" json:"began,omitempty"`
+	// The promotions that the primary's store has behind it, oldest first, with its
+	// own: at most 64, the latest.
+	Reigns        []*Reign `protobuf:"bytes,9,rep,name=reigns,proto3" json:"reigns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -955,6 +958,76 @@ func (x *Welcome) GetBegan() uint64 {
 	return 0
 }
 
+func (x *Welcome) GetReigns() []*Reign {
+	if x != nil {
+		return x.Reigns
+	}
+	return nil
+}
+
+// Reign is how a node became primary.
+type Reign struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The place in the former primary's journal from which it began.
+	Start *Position `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	// It had all up to there, and each content proven.
+	Whole         bool `protobuf:"varint,3,opt,name=whole,proto3" json:"whole,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reign) Reset() {
+	*x = Reign{}
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reign) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reign) ProtoMessage() {}
+
+func (x *Reign) ProtoReflect() protoreflect.Message {
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reign.ProtoReflect.Descriptor instead.
+func (*Reign) Descriptor() ([]byte, []int) {
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Reign) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Reign) GetStart() *Position {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Reign) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
 // Credit allows the primary to send that much more. Each Batch costs the
 // bytes of its pieces, entries_size, and its number of entries; Listings cost
 // nothing, for the mirror asks for each. A Batch may be sent as long as some
@@ -969,7 +1042,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1054,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[8]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1067,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{8}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -1021,7 +1094,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1106,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[9]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1119,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Acknowledgement) GetSequence() uint64 {
@@ -1068,7 +1141,7 @@ type Compare struct {
 
 func (x *Compare) Reset() {
 	*x = Compare{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1153,7 @@ func (x *Compare) String() string {
 func (*Compare) ProtoMessage() {}
 
 func (x *Compare) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[10]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1166,7 @@ func (x *Compare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compare.ProtoReflect.Descriptor instead.
 func (*Compare) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{10}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Compare) GetDirectories() []*DirectoryDigest {
@@ -1122,7 +1195,7 @@ type DirectoryDigest struct {
 
 func (x *DirectoryDigest) Reset() {
 	*x = DirectoryDigest{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1207,7 @@ func (x *DirectoryDigest) String() string {
 func (*DirectoryDigest) ProtoMessage() {}
 
 func (x *DirectoryDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[11]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1220,7 @@ func (x *DirectoryDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectoryDigest.ProtoReflect.Descriptor instead.
 func (*DirectoryDigest) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DirectoryDigest) GetPath() []byte {
@@ -1193,7 +1266,7 @@ type Survey struct {
 
 func (x *Survey) Reset() {
 	*x = Survey{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1278,7 @@ func (x *Survey) String() string {
 func (*Survey) ProtoMessage() {}
 
 func (x *Survey) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[12]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1291,7 @@ func (x *Survey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Survey.ProtoReflect.Descriptor instead.
 func (*Survey) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Survey) GetAfter() []byte {
@@ -1249,7 +1322,7 @@ type Activity struct {
 
 func (x *Activity) Reset() {
 	*x = Activity{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1334,7 @@ func (x *Activity) String() string {
 func (*Activity) ProtoMessage() {}
 
 func (x *Activity) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[13]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1347,7 @@ func (x *Activity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activity.ProtoReflect.Descriptor instead.
 func (*Activity) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Activity) GetMailboxes() []*Mailbox {
@@ -1307,7 +1380,7 @@ type Mailbox struct {
 
 func (x *Mailbox) Reset() {
 	*x = Mailbox{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1392,7 @@ func (x *Mailbox) String() string {
 func (*Mailbox) ProtoMessage() {}
 
 func (x *Mailbox) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[14]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1405,7 @@ func (x *Mailbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mailbox.ProtoReflect.Descriptor instead.
 func (*Mailbox) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Mailbox) GetPath() []byte {
@@ -1376,7 +1449,7 @@ type PackedListing struct {
 
 func (x *PackedListing) Reset() {
 	*x = PackedListing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1461,7 @@ func (x *PackedListing) String() string {
 func (*PackedListing) ProtoMessage() {}
 
 func (x *PackedListing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[15]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1474,7 @@ func (x *PackedListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackedListing.ProtoReflect.Descriptor instead.
 func (*PackedListing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PackedListing) GetListing() []byte {
@@ -1437,7 +1510,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1522,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[16]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1535,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Listing) GetPath() []byte {
@@ -1526,7 +1599,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1611,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[17]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1624,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Item) GetName() []byte {
@@ -1608,7 +1681,7 @@ type Facts struct {
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1693,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[18]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1706,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{18}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Facts) GetType() Type {
@@ -1710,7 +1783,7 @@ type ExtendedAttribute struct {
 
 func (x *ExtendedAttribute) Reset() {
 	*x = ExtendedAttribute{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1795,7 @@ func (x *ExtendedAttribute) String() string {
 func (*ExtendedAttribute) ProtoMessage() {}
 
 func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[19]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1808,7 @@ func (x *ExtendedAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendedAttribute.ProtoReflect.Descriptor instead.
 func (*ExtendedAttribute) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{19}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExtendedAttribute) GetName() []byte {
@@ -1764,7 +1837,7 @@ type Fetch struct {
 
 func (x *Fetch) Reset() {
 	*x = Fetch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1849,7 @@ func (x *Fetch) String() string {
 func (*Fetch) ProtoMessage() {}
 
 func (x *Fetch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[20]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1862,7 @@ func (x *Fetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetch.ProtoReflect.Descriptor instead.
 func (*Fetch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{20}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Fetch) GetItems() []*FetchItem {
@@ -1819,7 +1892,7 @@ type FetchItem struct {
 
 func (x *FetchItem) Reset() {
 	*x = FetchItem{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1904,7 @@ func (x *FetchItem) String() string {
 func (*FetchItem) ProtoMessage() {}
 
 func (x *FetchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[21]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1917,7 @@ func (x *FetchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchItem.ProtoReflect.Descriptor instead.
 func (*FetchItem) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{21}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FetchItem) GetTransfer() uint64 {
@@ -1897,7 +1970,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1982,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[22]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +1995,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{22}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Batch) GetContents() []*Content {
@@ -1962,7 +2035,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2047,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[23]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2060,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{23}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Entries) GetFirst() uint64 {
@@ -2043,7 +2116,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2128,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[24]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2141,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{24}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Entry) GetKind() uint32 {
@@ -2140,7 +2213,7 @@ type Held struct {
 
 func (x *Held) Reset() {
 	*x = Held{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2225,7 @@ func (x *Held) String() string {
 func (*Held) ProtoMessage() {}
 
 func (x *Held) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[25]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2238,7 @@ func (x *Held) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Held.ProtoReflect.Descriptor instead.
 func (*Held) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{25}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Held) GetBase() []byte {
@@ -2202,7 +2275,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2287,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[26]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2300,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{26}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Content) GetTransfer() uint64 {
@@ -2265,7 +2338,7 @@ type ContentEnd struct {
 
 func (x *ContentEnd) Reset() {
 	*x = ContentEnd{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2350,7 @@ func (x *ContentEnd) String() string {
 func (*ContentEnd) ProtoMessage() {}
 
 func (x *ContentEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[27]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2363,7 @@ func (x *ContentEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContentEnd.ProtoReflect.Descriptor instead.
 func (*ContentEnd) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{27}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ContentEnd) GetOutcome() Outcome {
@@ -2334,7 +2407,7 @@ type Piece struct {
 
 func (x *Piece) Reset() {
 	*x = Piece{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2419,7 @@ func (x *Piece) String() string {
 func (*Piece) ProtoMessage() {}
 
 func (x *Piece) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[28]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2432,7 @@ func (x *Piece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Piece.ProtoReflect.Descriptor instead.
 func (*Piece) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{28}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Piece) GetPiece() isPiece_Piece {
@@ -2464,7 +2537,7 @@ type ChunkRun struct {
 
 func (x *ChunkRun) Reset() {
 	*x = ChunkRun{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2549,7 @@ func (x *ChunkRun) String() string {
 func (*ChunkRun) ProtoMessage() {}
 
 func (x *ChunkRun) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[29]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2562,7 @@ func (x *ChunkRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkRun.ProtoReflect.Descriptor instead.
 func (*ChunkRun) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{29}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ChunkRun) GetFirst() uint64 {
@@ -2521,7 +2594,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2606,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[30]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2619,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{30}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Mark) GetSequence() uint64 {
@@ -2599,14 +2672,21 @@ type Heartbeat struct {
 	Unreadable uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	// Why the primary's mail server does not run now, though it could; empty if it
 	// runs, as far as that is known.
-	MailStopped   string `protobuf:"bytes,13,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
+	MailStopped string `protobuf:"bytes,13,opt,name=mail_stopped,json=mailStopped,proto3" json:"mail_stopped,omitempty"`
+	// Names that were noticed and are still to be looked at.
+	Pending uint64 `protobuf:"varint,14,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Why no change can be journaled now; empty if they can.
+	JournalError string `protobuf:"bytes,15,opt,name=journal_error,json=journalError,proto3" json:"journal_error,omitempty"`
+	// Why changes are found by repeated scans, so that those since the last one are
+	// not known; empty if events of the kernel tell of them.
+	Polling       string `protobuf:"bytes,16,opt,name=polling,proto3" json:"polling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2698,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[31]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2711,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{31}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Heartbeat) GetHead() uint64 {
@@ -2725,6 +2805,27 @@ func (x *Heartbeat) GetMailStopped() string {
 	return ""
 }
 
+func (x *Heartbeat) GetPending() uint64 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetJournalError() string {
+	if x != nil {
+		return x.JournalError
+	}
+	return ""
+}
+
+func (x *Heartbeat) GetPolling() string {
+	if x != nil {
+		return x.Polling
+	}
+	return ""
+}
+
 // MirrorReport is sent once a second.
 type MirrorReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2756,7 +2857,7 @@ type MirrorReport struct {
 
 func (x *MirrorReport) Reset() {
 	*x = MirrorReport{}
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2768,7 +2869,7 @@ func (x *MirrorReport) String() string {
 func (*MirrorReport) ProtoMessage() {}
 
 func (x *MirrorReport) ProtoReflect() protoreflect.Message {
-	mi := &file_mailtwin_v1_replication_proto_msgTypes[32]
+	mi := &file_mailtwin_v1_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2781,7 +2882,7 @@ func (x *MirrorReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorReport.ProtoReflect.Descriptor instead.
 func (*MirrorReport) Descriptor() ([]byte, []int) {
-	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{32}
+	return file_mailtwin_v1_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MirrorReport) GetState() string {
@@ -2924,7 +3025,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\bPosition\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\fR\x06digest\"\xff\x01\n" +
+	"\x06digest\x18\x03 \x01(\fR\x06digest\"\xab\x02\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -2933,7 +3034,12 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x06resync\x18\x05 \x01(\bR\x06resync\x12#\n" +
 	"\rresync_reason\x18\x06 \x01(\tR\fresyncReason\x12*\n" +
 	"\x11max_message_bytes\x18\a \x01(\rR\x0fmaxMessageBytes\x12\x14\n" +
-	"\x05began\x18\b \x01(\x04R\x05began\"8\n" +
+	"\x05began\x18\b \x01(\x04R\x05began\x12*\n" +
+	"\x06reigns\x18\t \x03(\v2\x12.mailtwin.v1.ReignR\x06reigns\"`\n" +
+	"\x05Reign\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12+\n" +
+	"\x05start\x18\x02 \x01(\v2\x15.mailtwin.v1.PositionR\x05start\x12\x14\n" +
+	"\x05whole\x18\x03 \x01(\bR\x05whole\"8\n" +
 	"\x06Credit\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\x04R\aentries\"-\n" +
@@ -3043,7 +3149,7 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\x04Mark\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\fR\x06digest\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xe9\x02\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\xc2\x03\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12'\n" +
 	"\x0flag_nanoseconds\x18\x02 \x01(\x04R\x0elagNanoseconds\x12\x1b\n" +
@@ -3060,7 +3166,10 @@ const file_mailtwin_v1_replication_proto_rawDesc = "" +
 	"\n" +
 	"unreadable\x18\f \x01(\x04R\n" +
 	"unreadable\x12!\n" +
-	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\"\x8f\x03\n" +
+	"\fmail_stopped\x18\r \x01(\tR\vmailStopped\x12\x18\n" +
+	"\apending\x18\x0e \x01(\x04R\apending\x12#\n" +
+	"\rjournal_error\x18\x0f \x01(\tR\fjournalError\x12\x18\n" +
+	"\apolling\x18\x10 \x01(\tR\apolling\"\x8f\x03\n" +
 	"\fMirrorReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x18\n" +
@@ -3108,7 +3217,7 @@ func file_mailtwin_v1_replication_proto_rawDescGZIP() []byte {
 }
 
 var file_mailtwin_v1_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_mailtwin_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(Outcome)(0),              // 0: mailtwin.v1.Outcome
 	(Type)(0),                 // 1: mailtwin.v1.Type
@@ -3120,77 +3229,80 @@ var file_mailtwin_v1_replication_proto_goTypes = []any{
 	(*Hello)(nil),             // 7: mailtwin.v1.Hello
 	(*Position)(nil),          // 8: mailtwin.v1.Position
 	(*Welcome)(nil),           // 9: mailtwin.v1.Welcome
-	(*Credit)(nil),            // 10: mailtwin.v1.Credit
-	(*Acknowledgement)(nil),   // 11: mailtwin.v1.Acknowledgement
-	(*Compare)(nil),           // 12: mailtwin.v1.Compare
-	(*DirectoryDigest)(nil),   // 13: mailtwin.v1.DirectoryDigest
-	(*Survey)(nil),            // 14: mailtwin.v1.Survey
-	(*Activity)(nil),          // 15: mailtwin.v1.Activity
-	(*Mailbox)(nil),           // 16: mailtwin.v1.Mailbox
-	(*PackedListing)(nil),     // 17: mailtwin.v1.PackedListing
-	(*Listing)(nil),           // 18: mailtwin.v1.Listing
-	(*Item)(nil),              // 19: mailtwin.v1.Item
-	(*Facts)(nil),             // 20: mailtwin.v1.Facts
-	(*ExtendedAttribute)(nil), // 21: mailtwin.v1.ExtendedAttribute
-	(*Fetch)(nil),             // 22: mailtwin.v1.Fetch
-	(*FetchItem)(nil),         // 23: mailtwin.v1.FetchItem
-	(*Batch)(nil),             // 24: mailtwin.v1.Batch
-	(*Entries)(nil),           // 25: mailtwin.v1.Entries
-	(*Entry)(nil),             // 26: mailtwin.v1.Entry
-	(*Held)(nil),              // 27: mailtwin.v1.Held
-	(*Content)(nil),           // 28: mailtwin.v1.Content
-	(*ContentEnd)(nil),        // 29: mailtwin.v1.ContentEnd
-	(*Piece)(nil),             // 30: mailtwin.v1.Piece
-	(*ChunkRun)(nil),          // 31: mailtwin.v1.ChunkRun
-	(*Mark)(nil),              // 32: mailtwin.v1.Mark
-	(*Heartbeat)(nil),         // 33: mailtwin.v1.Heartbeat
-	(*MirrorReport)(nil),      // 34: mailtwin.v1.MirrorReport
+	(*Reign)(nil),             // 10: mailtwin.v1.Reign
+	(*Credit)(nil),            // 11: mailtwin.v1.Credit
+	(*Acknowledgement)(nil),   // 12: mailtwin.v1.Acknowledgement
+	(*Compare)(nil),           // 13: mailtwin.v1.Compare
+	(*DirectoryDigest)(nil),   // 14: mailtwin.v1.DirectoryDigest
+	(*Survey)(nil),            // 15: mailtwin.v1.Survey
+	(*Activity)(nil),          // 16: mailtwin.v1.Activity
+	(*Mailbox)(nil),           // 17: mailtwin.v1.Mailbox
+	(*PackedListing)(nil),     // 18: mailtwin.v1.PackedListing
+	(*Listing)(nil),           // 19: mailtwin.v1.Listing
+	(*Item)(nil),              // 20: mailtwin.v1.Item
+	(*Facts)(nil),             // 21: mailtwin.v1.Facts
+	(*ExtendedAttribute)(nil), // 22: mailtwin.v1.ExtendedAttribute
+	(*Fetch)(nil),             // 23: mailtwin.v1.Fetch
+	(*FetchItem)(nil),         // 24: mailtwin.v1.FetchItem
+	(*Batch)(nil),             // 25: mailtwin.v1.Batch
+	(*Entries)(nil),           // 26: mailtwin.v1.Entries
+	(*Entry)(nil),             // 27: mailtwin.v1.Entry
+	(*Held)(nil),              // 28: mailtwin.v1.Held
+	(*Content)(nil),           // 29: mailtwin.v1.Content
+	(*ContentEnd)(nil),        // 30: mailtwin.v1.ContentEnd
+	(*Piece)(nil),             // 31: mailtwin.v1.Piece
+	(*ChunkRun)(nil),          // 32: mailtwin.v1.ChunkRun
+	(*Mark)(nil),              // 33: mailtwin.v1.Mark
+	(*Heartbeat)(nil),         // 34: mailtwin.v1.Heartbeat
+	(*MirrorReport)(nil),      // 35: mailtwin.v1.MirrorReport
 }
 var file_mailtwin_v1_replication_proto_depIdxs = []int32{
 	4,  // 0: mailtwin.v1.EnrolResponse.peers:type_name -> mailtwin.v1.EnrolledPeer
 	7,  // 1: mailtwin.v1.ReplicateRequest.hello:type_name -> mailtwin.v1.Hello
-	10, // 2: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
-	11, // 3: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
-	12, // 4: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
-	22, // 5: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
-	34, // 6: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
-	14, // 7: mailtwin.v1.ReplicateRequest.survey:type_name -> mailtwin.v1.Survey
+	11, // 2: mailtwin.v1.ReplicateRequest.credit:type_name -> mailtwin.v1.Credit
+	12, // 3: mailtwin.v1.ReplicateRequest.acknowledgement:type_name -> mailtwin.v1.Acknowledgement
+	13, // 4: mailtwin.v1.ReplicateRequest.compare:type_name -> mailtwin.v1.Compare
+	23, // 5: mailtwin.v1.ReplicateRequest.fetch:type_name -> mailtwin.v1.Fetch
+	35, // 6: mailtwin.v1.ReplicateRequest.report:type_name -> mailtwin.v1.MirrorReport
+	15, // 7: mailtwin.v1.ReplicateRequest.survey:type_name -> mailtwin.v1.Survey
 	9,  // 8: mailtwin.v1.ReplicateResponse.welcome:type_name -> mailtwin.v1.Welcome
-	24, // 9: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
-	17, // 10: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
-	33, // 11: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
-	15, // 12: mailtwin.v1.ReplicateResponse.activity:type_name -> mailtwin.v1.Activity
+	25, // 9: mailtwin.v1.ReplicateResponse.batch:type_name -> mailtwin.v1.Batch
+	18, // 10: mailtwin.v1.ReplicateResponse.listing:type_name -> mailtwin.v1.PackedListing
+	34, // 11: mailtwin.v1.ReplicateResponse.heartbeat:type_name -> mailtwin.v1.Heartbeat
+	16, // 12: mailtwin.v1.ReplicateResponse.activity:type_name -> mailtwin.v1.Activity
 	8,  // 13: mailtwin.v1.Hello.position:type_name -> mailtwin.v1.Position
 	8,  // 14: mailtwin.v1.Welcome.position:type_name -> mailtwin.v1.Position
-	13, // 15: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
-	16, // 16: mailtwin.v1.Activity.mailboxes:type_name -> mailtwin.v1.Mailbox
-	0,  // 17: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
-	19, // 18: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
-	20, // 19: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
-	20, // 20: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
-	1,  // 21: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
-	21, // 22: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
-	23, // 23: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
-	28, // 24: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
-	26, // 25: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
-	20, // 26: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
-	27, // 27: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
-	0,  // 28: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
-	30, // 29: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
-	29, // 30: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
-	0,  // 31: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
-	20, // 32: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
-	31, // 33: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
-	32, // 34: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
-	5,  // 35: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
-	2,  // 36: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
-	6,  // 37: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
-	3,  // 38: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
-	37, // [37:39] is the sub-list for method output_type
-	35, // [35:37] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	10, // 15: mailtwin.v1.Welcome.reigns:type_name -> mailtwin.v1.Reign
+	8,  // 16: mailtwin.v1.Reign.start:type_name -> mailtwin.v1.Position
+	14, // 17: mailtwin.v1.Compare.directories:type_name -> mailtwin.v1.DirectoryDigest
+	17, // 18: mailtwin.v1.Activity.mailboxes:type_name -> mailtwin.v1.Mailbox
+	0,  // 19: mailtwin.v1.Listing.outcome:type_name -> mailtwin.v1.Outcome
+	20, // 20: mailtwin.v1.Listing.items:type_name -> mailtwin.v1.Item
+	21, // 21: mailtwin.v1.Listing.facts:type_name -> mailtwin.v1.Facts
+	21, // 22: mailtwin.v1.Item.facts:type_name -> mailtwin.v1.Facts
+	1,  // 23: mailtwin.v1.Facts.type:type_name -> mailtwin.v1.Type
+	22, // 24: mailtwin.v1.Facts.xattrs:type_name -> mailtwin.v1.ExtendedAttribute
+	24, // 25: mailtwin.v1.Fetch.items:type_name -> mailtwin.v1.FetchItem
+	29, // 26: mailtwin.v1.Batch.contents:type_name -> mailtwin.v1.Content
+	27, // 27: mailtwin.v1.Entries.entries:type_name -> mailtwin.v1.Entry
+	21, // 28: mailtwin.v1.Entry.facts:type_name -> mailtwin.v1.Facts
+	28, // 29: mailtwin.v1.Entry.held:type_name -> mailtwin.v1.Held
+	0,  // 30: mailtwin.v1.Entry.outcome:type_name -> mailtwin.v1.Outcome
+	31, // 31: mailtwin.v1.Content.pieces:type_name -> mailtwin.v1.Piece
+	30, // 32: mailtwin.v1.Content.end:type_name -> mailtwin.v1.ContentEnd
+	0,  // 33: mailtwin.v1.ContentEnd.outcome:type_name -> mailtwin.v1.Outcome
+	21, // 34: mailtwin.v1.ContentEnd.facts:type_name -> mailtwin.v1.Facts
+	32, // 35: mailtwin.v1.Piece.run:type_name -> mailtwin.v1.ChunkRun
+	33, // 36: mailtwin.v1.Heartbeat.mark:type_name -> mailtwin.v1.Mark
+	5,  // 37: mailtwin.v1.ReplicationService.Replicate:input_type -> mailtwin.v1.ReplicateRequest
+	2,  // 38: mailtwin.v1.EnrolmentService.Enrol:input_type -> mailtwin.v1.EnrolRequest
+	6,  // 39: mailtwin.v1.ReplicationService.Replicate:output_type -> mailtwin.v1.ReplicateResponse
+	3,  // 40: mailtwin.v1.EnrolmentService.Enrol:output_type -> mailtwin.v1.EnrolResponse
+	39, // [39:41] is the sub-list for method output_type
+	37, // [37:39] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_replication_proto_init() }
@@ -3214,7 +3326,7 @@ func file_mailtwin_v1_replication_proto_init() {
 		(*ReplicateResponse_Heartbeat)(nil),
 		(*ReplicateResponse_Activity)(nil),
 	}
-	file_mailtwin_v1_replication_proto_msgTypes[28].OneofWrappers = []any{
+	file_mailtwin_v1_replication_proto_msgTypes[29].OneofWrappers = []any{
 		(*Piece_Raw)(nil),
 		(*Piece_Zstd)(nil),
 		(*Piece_Run)(nil),
@@ -3226,7 +3338,7 @@ func file_mailtwin_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mailtwin_v1_replication_proto_rawDesc), len(file_mailtwin_v1_replication_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -594,7 +594,11 @@ type SalvageWelcome struct {
 	// At its start this primary had all that is up to there.
 	Whole bool `protobuf:"varint,4,opt,name=whole,proto3" json:"whole,omitempty"`
 	// Its journal reaches back to its start: it knows all that was removed since.
-	Complete      bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	Complete bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	// The promotions that its store has behind it, oldest first, with its own: at most
+	// 64, the latest. A fenced node whose successor was replaced too finds among them
+	// the place from which that one began.
+	Reigns        []*Reign `protobuf:"bytes,6,rep,name=reigns,proto3" json:"reigns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -662,6 +666,13 @@ func (x *SalvageWelcome) GetComplete() bool {
 		return x.Complete
 	}
 	return false
+}
+
+func (x *SalvageWelcome) GetReigns() []*Reign {
+	if x != nil {
+		return x.Reigns
+	}
+	return nil
 }
 
 // SalvageFlags are the flags of a message.
@@ -1369,13 +1380,14 @@ const file_mailtwin_v1_salvage_proto_rawDesc = "" +
 	"\x0eoldest_version\x18\x01 \x01(\rR\roldestVersion\x12%\n" +
 	"\x0enewest_version\x18\x02 \x01(\rR\rnewestVersion\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n" +
-	"\tlook_only\x18\x04 \x01(\bR\blookOnly\"\x9d\x01\n" +
+	"\tlook_only\x18\x04 \x01(\bR\blookOnly\"\xc9\x01\n" +
 	"\x0eSalvageWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12+\n" +
 	"\x05start\x18\x03 \x01(\v2\x15.mailtwin.v1.PositionR\x05start\x12\x14\n" +
 	"\x05whole\x18\x04 \x01(\bR\x05whole\x12\x1a\n" +
-	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"\\\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\x12*\n" +
+	"\x06reigns\x18\x06 \x03(\v2\x12.mailtwin.v1.ReignR\x06reigns\"\\\n" +
 	"\fSalvageFlags\x12\x18\n" +
 	"\aletters\x18\x01 \x01(\tR\aletters\x12\x1a\n" +
 	"\bkeywords\x18\x02 \x03(\tR\bkeywords\x12\x16\n" +
@@ -1485,7 +1497,8 @@ var file_mailtwin_v1_salvage_proto_goTypes = []any{
 	(*SalvageResults)(nil),  // 17: mailtwin.v1.SalvageResults
 	(*SalvageResult)(nil),   // 18: mailtwin.v1.SalvageResult
 	(*Position)(nil),        // 19: mailtwin.v1.Position
-	(*Piece)(nil),           // 20: mailtwin.v1.Piece
+	(*Reign)(nil),           // 20: mailtwin.v1.Reign
+	(*Piece)(nil),           // 21: mailtwin.v1.Piece
 }
 var file_mailtwin_v1_salvage_proto_depIdxs = []int32{
 	6,  // 0: mailtwin.v1.SalvageRequest.hello:type_name -> mailtwin.v1.SalvageHello
@@ -1496,26 +1509,27 @@ var file_mailtwin_v1_salvage_proto_depIdxs = []int32{
 	11, // 5: mailtwin.v1.SalvageResponse.answers:type_name -> mailtwin.v1.SalvageAnswers
 	17, // 6: mailtwin.v1.SalvageResponse.results:type_name -> mailtwin.v1.SalvageResults
 	19, // 7: mailtwin.v1.SalvageWelcome.start:type_name -> mailtwin.v1.Position
-	10, // 8: mailtwin.v1.SalvageOffers.offers:type_name -> mailtwin.v1.SalvageOffer
-	0,  // 9: mailtwin.v1.SalvageOffer.origin:type_name -> mailtwin.v1.SalvageOrigin
-	8,  // 10: mailtwin.v1.SalvageOffer.flags:type_name -> mailtwin.v1.SalvageFlags
-	8,  // 11: mailtwin.v1.SalvageOffer.was:type_name -> mailtwin.v1.SalvageFlags
-	12, // 12: mailtwin.v1.SalvageAnswers.answers:type_name -> mailtwin.v1.SalvageAnswer
-	1,  // 13: mailtwin.v1.SalvageAnswer.verdict:type_name -> mailtwin.v1.SalvageVerdict
-	8,  // 14: mailtwin.v1.SalvageAnswer.flags:type_name -> mailtwin.v1.SalvageFlags
-	14, // 15: mailtwin.v1.SalvageContents.contents:type_name -> mailtwin.v1.SalvageContent
-	20, // 16: mailtwin.v1.SalvageContent.pieces:type_name -> mailtwin.v1.Piece
-	16, // 17: mailtwin.v1.SalvageDelivery.items:type_name -> mailtwin.v1.SalvageItem
-	2,  // 18: mailtwin.v1.SalvageItem.action:type_name -> mailtwin.v1.SalvageAction
-	18, // 19: mailtwin.v1.SalvageResults.results:type_name -> mailtwin.v1.SalvageResult
-	3,  // 20: mailtwin.v1.SalvageResult.outcome:type_name -> mailtwin.v1.SalvageOutcome
-	4,  // 21: mailtwin.v1.SalvageService.Salvage:input_type -> mailtwin.v1.SalvageRequest
-	5,  // 22: mailtwin.v1.SalvageService.Salvage:output_type -> mailtwin.v1.SalvageResponse
-	22, // [22:23] is the sub-list for method output_type
-	21, // [21:22] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	20, // 8: mailtwin.v1.SalvageWelcome.reigns:type_name -> mailtwin.v1.Reign
+	10, // 9: mailtwin.v1.SalvageOffers.offers:type_name -> mailtwin.v1.SalvageOffer
+	0,  // 10: mailtwin.v1.SalvageOffer.origin:type_name -> mailtwin.v1.SalvageOrigin
+	8,  // 11: mailtwin.v1.SalvageOffer.flags:type_name -> mailtwin.v1.SalvageFlags
+	8,  // 12: mailtwin.v1.SalvageOffer.was:type_name -> mailtwin.v1.SalvageFlags
+	12, // 13: mailtwin.v1.SalvageAnswers.answers:type_name -> mailtwin.v1.SalvageAnswer
+	1,  // 14: mailtwin.v1.SalvageAnswer.verdict:type_name -> mailtwin.v1.SalvageVerdict
+	8,  // 15: mailtwin.v1.SalvageAnswer.flags:type_name -> mailtwin.v1.SalvageFlags
+	14, // 16: mailtwin.v1.SalvageContents.contents:type_name -> mailtwin.v1.SalvageContent
+	21, // 17: mailtwin.v1.SalvageContent.pieces:type_name -> mailtwin.v1.Piece
+	16, // 18: mailtwin.v1.SalvageDelivery.items:type_name -> mailtwin.v1.SalvageItem
+	2,  // 19: mailtwin.v1.SalvageItem.action:type_name -> mailtwin.v1.SalvageAction
+	18, // 20: mailtwin.v1.SalvageResults.results:type_name -> mailtwin.v1.SalvageResult
+	3,  // 21: mailtwin.v1.SalvageResult.outcome:type_name -> mailtwin.v1.SalvageOutcome
+	4,  // 22: mailtwin.v1.SalvageService.Salvage:input_type -> mailtwin.v1.SalvageRequest
+	5,  // 23: mailtwin.v1.SalvageService.Salvage:output_type -> mailtwin.v1.SalvageResponse
+	23, // [23:24] is the sub-list for method output_type
+	22, // [22:23] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_mailtwin_v1_salvage_proto_init() }
