@@ -33,11 +33,12 @@ type row struct {
 // bench is one run.
 type bench struct {
 	settings
-	ssh    *sshd
-	source string // the tree, made when it is first needed
-	serial int
-	rows   []row
-	peaks  []peak
+	ssh     *sshd
+	source  string // the tree, made when it is first needed
+	serial  int
+	rows    []row
+	removed time.Time // when something was deleted last
+	peaks   []peak
 }
 
 // besideRsync are the cases that need an sshd.
@@ -202,14 +203,29 @@ func cold() error {
 	return nil
 }
 
+// reuse is how long ext4 gives out no inode again that was deleted: who makes files
+// meanwhile has to look past those, and takes longer.
+const reuse = 61 * time.Second
+
+// rested waits until what was deleted slows nobody down.
+func (b *bench) rested(ctx context.Context) error {
+	select {
+	case <-time.After(time.Until(b.removed.Add(reuse))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // remove deletes what was measured and lets the disk come to rest.
-func remove(paths ...string) error {
+func (b *bench) remove(paths ...string) error {
 	for _, path := range paths {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}
 	syscall.Sync()
+	b.removed = time.Now()
 	return nil
 }
 

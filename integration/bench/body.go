@@ -65,7 +65,7 @@ func (b *bench) oneBody(ctx context.Context) error {
 			ratio: fmt.Sprintf("%.3f", ratio), bar: "≤ 1.05", met: ratio <= 1.05,
 		})
 	}
-	return remove(store, live, first, copied)
+	return b.remove(store, live, first, copied)
 }
 
 // onTheWire makes a pair and returns the bytes that pass from when the mirror

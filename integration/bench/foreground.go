@@ -158,7 +158,7 @@ func (b *bench) peersBeside(ctx context.Context, array *throttled, store, others
 			peers: fmt.Sprintf("%s: %s, %s, %s", name, milliseconds(f.p50), milliseconds(f.p99), seconds(f.lasted)),
 			ratio: fmt.Sprintf("%.3f", ours.p99.Seconds()/f.p99.Seconds()),
 		})
-		if err := remove(target); err != nil {
+		if err := b.remove(target); err != nil {
 			return err
 		}
 	}

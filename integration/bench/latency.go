@@ -88,7 +88,7 @@ func (b *bench) latency(ctx context.Context) error {
 	if err := p.Close(); err != nil {
 		return err
 	}
-	return remove(store, mirror, floorFrom, floorTo)
+	return b.remove(store, mirror, floorFrom, floorTo)
 }
 
 func (b *bench) latencyRows(slow, slowFloor, fast, fastFloor timing) {

@@ -59,7 +59,7 @@ func (b *bench) live(ctx context.Context) error {
 		ours:  fmt.Sprintf("%s (p50 %s, %d deliveries)", milliseconds(t.p99), milliseconds(t.p50), count),
 		peers: "—", bar: "≤ " + milliseconds(liveBar), met: t.p99 <= liveBar,
 	})
-	return errors.Join(remove(mirror), os.RemoveAll(filepath.Dir(user)))
+	return errors.Join(b.remove(mirror), os.RemoveAll(filepath.Dir(user)))
 }
 
 // duringSync delivers for as long as the first sync goes on.

@@ -89,5 +89,5 @@ func (b *bench) peakOf(ctx context.Context, messages int) error {
 	if err := equal(ctx, source, mirror); err != nil {
 		return err
 	}
-	return remove(source, mirror)
+	return b.remove(source, mirror)
 }

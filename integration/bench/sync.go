@@ -15,8 +15,16 @@ func (b *bench) firstSync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ours := func() (time.Duration, error) { return b.firstCopy(ctx, "evacuate", source) }
+	ours := func() (time.Duration, error) {
+		if err := b.rested(ctx); err != nil {
+			return 0, err
+		}
+		return b.firstCopy(ctx, "evacuate", source)
+	}
 	peers := func() (time.Duration, error) {
+		if err := b.rested(ctx); err != nil {
+			return 0, err
+		}
 		mirror := b.path("rsync")
 		if err := cold(); err != nil {
 			return 0, err
@@ -26,7 +34,7 @@ func (b *bench) firstSync(ctx context.Context) error {
 			return 0, err
 		}
 		b.say("first sync: rsync %v", took)
-		return took, remove(mirror)
+		return took, b.remove(mirror)
 	}
 	a, r, err := inTurn(b.rounds, ours, peers)
 	if err != nil {
@@ -68,7 +76,7 @@ func (b *bench) firstCopy(ctx context.Context, profile, source string) (time.Dur
 	if err := equal(ctx, source, mirror); err != nil {
 		return 0, err
 	}
-	return took, remove(mirror)
+	return took, b.remove(mirror)
 }
 
 // governingRounds is how often a first sync is made with and without a governor:
@@ -131,7 +139,7 @@ func (b *bench) changesOfAPair(ctx context.Context) error {
 	if err := p.Close(); err != nil {
 		return err
 	}
-	return remove(mirror, copied)
+	return b.remove(mirror, copied)
 }
 
 // restart is case b: both daemons are down while 100 changes are made.
