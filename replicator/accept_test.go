@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/operator"
@@ -61,10 +63,12 @@ func TestDoubtsAreAccepted(t *testing.T) {
 	c.must(os.Mkdir(older, 0o700))
 	mx1.write("u/Maildir/.Old/cur/1.M1P1.host:2,S", "one")
 	mx1.write("v/Maildir/cur/1.M1P1.host:2,S", "two")
+	mx2.until("in possession of both", func(status.Document) bool {
+		return mx2.has("u/Maildir/.Old/cur/1.M1P1.host:2,S") && mx2.has("v/Maildir/cur/1.M1P1.host:2,S")
+	})
 	mx1.inSync()
 	folder := filepath.Join(mx1.cfg.Store.Path, "u/Maildir/.Old/cur")
-	c.must(os.Rename(folder, filepath.Join(t.TempDir(), "away")))
-	c.must(os.Rename(older, folder))
+	c.must(unix.Renameat2(unix.AT_FDCWD, older, unix.AT_FDCWD, folder, unix.RENAME_EXCHANGE)) // it is never absent
 	inDoubt := func(d status.Document) bool {
 		return d.State == status.Attention && strings.Contains(d.Detail, "u/Maildir/.Old/cur") && strings.Contains(d.Detail, "older and empty") &&
 			!d.Loss.Known && strings.Contains(d.Loss.Words, "u/Maildir/.Old/cur")
