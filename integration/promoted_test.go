@@ -425,6 +425,8 @@ func TestUIDsThatClientsWereShownAreNotGivenOutAgain(t *testing.T) {
 	copyIndex(t, index, filepath.Join(promoted, mailbox))
 	c.add(3)
 	validity := number(t, c.do("SELECT INBOX"), "UIDVALIDITY")
+	c.do("CREATE Lost") // and this mailbox never came to the mirror
+	lost := number(t, c.do("SELECT Lost"), "UIDVALIDITY")
 	c.do("LOGOUT")
 	must(t, first.Stop())
 	has := make(map[string]bool)
@@ -461,6 +463,15 @@ func TestUIDsThatClientsWereShownAreNotGivenOutAgain(t *testing.T) {
 	c.add(1)
 	if next := number(t, c.do("SELECT INBOX"), "UIDNEXT"); next <= 10 {
 		t.Errorf("the next UID is %d", next)
+	}
+	last := lost
+	for _, name := range []string{"Lost", "Another"} {
+		c.do("CREATE " + name)
+		now := number(t, c.do("SELECT "+name), "UIDVALIDITY")
+		if now <= last {
+			t.Errorf("the UIDVALIDITY of %s is %d, and one of %d was given out before", name, now, last)
+		}
+		last = now
 	}
 	if out, err := ask("ready", "--wait", "60s"); err != nil {
 		t.Errorf("waiting for all: %v: %s", err, out)

@@ -71,6 +71,12 @@
 //
 // A folder whose uidlist is not in the store, or is missing, is left as it is.
 //
+// A mailbox that was made shortly before may be lost as a whole, with the UIDVALIDITY
+// that it had: Dovecot numbers the mailboxes of a user one after the other, and would
+// give the same one to the next that is made. So the number that is kept in
+// dovecot-uidvalidity, which is in the name of a file beside it, is raised too: to the
+// time of the promotion, and by 1,000 at least. Mailboxes that are there keep theirs.
+//
 // # Mailboxes without an index
 //
 // The index of a mailbox that is young, or too large, was never replicated.
@@ -90,9 +96,10 @@
 // and went never. So, when a folder is raised, a record is appended to its
 // dovecot.index.log which says that all UIDs were expunged that the uidlist has
 // given out and that have no message, from the one on that dovecot.index would give
-// out next. A line of the uidlist is no proof of one: Dovecot leaves it for a while. To the index itself that is nothing: it does not have them. The UIDs that
-// are left out are among them, and with them what clients were shown and the
-// promotion has lost. It is written as Dovecot would: under its lock of the log
+// out next. A line of the uidlist is no proof of one: Dovecot leaves it for a while. To
+// the index itself that is nothing: it does not have them. The UIDs that are left out
+// are among them, and with them what clients were shown and the promotion has lost. It
+// is written as Dovecot would: under its lock of the log
 // (fcntl, the default of lock_method), behind the last whole transaction, the
 // size of the record last, and durably.
 //

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/mailtwin/mailtwin/journal"
 )
 
 // The pauses before a user that failed is tried again.
@@ -24,8 +26,11 @@ type user struct {
 	// widened are the folders that a gap of UIDs was left in, so that a user
 	// who has to be tried again and again gets one gap only.
 	widened map[string]bool
-	failed  error
-	ended   chan struct{} // closed when the next try has ended
+	// renumbered is the directory in which the last UIDVALIDITY of the user's is kept
+	// and was raised, in the store.
+	renumbered journal.Path
+	failed     error
+	ended      chan struct{} // closed when the next try has ended
 }
 
 // queue holds the users that are not done, in the order to do them. It is safe

@@ -31,6 +31,8 @@ const (
 	express = 4
 	// homesAtOnce is how many users doveadm is asked for in one run.
 	homesAtOnce = 100
+	// modseqShift is by how many bits the time is shifted, in seconds since 1970.
+	modseqShift = 20
 	// tellEvery is how often progress is news for those who follow the status.
 	tellEvery = 100
 )
@@ -210,7 +212,7 @@ func (r *Raiser) raise(ctx context.Context, epoch journal.Epoch, proven bool) {
 func (r *Raiser) open(ctx context.Context, epoch journal.Epoch, gap uint32) (rec record, l *ledger, ok bool) {
 	// Seconds leave room for a million changes in each; the epoch counts when
 	// the clock does not.
-	least := max(uint64(max(r.cfg.Clock.Now().Unix(), 0))<<20, min(uint64(epoch), 1<<22)<<40)
+	least := max(uint64(max(r.cfg.Clock.Now().Unix(), 0))<<modseqShift, min(uint64(epoch), 1<<22)<<40)
 	if before := r.cfg.Highest(); before > 0 {
 		least = max(least, before+apartModseqs)
 	}
@@ -348,6 +350,9 @@ func (r *Raiser) prepare(ctx context.Context, f folders, u *user, folder string)
 		if r.gap == 0 || u.widened[folder] {
 			return nil
 		}
+		if err := r.renumber(root, dir, u); err != nil {
+			return err
+		}
 		if err := widen(root, dir, r.gap, r.cfg.Clock.Now()); err != nil {
 			return err
 		}
@@ -359,6 +364,18 @@ func (r *Raiser) prepare(ctx context.Context, f folders, u *user, folder string)
 		}
 		return nil
 	})
+}
+
+// renumber does so once for a user.
+func (r *Raiser) renumber(root *beneath.Root, dir journal.Path, u *user) error {
+	if u.renumbered != "" && dir.Within(u.renumbered) {
+		return nil
+	}
+	at, err := renumber(root, dir, r.modseq>>modseqShift)
+	if at != "" && err == nil {
+		u.renumbered = at
+	}
+	return err
 }
 
 // list finds the users and puts them into the queue in their order.
