@@ -130,7 +130,7 @@ func (m *testNode) start() {
 	t := m.c.t
 	t.Helper()
 	ready := make(chan struct{})
-	var log io.Writer = t.Output()
+	log := t.Output()
 	if m.log != nil {
 		log = m.log
 	}
