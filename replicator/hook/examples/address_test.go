@@ -111,12 +111,43 @@ func TestAddressOfIPv6(t *testing.T) {
 	}
 }
 
-// in has the hook run in a network namespace.
-func (b *bench) in(n namespace) {
+// In the sandbox of mailtwin.service nothing in /proc/sys can be changed. The address
+// is taken all the same, and what is to be set is said; once it is, nothing is.
+func TestAddressOfIPv6WhereNoSettingCanBeChanged(t *testing.T) {
+	need(t, "ip")
+	need(t, "unshare")
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: network namespaces need root")
+	}
+	host := newNamespace(t, "ro")
+	host.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+	host.run("ip", "link", "set", "eth1", "up")
+	host.run("ip", "link", "set", "eth0", "up")
+	b := newBench(t, "address", "ADDRESS=2001:db8::10/64\nDEVICE=eth0\n")
+	b.in(host, "unshare", "--mount", "sh", "-c", "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\"")
+	const said = "set net/ipv6/conf/eth0/ndisc_notify=1 in /etc/sysctl.d/"
+	for _, set := range []string{"0", "1"} {
+		host.run("sysctl", "-q", "-w", "net/ipv6/conf/eth0/ndisc_notify="+set)
+		if out, err := b.run(hook.Promote, hook.After); err != nil || strings.Contains(fmt.Sprint(out), said) != (set == "0") {
+			t.Errorf("with ndisc_notify=%s: %v, %s", set, err, out)
+		}
+		if got := host.run("ip", "-6", "address", "show", "dev", "eth0"); !strings.Contains(got, "2001:db8::10/64") {
+			t.Errorf("it has %s", got)
+		}
+		b.twice(hook.Demote, hook.Before)
+	}
+}
+
+// in has the hook run in a network namespace, by a command if one is given.
+func (b *bench) in(n namespace, by ...string) {
 	inner := filepath.Join(b.dir, "inner")
 	write(b.t, inner, "#!/bin/sh\nexec \""+filepath.Join(b.dir, b.name)+"\" \"$@\"\n", 0o755)
+	var quoted strings.Builder
+	for _, word := range by {
+		fmt.Fprintf(&quoted, "'%s' ", word)
+	}
 	outer := filepath.Join(b.dir, "outer")
-	write(b.t, outer, "#!/bin/sh\nexec ip netns exec "+n.name+" \""+inner+"\" \"$@\"\n", 0o755)
+	write(b.t, outer, "#!/bin/sh\nexec ip netns exec "+n.name+" "+quoted.String()+"\""+inner+"\" \"$@\"\n", 0o755)
 	b.name = "outer"
 }
 
