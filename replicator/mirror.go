@@ -452,8 +452,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Behind, status.AssumedWords(s.Totals.Guessed)
 	case !s.Proven:
 		return status.Behind, "everything is here, but it is not proven yet that both are equal"
-	case s.Beat.Pending > 0:
-		return status.Behind, fmt.Sprintf("%d names are still to be looked at there", s.Beat.Pending)
+	case s.Pending > 0:
+		return status.Behind, fmt.Sprintf("%d names are still to be looked at there", s.Pending)
 	}
 	return status.InSync, "everything is durable here"
 }
