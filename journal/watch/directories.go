@@ -2,10 +2,12 @@ package watch
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 )
 
@@ -205,11 +207,11 @@ func (w *Watcher) watch(p journal.Path) {
 		w.uncovered++
 		return
 	}
-	err := w.hints.Add(p)
+	err := w.hinted(p)
 	switch {
 	case err == nil:
 		w.watched[w.hash(p)] = struct{}{}
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, beneath.ErrEscapes):
 		w.dirty.name(p) // it vanished; that will be observed
 	case errors.Is(err, syscall.ENAMETOOLONG):
 		w.unlisted(p, err) // and so listed now and then
@@ -217,6 +219,21 @@ func (w *Watcher) watch(p journal.Path) {
 		w.uncovered++
 		w.unwatched(err)
 	}
+}
+
+// hinted asks for the hints of a directory, unless there is a link in its place, or in
+// its path. The kernel would follow that, and has one watch of a directory, whatever name
+// it was asked for by: the directory that the link leads to would be hinted by the name of
+// the link, and no more once that is given up. It may be called concurrently.
+func (w *Watcher) hinted(p journal.Path) error {
+	info, err := w.cfg.Root.Stat(p)
+	switch {
+	case errors.Is(err, beneath.ErrEscapes):
+		return err
+	case err == nil && info.Facts.Type == journal.TypeSymlink:
+		return fmt.Errorf("watch %q: %w", p, beneath.ErrEscapes)
+	}
+	return w.hints.Add(p) // which tells what else is wrong
 }
 
 func (w *Watcher) unwatch(p journal.Path) {
