@@ -1,12 +1,15 @@
 package watch_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mailtwin/mailtwin/journal"
 )
 
 // journaled waits until the store is observed, and compares what was journaled for it.
@@ -107,4 +110,19 @@ func TestRestartFindsADirectoryInPlaceOfAnother(t *testing.T) {
 	f.rest()
 	f.deliver("u1/.A/new/3.h", "three")
 	f.expect("put u1/.A/new/3.h")
+}
+
+// TestRenamedThereAndBack: the watch is not lost of a directory that was elsewhere
+// for so short a time that it may not have been missed.
+func TestRenamedThereAndBack(t *testing.T) {
+	f := started(t)
+	for i, p := range []string{"u2/new", "u2", "u1/.A/cur", "u1/.A"} {
+		f.rename(p, "../away")
+		f.rename("../away", p)
+		f.settled()
+		f.rest()
+		name := fmt.Sprintf("%s/%d.h", p, i)
+		f.write(name, "content")
+		f.wait(name+" is known", func() bool { return f.knows(journal.Path(name)) })
+	}
 }

@@ -23,6 +23,9 @@ func (c *cycle) directory(l look, it catalog.Item, known bool) error {
 		if a := c.agenda.get(l.path); a != nil && a.why == reasonUnlisted {
 			c.dirty.dir(l.path)
 		}
+		if !c.opaque(l.path) {
+			c.after = append(c.after, func() { c.rewatch(l.path, it) })
+		}
 		return c.attributes(l, it, journal.ContentID{})
 	}
 	if known && it.Stamp.Inode != 0 {
@@ -149,6 +152,17 @@ func (w *Watcher) enter(p journal.Path) {
 	w.hints.Remove(p) // of another directory that had the name
 	w.watch(p)
 	w.dirty.dir(p)
+}
+
+// rewatch watches a directory again that is still there: its watch has ended if it was
+// elsewhere meanwhile, for so short a time that it was not missed. it is what the catalog
+// had of it. What was not hinted since is found when it is listed.
+func (w *Watcher) rewatch(p journal.Path, it catalog.Item) {
+	w.watch(p)
+	info, err := w.cfg.Root.Stat(p) // which may have changed before it was watched
+	if err != nil || !AsObserved(p, &it, &info) {
+		w.settler.touch(p, w.now())
+	}
 }
 
 // follow lets the watches follow a directory that was renamed. What was
