@@ -35,6 +35,14 @@ const (
 // Planned reports whether nothing can be lost.
 func (k Kind) Planned() bool { return k == Switchover || k == Finish }
 
+// one is the kind with its article.
+func (k Kind) one() string {
+	if k == Evacuation {
+		return "an " + string(k)
+	}
+	return "a " + string(k)
+}
+
 // Plan is what a promotion would do now.
 type Plan struct {
 	Kind  Kind          `json:"kind"`
@@ -111,13 +119,17 @@ func (p *Plan) Confirm() Confirmed {
 func (c Confirmed) holds(p *Plan) error {
 	switch {
 	case c.Kind != p.Kind:
-		return fmt.Errorf("%w: it was to be a %s and would be a %s now", ErrStale, c.Kind, p.Kind)
+		return anotherKind(c.Kind, p.Kind)
 	case c.Primary != p.Primary:
 		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, c.Primary, p.Primary)
 	case p.Kind == Failover && c.Position != p.Position:
 		return fmt.Errorf("%w: this node was at %d and is at %d now", ErrStale, c.Position.Sequence, p.Position.Sequence)
 	}
 	return nil
+}
+
+func anotherKind(was, is Kind) error {
+	return fmt.Errorf("%w: it was to be %s and would be %s now", ErrStale, was.one(), is.one())
 }
 
 // NoWorse returns nil if whoever agreed to an earlier plan without being asked again
@@ -129,7 +141,7 @@ func (p *Plan) NoWorse(than *Plan) error {
 	l, before := &p.Loss, &than.Loss
 	switch {
 	case p.Kind != than.Kind && (is < 0 || is > was):
-		return fmt.Errorf("%w: it was to be a %s and would be a %s now", ErrStale, than.Kind, p.Kind)
+		return anotherKind(than.Kind, p.Kind)
 	case p.Primary != than.Primary:
 		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, than.Primary, p.Primary)
 	case l.Missing > before.Missing || l.Assumed > before.Assumed || before.Whole && !l.Whole || l.Unknown != before.Unknown,
