@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,7 +221,7 @@ func (n *node) notFollowing(err error) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.part == nil {
-		return n.waiting
+		return cmp.Or(n.waiting, "the daemon is starting")
 	}
 	return err.Error()
 }

@@ -103,3 +103,16 @@ func TestMirrorWhoseStoreCannotBeWrittenIsNotPromoted(t *testing.T) {
 	mx1.stop()
 	c.must(mx2.promotion(false))
 }
+
+// Of a mirror whose store was just opened it is known why nothing is known of it: else
+// it would be taken for one that has nothing.
+func TestMirrorThatIsAboutToFollowSaysSo(t *testing.T) {
+	n := &node{} // as it is left by openStore
+	if why := n.notFollowing(errors.New("no mirror")); why != "the daemon is starting" {
+		t.Errorf("%q", why)
+	}
+	n.waiting = "the role is changing"
+	if why := n.notFollowing(errors.New("no mirror")); why != n.waiting {
+		t.Errorf("%q", why)
+	}
+}

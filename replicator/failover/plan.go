@@ -237,6 +237,10 @@ func (p *Plan) ofPrimary(own State, unfinished journal.Epoch, leader *PeerState)
 // ofMirror plans for a node that follows, or followed, a primary.
 func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 	f := p.cfg.Follower.Following()
+	if f.Unknown != "" && plan.Unfit == "" {
+		// Its store is in order: it is about to follow, or was until a moment ago.
+		return hint.Add(fmt.Errorf("%w: what this node has is not known now: %s", ErrNotReady, f.Unknown), "run the command again in a moment")
+	}
 	if plan.Primary == "" || own.Leader == "" {
 		plan.Primary = f.Primary
 	}
@@ -255,9 +259,6 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 		doubts = leader.answer.Doubts
 	}
 	plan.Loss = lossOf(&f, doubts, p.cfg.Clock.Now())
-	if plan.Unfit == "" {
-		plan.Unfit = f.Unknown
-	}
 	plan.judge(&f, own)
 	return nil
 }

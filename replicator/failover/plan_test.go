@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/mailtwin/mailtwin/replicator/hint"
 )
 
 // Who has agreed to a plan, and is not asked again, agrees to none that is worse.
@@ -47,6 +49,22 @@ func TestNoWorse(t *testing.T) {
 		if !errors.Is(err, ErrStale) || strings.Contains(err.Error(), " a evacuation") {
 			t.Errorf("%v: %v", kinds, err)
 		}
+	}
+}
+
+// A mirror whose part is about to begin is not said to have a bad store, nor to lack
+// what it has: the command has to be given again.
+func TestWhatIsNotKnownNowIsNoBadStore(t *testing.T) {
+	w := newWorld("mx1", "mx2")
+	mx2 := w.nodes["mx2"]
+	mx2.unknown = "the role is changing"
+	plan, err := mx2.promoter.Plan(t.Context())
+	if !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), mx2.unknown) || !strings.Contains(hint.Of(err), "again in a moment") {
+		t.Errorf("%+v, %v, hint %q", plan, err, hint.Of(err))
+	}
+	mx2.unknown = ""
+	if plan, err = mx2.promoter.Plan(t.Context()); err != nil || plan.Unfit != "" || plan.Kind != Switchover {
+		t.Errorf("a moment later: %+v, %v", plan, err)
 	}
 }
 
