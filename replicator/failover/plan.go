@@ -83,6 +83,9 @@ func placeOf(p journal.Position) Place {
 	return Place{Epoch: p.Epoch, Sequence: p.Sequence, Digest: p.Digest.String()}
 }
 
+// beyond reports whether it is a later place in the journal of the same epoch.
+func (p Place) beyond(q Place) bool { return p.Epoch == q.Epoch && p.Sequence > q.Sequence }
+
 // PeerState is what a peer answered.
 type PeerState struct {
 	Name    string `json:"name"`
@@ -114,15 +117,15 @@ func (p *Plan) Confirm() Confirmed {
 
 // holds reports whether a plan is still what was confirmed. Where a primary
 // answers, positions move on between the question and the answer, and what is
-// lost can only become less; where none does, they stand still, or what was
-// read before confirming was something else.
+// lost can only become less. Where none does, what had come to this node may still
+// become durable; else they stand still, or what was read before was something else.
 func (c Confirmed) holds(p *Plan) error {
 	switch {
 	case c.Kind != p.Kind:
 		return anotherKind(c.Kind, p.Kind)
 	case c.Primary != p.Primary:
 		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, c.Primary, p.Primary)
-	case p.Kind == Failover && c.Position != p.Position:
+	case p.Kind == Failover && c.Position != p.Position && !p.Position.beyond(c.Position):
 		return fmt.Errorf("%w: this node was at %d and is at %d now", ErrStale, c.Position.Sequence, p.Position.Sequence)
 	}
 	return nil
@@ -133,8 +136,9 @@ func anotherKind(was, is Kind) error {
 }
 
 // NoWorse returns nil if whoever agreed to an earlier plan without being asked again
-// agrees to this one too: it replaces the same primary, it is of the same kind or of one
-// that loses less, and no more is known to be lost. Else it is ErrStale, with why.
+// agrees to this one too: it replaces the same primary, and it is of the same kind and
+// no more is known to be lost, or of a kind that loses less, and what is here is no
+// less. Else it is ErrStale, with why.
 func (p *Plan) NoWorse(than *Plan) error {
 	better := []Kind{Switchover, Evacuation, Failover} // the first is the best
 	was, is := slices.Index(better, than.Kind), slices.Index(better, p.Kind)
@@ -144,11 +148,24 @@ func (p *Plan) NoWorse(than *Plan) error {
 		return anotherKind(than.Kind, p.Kind)
 	case p.Primary != than.Primary:
 		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, than.Primary, p.Primary)
-	case l.Missing > before.Missing || l.Assumed > before.Assumed || before.Whole && !l.Whole || l.Unknown != before.Unknown,
-		p.Kind == Failover && (p.Position.Sequence < than.Position.Sequence || more(l.Entries, before.Entries)):
+	case l.Assumed > before.Assumed || before.Whole && !l.Whole || l.Unknown != before.Unknown,
+		p.Kind == Failover && p.Position != than.Position && !p.Position.beyond(than.Position),
+		// One that answers sends what is missing, and tells of more: that was lost before.
+		p.Kind == than.Kind && p.Kind != Switchover && l.more(before):
 		return fmt.Errorf("%w: more may be lost", ErrStale)
 	}
 	return nil
+}
+
+// more reports whether more is known to be lost than before. A change that comes to
+// be here without its content lacked before, too.
+func (l *Loss) more(before *Loss) bool {
+	lacks, lacked := l.Missing, before.Missing
+	if l.Entries != nil && before.Entries != nil {
+		lacks, lacked = lacks+*l.Entries, lacked+*before.Entries
+	}
+	return lacks > lacked || before.Entries != nil && l.Entries == nil ||
+		l.Unreadable > before.Unreadable || l.Pending > before.Pending || more(l.InDoubt, before.InDoubt)
 }
 
 // more reports whether a number is larger than it was, or is no longer known.
