@@ -345,7 +345,7 @@ func (n *node) checkStore(ctx context.Context) error {
 	var root *beneath.Root
 	switch p := n.current().(type) {
 	case *mirrorPart:
-		if err := await(ctx, p.mirror.CheckStore); err != nil { // it hangs if the array does
+		if err := n.looks.await(ctx, p.mirror.CheckStore); err != nil {
 			return err
 		}
 		root = p.root
