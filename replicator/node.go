@@ -84,6 +84,7 @@ type node struct {
 	damaged     damaged
 	hooks       *hook.Hooks
 	trial       trial
+	looks       looks
 	promoter    *failover.Promoter
 	listen      string // where the node listens, host:port as others are told
 	// lifetime ends with the daemon, and not with a role.
