@@ -449,6 +449,7 @@ func (s *salvager) report(batch []*candidate) error {
 		if c.line.Outcome == "" {
 			continue
 		}
+		c.line.Kept = c.keep && c.line.Outcome != OutcomeExpunged
 		s.summary.Outcomes[c.line.Outcome]++
 		if err := s.cfg.Report(c.line); err != nil {
 			return err
