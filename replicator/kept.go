@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
@@ -42,9 +43,8 @@ type keeper struct {
 
 // Line implements operator.RejoinTeller.
 func (k *keeper) Line(l salvage.Line) error {
-	held := l.Outcome == salvage.OutcomeKept || l.Outcome == salvage.OutcomeDoubt
-	if l.Change != salvage.ChangeControl && (held || l.Outcome == salvage.OutcomeExpunged) {
-		if held {
+	if l.Change != salvage.ChangeControl && (l.Kept || l.Outcome == salvage.OutcomeExpunged) {
+		if l.Kept {
 			k.messages++
 		}
 		if k.logged++; k.logged <= maxKeptLogged {
@@ -78,40 +78,54 @@ func (k *keeper) note(reign journal.Epoch) error {
 	})
 }
 
-// keptWords says what rejoins have kept and nobody has seen to; "" for nothing. What is
-// gone from the store was seen to.
-func (n *node) keptWords() (string, error) {
-	var all []kept
+// unseenKept returns what rejoins have kept and nobody has seen to. What is gone from the
+// store was seen to.
+func (n *node) unseenKept() (all []kept, err error) {
 	if err := n.catalog.View(func(t *catalog.Tx) error { return t.MetaJSON(metaKept, &all) }); err != nil {
-		return "", fmt.Errorf("read what was kept: %w", err)
+		return nil, fmt.Errorf("read what was kept: %w", err)
 	}
+	return slices.DeleteFunc(all, func(k kept) bool { return !n.keeps(mailstore.History(k.Reign)) }), nil
+}
+
+// keptWords says what that is; "" for nothing.
+func keptWords(all []kept) string {
+	if len(all) == 0 {
+		return ""
+	}
+	var messages uint64
+	var places []string
 	for _, k := range all {
-		if place := mailstore.History(k.Reign); n.keeps(place) {
-			return fmt.Sprintf("%d messages that this node had alone could not be delivered when it rejoined, or may have been removed elsewhere: "+
-				"they are in %s, and the log names them; bring over what is missed, then say `mailtwin accept kept --yes`", k.Messages, place), nil
-		}
+		messages += k.Messages
+		places = append(places, string(mailstore.History(k.Reign)))
 	}
-	return "", nil
+	return fmt.Sprintf("%d messages that this node had alone could not be delivered when it rejoined, or may have been removed elsewhere: "+
+		"they are in %s, and the log names them; bring over what is missed, then say `mailtwin accept kept --yes`", messages, strings.Join(places, ", "))
 }
 
 func (n *node) describeKept(d *status.Document) {
-	words, err := n.keptWords()
-	if err != nil {
-		words = err.Error()
+	all, err := n.unseenKept()
+	if d.Kept = keptWords(all); err != nil {
+		d.Kept = err.Error()
 	}
-	d.Kept = words
 }
 
-// acceptKept tells what was kept, and with yes forgets it: a person has seen to it. The
-// history stays where it is.
+// acceptKept tells what was kept, and with yes forgets just that: a person has seen to it.
+// The histories stay where they are.
 func (n *node) acceptKept(yes bool) (operator.Acceptable, error) {
-	words, err := n.keptWords()
+	seen, err := n.unseenKept()
+	words := keptWords(seen)
 	if err != nil || words == "" || !yes {
 		return operator.Acceptable{Kept: words}, err
 	}
 	n.opt.Log.Warn("a person has seen to what was kept", "kept", words)
 	defer n.server.Changed()
-	if err := n.catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaKept, nil) }); err != nil {
+	if err := n.catalog.UpdateDurably(func(t *catalog.Tx) error {
+		var all []kept
+		if err := t.MetaJSON(metaKept, &all); err != nil {
+			return err
+		}
+		return t.SetMetaJSON(metaKept, slices.DeleteFunc(all, func(k kept) bool { return slices.Contains(seen, k) }))
+	}); err != nil {
 		return operator.Acceptable{}, errors.Join(errors.New("nothing was accepted"), err)
 	}
 	return operator.Acceptable{Kept: words}, nil

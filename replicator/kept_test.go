@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/replicator/mailstore"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/salvage"
 	"github.com/mailtwin/mailtwin/replicator/status"
@@ -46,5 +48,41 @@ func TestKeptNeedsAPerson(t *testing.T) {
 	mx1.until("in sync", func(d status.Document) bool { return d.State == status.InSync })
 	if data, err := os.ReadFile(filepath.Join(mx1.cfg.Store.Path, "..mailtwin/history/1/u/Maildir/new/same")); string(data) != "Subject: mine\n\nbody\n" {
 		t.Errorf("it is not kept: %q, %v", data, err)
+	}
+}
+
+// TestKeptOfSeveralRejoins: all of it is told, what was kept and has its flags set there
+// too, and what a person has seen to is no more than what was told.
+func TestKeptOfSeveralRejoins(t *testing.T) {
+	mx1, _ := fencedAfterPromotion(t, func(*testNode) {})
+	c := mx1.c
+	keeps := func(reign journal.Epoch, lines ...salvage.Line) {
+		t.Helper()
+		c.must(os.MkdirAll(filepath.Join(mx1.cfg.Store.Path, string(mailstore.History(reign))), 0o700))
+		k := &keeper{RejoinTeller: &teller{}, n: mx1.n}
+		for _, l := range lines {
+			c.must(k.Line(l))
+		}
+		c.must(k.note(reign))
+	}
+	keeps(1, salvage.Line{Outcome: salvage.OutcomeSet, Kept: true}, salvage.Line{Outcome: salvage.OutcomeSet})
+	keeps(3, salvage.Line{Outcome: salvage.OutcomeDoubt, Kept: true}, salvage.Line{Outcome: salvage.OutcomeExpunged})
+	words := mx1.n.Status().Kept
+	if !strings.HasPrefix(words, "2 messages") || !strings.Contains(words, "..mailtwin/history/1, ..mailtwin/history/3") {
+		t.Errorf("told: %q", words)
+	}
+	// The history of one is out of sight while a person accepts.
+	at := filepath.Join(mx1.cfg.Store.Path, string(mailstore.History(3)))
+	c.must(os.Rename(at, at+".away"))
+	_, err := mx1.n.Accept(operator.Accepting{OfKept: true, Kept: true})
+	c.must(err)
+	c.must(os.Rename(at+".away", at))
+	if words = mx1.n.Status().Kept; !strings.HasPrefix(words, "1 messages") || strings.Contains(words, "history/1") || !strings.Contains(words, "history/3") {
+		t.Errorf("told then: %q", words)
+	}
+	_, err = mx1.n.Accept(operator.Accepting{OfKept: true, Kept: true})
+	c.must(err)
+	if words = mx1.n.Status().Kept; words != "" {
+		t.Errorf("told in the end: %q", words)
 	}
 }

@@ -89,6 +89,10 @@ func (n *node) salvage(ctx context.Context, p *fencedPart, st identity.State, op
 		tell = keep
 	}
 	cfg := n.salvageOf(ctx, p, st, root, opt, tell)
+	if cfg.Again, err = n.rejoinBegun(cfg.Reign, st.Epoch); err != nil {
+		return sum, err
+	}
+	cfg.Begin = func() error { return n.beginRejoin(cfg.Reign, st.Epoch) }
 	cfg.Seen = salvage.NewSeen(cfg.Dir)
 	defer cfg.Seen.Close()
 	sum, err = salvage.Run(ctx, cfg, conn)

@@ -163,13 +163,11 @@ func (c *connection) greet() (wire.WelcomeMessage, error) {
 		return w, fmt.Errorf("%w: entries are to follow from %v, in epoch %d; this mirror is at %v",
 			wire.ErrProtocol, w.Position, w.Epoch, pos)
 	}
-	if err := c.m.noteReigns(w.Reigns); err != nil {
-		return w, err
-	}
 	return w, c.begin(pos, whole, was, w)
 }
 
-// begin notes from where the mirror goes on, before it does.
+// begin notes from where the mirror goes on, before it does, and which promotions its
+// store has behind it from then on: not before, for it may be promoted itself instead.
 func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w wire.WelcomeMessage) error {
 	if another := w.Resync != "" || w.Epoch != was.Epoch; another && !c.m.tidy {
 		// What is compared are catalogs, and none would tell of what the last group made,
@@ -192,11 +190,14 @@ func (c *connection) begin(pos journal.Position, whole bool, was progressMeta, w
 		now.Owed = w.Position.Sequence + 1
 	}
 	if w.Position == pos && w.Resync == "" && now == was {
-		return nil
+		return c.m.noteReigns(w.Reigns)
 	}
 	return inCatalog(c.m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error {
 		t.SetPosition(w.Position)
 		if err := writeProgress(t, now); err != nil {
+			return err
+		}
+		if err := writeReigns(t, w.Reigns); err != nil {
 			return err
 		}
 		if w.Resync != "" && mayHaveMore(pos, was, w) {

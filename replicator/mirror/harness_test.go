@@ -190,6 +190,7 @@ type fakePrimary struct {
 	next     journal.Sequence
 	epoch    journal.Epoch // of the welcome, and of entries
 	welcomed journal.Epoch // of all messages
+	reigns   []wire.Reign  // it tells of them
 }
 
 // fakeStream is the mirror's end.
@@ -395,7 +396,7 @@ func at(epoch journal.Epoch, s journal.Sequence) journal.Position {
 func (p *fakePrimary) welcome(pos journal.Position, resync string) {
 	p.f.t.Helper()
 	p.next, p.welcomed = pos.Sequence+1, p.epoch
-	p.send(wire.Welcome(wire.WelcomeMessage{Version: 1, Name: "mx1", Epoch: p.epoch, Position: pos, Resync: resync}))
+	p.send(wire.Welcome(wire.WelcomeMessage{Version: 1, Name: "mx1", Epoch: p.epoch, Position: pos, Resync: resync, Reigns: p.reigns}))
 }
 
 // batch makes one message of entries and the contents they bring.

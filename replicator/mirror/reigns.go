@@ -13,6 +13,16 @@ import (
 // stays when the mirror is promoted.
 const metaReigns = "mirror.reigns"
 
+// writeReigns notes what the primary has told of them when it begins to be followed. It
+// belongs into one update with its epoch: of a primary that was never followed, nothing
+// is behind the store.
+func writeReigns(t *catalog.Tx, told []wire.Reign) error {
+	if len(told) == 0 {
+		return t.SetMeta(metaReigns, nil)
+	}
+	return t.SetMetaJSON(metaReigns, told)
+}
+
 // Reigns returns the promotions that a mirror's store has behind it, oldest first, and
 // those that the store of a node had when it was a mirror last.
 func Reigns(t *catalog.Tx) (reigns []wire.Reign, err error) {

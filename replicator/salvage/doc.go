@@ -34,7 +34,10 @@
 // been changed: they stay as they are there.
 //
 // Where the promotions are not known, or one of these nodes did not have everything when
-// it was promoted, every message is offered, and what is not there is in doubt.
+// it was promoted, every message is offered, and what is not there is in doubt. So it is
+// where a rejoin to another primary has begun before (Config.Again): what that delivered
+// may have been expunged since, and the ledger is on no other node; and what it took stock
+// of is in the catalog here, though the other primary may have been all that received it.
 //
 // A message that is on disk and in no catalog may be an old one that has come back:
 // its removal was not durable when the array failed, or an older state of the store,
@@ -108,7 +111,8 @@
 // the next salvage does it. One that the ledger does not know is removed. So
 // nothing is delivered twice, and what its owner removes in the meantime does
 // not come back, whether the observer has seen it or not. The ledger of a
-// reign is removed in the next one.
+// reign is removed in the next one, and no mirror has it: where it is done again with
+// another primary, the fenced node has to remember that it had begun (Config.Begin).
 //
 // # Format of a ledger
 //

@@ -48,6 +48,11 @@ func TestGuessIsNotHad(t *testing.T) {
 			t.Error("a primary that only guessed is taken for one that had everything")
 		}
 		w.told("present kept u/cur/keep:2,", "present set u/cur/flags:2,S")
+		for _, l := range w.lines {
+			if !l.Kept {
+				t.Errorf("nobody hears that it is in the history alone: %+v", l)
+			}
+		}
 		for p, want := range map[string]string{"keep:2,": "keep", "flags:2,S": "flags"} {
 			if data, err := os.ReadFile(w.a.full("..mailtwin/history/1/u/cur/" + p)); string(data) != want {
 				t.Errorf("kept of %s: %q, %v", p, data, err)

@@ -141,7 +141,7 @@ func (f *folder) end(l *line) {
 func (f *folder) finish() {
 	f.takeDirs(^journal.Sequence(0))
 	for _, path := range f.join(f.seen, f.missingIn) {
-		f.begin(path, &line{})
+		f.begin(path, &line{unknown: f.p.again})
 	}
 	var fresh []journal.Path
 	for _, l := range f.life.lines {

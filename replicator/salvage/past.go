@@ -82,6 +82,8 @@ type past struct {
 	controls bool
 	// all says that every message is offered: nobody knows what was at the beginning.
 	all bool
+	// again says that what is in no catalog may be on another node all the same.
+	again bool
 }
 
 // read takes all of the journal after the place, up to its head, and returns

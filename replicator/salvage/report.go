@@ -51,6 +51,9 @@ type Line struct {
 	Path    journal.Path // here
 	Size    int64
 	Date    time.Time // INTERNALDATE
+	// Kept says that it is in the history here, or with a look would be, and may be nowhere
+	// else, whatever became of its flags; what was expunged is not wanted.
+	Kept bool
 	// Detail says more, in words; "" if there is nothing to say.
 	Detail string
 	// To is the mailbox it was delivered to, if that is another one.

@@ -43,6 +43,13 @@ type Config struct {
 	// LookOnly changes nothing, on neither side.
 	LookOnly bool
 	Subjects bool // tell them
+	// Again says that a rejoin to another primary has begun since this node was primary
+	// last: what that delivered is on that one, and what it took stock of is in the
+	// catalog, and in no journal.
+	Again bool
+	// Begin is called before anything is delivered, and not with LookOnly; an error ends
+	// it. nil: nobody needs to know.
+	Begin func() error
 	// Seen gets what is found and was not in the catalog, for taking stock behind the
 	// salvage. nil: nothing is taken stock of.
 	Seen *Seen
@@ -74,7 +81,8 @@ type salvager struct {
 	whole   time.Time       // when all that was in the store was in the catalog; zero: not known
 	changed uint64          // messages that changed under our eyes
 	// between says that another node was primary between this one and the new primary:
-	// what was removed and changed in that time is written down nowhere.
+	// what was removed and changed in that time is written down nowhere. With Again it is
+	// so also where the new primary has nothing of the other one's.
 	between bool
 }
 
@@ -93,7 +101,8 @@ type candidate struct {
 }
 
 // Run hands over to the new primary what only this node has. It may be ended
-// at any moment and done again: nothing is delivered twice. When it returns
+// at any moment and done again, also with another primary if Again says so: nothing
+// is delivered twice. When it returns
 // nil, all that this node has and may lose is durable on the new primary or in
 // the history here; with LookOnly, nothing has changed anywhere.
 //
@@ -117,6 +126,11 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 		return s.summary, fmt.Errorf("find what was not replicated: %w", err)
 	}
 	defer s.past.sort.close()
+	if !cfg.LookOnly && cfg.Begin != nil {
+		if err := cfg.Begin(); err != nil {
+			return s.summary, err
+		}
+	}
 	if err := s.each(ctx); err != nil {
 		return s.summary, err
 	}
@@ -135,7 +149,7 @@ func Run(ctx context.Context, cfg Config, conn grpc.ClientConnInterface) (Summar
 // parted finds out whether another node was primary in between, and from where the one
 // began that came next after this one, if the new primary knows that.
 func (s *salvager) parted(w *wire.SalvageWelcome) {
-	if s.between = w.Start.Epoch > s.cfg.Reign; !s.between {
+	if s.between = s.cfg.Again || w.Start.Epoch > s.cfg.Reign; !s.between {
 		return
 	}
 	next := slices.IndexFunc(w.Reigns, func(r wire.Reign) bool { return r.Epoch > s.cfg.Reign })
@@ -162,7 +176,7 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 	s.past = &past{rules: s.cfg.Rules, sort: newSorter(s.cfg.Dir), controls: true}
 	f := &finder{root: s.cfg.Root, catalog: s.cfg.Catalog, past: s.past, seen: s.cfg.Seen}
 	s.summary.Uncertain = s.uncertain(w)
-	s.past.all = s.summary.Uncertain != ""
+	s.past.all, s.past.again = s.summary.Uncertain != "", s.cfg.Again
 	if s.cfg.Journal != nil {
 		var err error
 		if s.left, err = s.past.left(ctx, s.cfg.Journal); err != nil {
@@ -189,6 +203,8 @@ func (s *salvager) find(ctx context.Context, w wire.SalvageWelcome) error {
 // it does.
 func (s *salvager) uncertain(w wire.SalvageWelcome) string {
 	switch {
+	case s.cfg.Again:
+		return "a rejoin to another primary has begun, and what it delivered there and took stock of here is not known"
 	case !w.Whole:
 		return "the new primary had not yet received everything, or not proven it, when it was promoted"
 	case s.cfg.Journal == nil:
@@ -433,6 +449,7 @@ func (s *salvager) report(batch []*candidate) error {
 		if c.line.Outcome == "" {
 			continue
 		}
+		c.line.Kept = c.keep && c.line.Outcome != OutcomeExpunged
 		s.summary.Outcomes[c.line.Outcome]++
 		if err := s.cfg.Report(c.line); err != nil {
 			return err
