@@ -84,6 +84,7 @@ type node struct {
 	damaged     damaged
 	hooks       *hook.Hooks
 	trial       trial
+	glances     *glances
 	promoter    *failover.Promoter
 	listen      string // where the node listens, host:port as others are told
 	// lifetime ends with the daemon, and not with a role.
@@ -150,7 +151,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	}
 	n := &node{
 		cfg: cfg, opt: opt, id: id, st: state, catalog: cat, peers: peers,
-		waiting: "starting", played: make(chan struct{}),
+		waiting: "starting", played: make(chan struct{}), glances: newGlances(),
 	}
 	if n.stopped, err = n.epochOf(metaStopped); err != nil {
 		return nil, errors.Join(err, cat.Close())
