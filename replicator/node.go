@@ -160,7 +160,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	n.modseq, err = modseq.New(modseq.Config{
 		Doveadm: cfg.IMAP.Doveadm, Users: cfg.IMAP.Users, StateDir: cfg.StateDir, Store: cfg.Store.Path,
 		Catalog: cat, Clock: opt.Clock, Log: opt.Log.Named("modseq"), Changed: func() { n.server.Changed() },
-		Highest: n.knownModseq,
+		Highest: n.knownModseq, Raising: n.noteModseq,
 	})
 	if err != nil {
 		return nil, errors.Join(err, cat.Close())
