@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -346,12 +344,6 @@ func (p *mirrorPart) describe(d *status.Document) {
 		loss.Bytes += s.Beat.Bytes - min(s.Beat.Bytes, d.Store.Bytes)
 	}
 	d.Loss = status.Lost(loss)
-}
-
-// keeps reports whether something is at a path of the store.
-func (n *node) keeps(p journal.Path) bool {
-	_, err := os.Lstat(filepath.Join(n.cfg.Store.Path, string(p)))
-	return err == nil
 }
 
 // asideWords says what a person has to see to after a mirror was promoted that
