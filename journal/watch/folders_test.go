@@ -35,6 +35,26 @@ func TestFolderRename(t *testing.T) {
 	}
 }
 
+// TestFolderRenameAfterChanges renames a folder right after changes in it that leave no
+// trace in its directories.
+func TestFolderRenameAfterChanges(t *testing.T) {
+	f := newFixture(t)
+	f.mailbox("u1/.0")
+	f.write("u1/.0/cur/1.h:2,S", "one")
+	f.write("u1/.0/dovecot-uidlist", "3 V1 N1\n")
+	f.start()
+	f.settled()
+	for i := range 40 {
+		from, to := fmt.Sprintf("u1/.%d", i), fmt.Sprintf("u1/.%d", i+1)
+		f.must(os.Chmod(f.path(from+"/cur/1.h:2,S"), os.FileMode(0o600+i%8)))
+		f.appendTo(from+"/dovecot-uidlist", fmt.Sprintf("%d :%d\n", i+1, i))
+		f.rename(from, to)
+		if i%4 == 3 { // else several changes are one cycle's
+			f.settled()
+		}
+	}
+}
+
 // TestTreeMovedIn brings a directory with content into the store, at once and
 // by a program that makes it piece by piece.
 func TestTreeMovedIn(t *testing.T) {
