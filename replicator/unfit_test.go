@@ -10,6 +10,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/identity"
+	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
 
@@ -126,6 +127,10 @@ func TestMirrorWhoseStoreWasReplacedIsPromotedWithoutItsCatalog(t *testing.T) {
 	store, cat := mx2.cfg.Store.Path, filepath.Join(mx2.cfg.StateDir, "catalog")
 	mx1.stop()
 	mx2.stop()
+	for _, dir := range []string{"new", "tmp"} {
+		c.must(os.MkdirAll(store+"/u/Maildir/"+dir, 0o700))
+	}
+	mx1.write("u/Maildir/cur/late.M1P1.host:2,S", "Subject: late\n\nit came after the copy was made\n")
 	c.must(os.Rename(store, store+".old"))
 	c.must(os.CopyFS(store, os.DirFS(store+".old")))
 	mx2.start()
@@ -152,4 +157,12 @@ func TestMirrorWhoseStoreWasReplacedIsPromotedWithoutItsCatalog(t *testing.T) {
 	}
 	mx1.start()
 	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) })
+	if _, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{}); err != nil {
+		t.Fatal(err)
+	}
+	mx2.inSync()
+	mx1.equal(mx2)
+	if got := strings.Count(mx2.tree(), "Subject: late"); got != 1 {
+		t.Errorf("of a message that the copy lacked there are %d", got)
+	}
 }
