@@ -1,7 +1,6 @@
 package replicator
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,9 +14,13 @@ import (
 )
 
 // inDoubt says what of a store is not replicated before a person has accepted it;
-// "" if all is.
+// "" if all is. One word accepts all of it: what a suspended store held back before
+// is told beside why it is suspended.
 func inDoubt(s watch.Status) string {
 	var all []string
+	if s.Suspended != "" {
+		all = append(all, s.Suspended)
+	}
 	if words := status.DoubtWords(doubtsOf(s)); words != "" {
 		all = append(all, words)
 	}
@@ -45,7 +48,7 @@ func (n *node) Accept(a operator.Accepting) (operator.Acceptable, error) {
 			"a former primary is made a mirror with `mailtwin rejoin`")
 	}
 	s := p.watcher.Status()
-	out := operator.Acceptable{Store: cmp.Or(s.Suspended, inDoubt(s))}
+	out := operator.Acceptable{Store: inDoubt(s)}
 	err := n.catalog.View(func(t *catalog.Tx) error {
 		out.Missing = t.Totals().Missing
 		files, err := t.Missing(missingListed)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 	"github.com/mailtwin/mailtwin/replicator/operator"
 	"github.com/mailtwin/mailtwin/replicator/status"
 )
@@ -89,4 +90,23 @@ func TestDoubtsAreAccepted(t *testing.T) {
 	})
 	mx1.inSync()
 	mx1.equal(mx2)
+}
+
+// TestAllThatIsAcceptedIsTold: accepting a store that is suspended accepts what was
+// held back before, too.
+func TestAllThatIsAcceptedIsTold(t *testing.T) {
+	s := watch.Status{
+		Suspended:  "another array",
+		Doubtful:   []watch.Doubt{{Path: "domain", Reason: "not mounted"}},
+		Unreadable: []watch.Unreadable{{Path: "u/cur/1.h:2,", Rewritten: true}, {Path: "u/cur/2.h:2,"}},
+	}
+	said := inDoubt(s)
+	for _, want := range []string{"another array", "domain", "not mounted", "1 messages", "u/cur/1.h:2,"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not told: %q", want, said)
+		}
+	}
+	if said := inDoubt(watch.Status{}); said != "" {
+		t.Errorf("of nothing: %q", said)
+	}
 }

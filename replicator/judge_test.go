@@ -61,7 +61,7 @@ func TestJudgePrimary(t *testing.T) {
 		why    string // why not all that would be lost is known
 	}{
 		{"good", func(*mirror.Status) {}, status.InSync, "everything is durable here", ""},
-		{"names to be looked at", func(s *mirror.Status) { s.Beat.Pending = 3 }, status.Behind, "3 names", ""},
+		{"names to be looked at", func(s *mirror.Status) { s.Pending = 3 }, status.Behind, "3 names", ""},
 		{"a full disk", func(s *mirror.Status) { s.Beat.JournalError = "no space left" }, status.Attention, "no space left", "cannot write its journal"},
 		{"scans", func(s *mirror.Status) { s.Beat.Polling = "no watches are left" }, status.InSync, "", "no watches are left"},
 		{"a store that is gone", func(s *mirror.Status) { s.Beat.State, s.Beat.Detail = "suspended", "not mounted" }, status.Attention, "not mounted", "not mounted"},

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -348,12 +346,6 @@ func (p *mirrorPart) describe(d *status.Document) {
 	d.Loss = status.Lost(loss)
 }
 
-// keeps reports whether something is at a path of the store.
-func (n *node) keeps(p journal.Path) bool {
-	_, err := os.Lstat(filepath.Join(n.cfg.Store.Path, string(p)))
-	return err == nil
-}
-
 // asideWords says what a person has to see to after a mirror was promoted that
 // had less than this one.
 func asideWords(primary string, aside journal.Path) string {
@@ -452,8 +444,8 @@ func judgePrimary(s mirror.Status, w word, age time.Duration) (status.State, str
 		return status.Behind, status.AssumedWords(s.Totals.Guessed)
 	case !s.Proven:
 		return status.Behind, "everything is here, but it is not proven yet that both are equal"
-	case s.Beat.Pending > 0:
-		return status.Behind, fmt.Sprintf("%d names are still to be looked at there", s.Beat.Pending)
+	case s.Pending > 0:
+		return status.Behind, fmt.Sprintf("%d names are still to be looked at there", s.Pending)
 	}
 	return status.InSync, "everything is durable here"
 }

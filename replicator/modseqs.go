@@ -34,8 +34,8 @@ func (n *node) noteModseq(m uint64) {
 	}
 }
 
-// highestModseq returns that number for the others, the node's own included.
+// highestModseq returns that number for the others, the node's own included. It only
+// reads: whoever asks a node whose disk hangs gets an answer.
 func (n *node) highestModseq() uint64 {
-	n.noteModseq(n.modseq.Status().Modseq)
-	return n.knownModseq()
+	return max(n.knownModseq(), n.modseq.Status().Modseq)
 }

@@ -14,6 +14,11 @@ func TestModseqIsPassedOn(t *testing.T) {
 	mx1.n.noteModseq(1 << 60)
 	mx1.n.noteModseq(7) // an older one
 	mx2.until("told", func(status.Document) bool { return mx2.n.knownModseq() == 1<<60 })
+	mx2.n.modseqs.Lock() // as while it is written to a disk that hangs
+	if got := mx2.n.highestModseq(); got != 1<<60 {
+		t.Errorf("others are told %d", got)
+	}
+	mx2.n.modseqs.Unlock()
 	mx1.stop()
 	mx2.stop()
 	mx2.start()

@@ -84,6 +84,8 @@ type node struct {
 	damaged     damaged
 	hooks       *hook.Hooks
 	trial       trial
+	looks       looks
+	glances     *glances
 	promoter    *failover.Promoter
 	listen      string // where the node listens, host:port as others are told
 	// lifetime ends with the daemon, and not with a role.
@@ -150,7 +152,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	}
 	n := &node{
 		cfg: cfg, opt: opt, id: id, st: state, catalog: cat, peers: peers,
-		waiting: "starting", played: make(chan struct{}),
+		waiting: "starting", played: make(chan struct{}), glances: newGlances(),
 	}
 	if n.stopped, err = n.epochOf(metaStopped); err != nil {
 		return nil, errors.Join(err, cat.Close())
@@ -159,7 +161,7 @@ func newNode(cfg config.Config, opt Options) (*node, error) {
 	n.modseq, err = modseq.New(modseq.Config{
 		Doveadm: cfg.IMAP.Doveadm, Users: cfg.IMAP.Users, StateDir: cfg.StateDir, Store: cfg.Store.Path,
 		Catalog: cat, Clock: opt.Clock, Log: opt.Log.Named("modseq"), Changed: func() { n.server.Changed() },
-		Highest: n.knownModseq,
+		Highest: n.knownModseq, Raising: n.noteModseq,
 	})
 	if err != nil {
 		return nil, errors.Join(err, cat.Close())

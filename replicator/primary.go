@@ -115,8 +115,9 @@ func newPrimary(ctx context.Context, n *node, st identity.State, root *beneath.R
 	}
 	p.reign = salvage.LoadReign(n.salvageDir(), st.Epoch, log.Start())
 	if p.reigns, err = n.reigns(&p.reign); err != nil {
-		_ = log.Close()
-		return nil, err
+		// Who hears of none takes nothing for certain that they would tell.
+		n.opt.Log.Warn("which promotions this store has behind it is not known any more", "error", err)
+		p.reigns = nil
 	}
 	p.server = primary.New(primary.Config{
 		Name: n.id.Name(), Epoch: st.Epoch, Root: root, Catalog: n.catalog, Journal: log, Began: p.reign.Start.Sequence, Reigns: p.reigns,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,9 +38,13 @@ const probeName = "probe"
 // that are in memory can be listed long after the array is gone, so that only a
 // file which is made durable tells. A store that is full is in order.
 type trial struct {
-	mu      sync.Mutex
-	running *attempt // hangs for as long as the array does; there is never a second one
-	broken  string   // why the store could not be written and read when that was tried last; "": it could
+	mu sync.Mutex
+	// running are the attempts that go on, by device. One hangs for as long as the array
+	// does, or for ever if that was unmounted by force: on a device there is never a
+	// second one, and what it comes to matters only while it is the one asked for last.
+	running map[uint64]*attempt
+	asked   *attempt
+	broken  string // why the store could not be written and read when that was tried last; "": it could
 
 	suspected  time.Time // when the store was tried last because it was suspected
 	suspicious int       // how much was suspicious when that was asked last
@@ -47,9 +52,14 @@ type trial struct {
 
 // attempt is one that goes on, or has ended.
 type attempt struct {
-	done chan struct{}
-	err  error // valid when done is closed
+	device uint64
+	done   chan struct{}
+	err    error // valid when done is closed
 }
+
+// maxTried is how many devices are tried at once: all but the last hang, and each
+// keeps a thread.
+const maxTried = 4
 
 // try tries it now.
 func (t *trial) try(ctx context.Context, root *beneath.Root) error {
@@ -72,53 +82,61 @@ func hangs(why error) error {
 	return fmt.Errorf("a small file could not be written into the store: %w", why)
 }
 
-// begin begins an attempt, unless one goes on. What comes of it is noted, and that
-// it takes too long, though nobody waits for it.
+// begin begins an attempt, unless one goes on there. What comes of it is noted, and
+// that it takes too long, though nobody waits for it.
 func (t *trial) begin(root *beneath.Root) *attempt {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running == nil {
-		a := &attempt{done: make(chan struct{})}
-		t.running = a
-		go func() {
-			err := tryStore(root)
-			if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-				err = nil
-			}
-			a.err = err
-			t.note(err)
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.running = nil
-			close(a.done)
-		}()
-		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), probePatience)
-			defer cancel()
-			select {
-			case <-a.done:
-			case <-ctx.Done():
-				t.noteHung(a)
-			}
-		}()
+	device := root.Device()
+	if a := t.running[device]; a != nil {
+		t.asked = a
 	}
-	return t.running
+	if t.running[device] != nil || len(t.running) >= maxTried {
+		return t.asked
+	}
+	a := &attempt{device: device, done: make(chan struct{})}
+	if t.running == nil {
+		t.running = make(map[uint64]*attempt)
+	}
+	t.running[device], t.asked = a, a
+	go func() {
+		err := tryStore(root)
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			err = nil
+		}
+		t.end(a, err)
+	}()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), probePatience)
+		defer cancel()
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			t.noteHung(a)
+		}
+	}()
+	return a
 }
 
-// note remembers what came of an attempt.
-func (t *trial) note(err error) {
+// end remembers what came of an attempt.
+func (t *trial) end(a *attempt, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.broken = ""; err != nil {
-		t.broken = err.Error()
+	a.err = err
+	if t.asked == a {
+		if t.broken = ""; err != nil {
+			t.broken = err.Error()
+		}
 	}
+	delete(t.running, a.device)
+	close(a.done)
 }
 
 // noteHung remembers that an attempt takes too long, if it still does.
 func (t *trial) noteHung(a *attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running == a {
+	if t.asked == a && t.running[a.device] == a {
 		t.broken = hangs(context.DeadlineExceeded).Error()
 	}
 }
@@ -163,6 +181,25 @@ func (t *trial) last() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.broken
+}
+
+// looks are looks at the place of a store. One hangs if the array does, for ever if that
+// was unmounted by force, and keeps a thread; who looks again does not wait for it, for
+// the store may have been mounted anew since.
+type looks struct{ going atomic.Int32 }
+
+// maxLooks is how many go on at once.
+const maxLooks = 32
+
+func (l *looks) await(ctx context.Context, look func() error) error {
+	if l.going.Add(1) > maxLooks {
+		l.going.Add(-1)
+		return fmt.Errorf("%d looks at the store hang; if it can be listed now, restart the daemon", maxLooks)
+	}
+	return await(ctx, func() error {
+		defer l.going.Add(-1)
+		return look()
+	})
 }
 
 func tryStore(root *beneath.Root) (err error) {

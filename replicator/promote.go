@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,7 +221,7 @@ func (n *node) notFollowing(err error) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.part == nil {
-		return n.waiting
+		return cmp.Or(n.waiting, "the daemon is starting")
 	}
 	return err.Error()
 }
@@ -344,7 +345,7 @@ func (n *node) checkStore(ctx context.Context) error {
 	var root *beneath.Root
 	switch p := n.current().(type) {
 	case *mirrorPart:
-		if err := await(ctx, p.mirror.CheckStore); err != nil { // it hangs if the array does
+		if err := n.looks.await(ctx, p.mirror.CheckStore); err != nil {
 			return err
 		}
 		root = p.root

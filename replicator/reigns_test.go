@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/failover"
 	"github.com/mailtwin/mailtwin/replicator/identity"
 	"github.com/mailtwin/mailtwin/replicator/operator"
@@ -65,4 +66,20 @@ func TestRejoinAfterTwoReigns(t *testing.T) {
 	if strings.Contains(mx3.tree(), "both0") {
 		t.Error("what was expunged is back")
 	}
+}
+
+// TestReignsThatCannotBeRead keep no node from being primary, nor one from following.
+func TestReignsThatCannotBeRead(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	mx1.inSync()
+	for _, m := range []*testNode{mx1, mx2} {
+		c.must(m.n.catalog.UpdateDurably(func(tx *catalog.Tx) error { return tx.SetMeta("mirror.reigns", []byte("{")) }))
+		m.stop()
+	}
+	mx1.start()
+	mx2.start()
+	mx1.write("u/Maildir/new/1", "Subject: live\n\nbody\n")
+	mx1.inSync()
+	mx1.equal(mx2)
 }

@@ -3,6 +3,7 @@ package replicator
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -102,4 +103,53 @@ func TestMirrorWhoseStoreCannotBeWrittenIsNotPromoted(t *testing.T) {
 	c.must(os.Rename(staging+".kept", staging))
 	mx1.stop()
 	c.must(mx2.promotion(false))
+}
+
+// Of a mirror whose store was just opened it is known why nothing is known of it: else
+// it would be taken for one that has nothing.
+func TestMirrorThatIsAboutToFollowSaysSo(t *testing.T) {
+	n := &node{} // as it is left by openStore
+	if why := n.notFollowing(errors.New("no mirror")); why != "the daemon is starting" {
+		t.Errorf("%q", why)
+	}
+	n.waiting = "the role is changing"
+	if why := n.notFollowing(errors.New("no mirror")); why != n.waiting {
+		t.Errorf("%q", why)
+	}
+}
+
+// A store that was replaced on purpose is promoted without the primary when the catalog
+// of the old one is put away.
+func TestMirrorWhoseStoreWasReplacedIsPromotedWithoutItsCatalog(t *testing.T) {
+	c := newCluster(t, "mx1", "mx2")
+	mx1, mx2 := c.nodes["mx1"], c.nodes["mx2"]
+	store, cat := mx2.cfg.Store.Path, filepath.Join(mx2.cfg.StateDir, "catalog")
+	mx1.stop()
+	mx2.stop()
+	c.must(os.Rename(store, store+".old"))
+	c.must(os.CopyFS(store, os.DirFS(store+".old")))
+	mx2.start()
+	mx2.until("following", func(status.Document) bool { return mx2.n.current() != nil })
+	mx2.unfit("is it not mounted?")
+	plan, err := mx2.n.promoter.Plan(t.Context())
+	c.must(err)
+	if !strings.Contains(plan.Unfit, "move the directory catalog out of its state directory") {
+		t.Errorf("it does not say what to do: %v", plan.Fit())
+	}
+
+	mx2.stop()
+	c.must(os.Rename(cat, cat+".old"))
+	mx2.start()
+	mx2.until("following", func(status.Document) bool { return mx2.n.current() != nil })
+	plan, err = mx2.n.promoter.Plan(t.Context())
+	c.must(err)
+	if words := strings.Join(plan.Loss.Words, "\n"); plan.Loss.Nothing || !strings.Contains(words, "The initial sync was not finished") {
+		t.Errorf("it is not said that the mail was never compared: %s", words)
+	}
+	c.must(mx2.promotion(false))
+	if !mx2.has("u/Maildir/cur/first.M1P1.host:2,S") {
+		t.Error("the mail is not there")
+	}
+	mx1.start()
+	mx1.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) })
 }

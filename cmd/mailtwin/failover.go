@@ -28,6 +28,8 @@ const (
 type promotion struct {
 	dryRun, force, yes, json bool
 	reason, report           string
+
+	stopped string // the primary whose mail server may be stopped, by what was begun and not finished; "" is none
 }
 
 func (p *program) failoverCommand() *cobra.Command {
@@ -43,7 +45,11 @@ func (p *program) failoverCommand() *cobra.Command {
 			"With --yes it is for programs. The plan that is shown first is agreed to: if things change\n" +
 			"before it is carried out, one that is no worse is carried out too (it replaces the same\n" +
 			"primary, loses no more, and a switchover stays one), and any other is shown and not done,\n" +
-			"with exit code 2. To agree to that one, run the command again.\n\n" +
+			"with exit code 2. To agree to that one, run the command again.\n" +
+			"A switchover goes on in one case though something may be lost then: the store of the\n" +
+			"primary fails when its mail server is stopped already. It could not serve mail again,\n" +
+			"and so what is in its journal is fetched, and this node takes over. Whatever else is not\n" +
+			"done when it is stopped ends with exit code 1: no mail is served. Run the command again.\n\n" +
 			"The hooks fence and promote of the settings stop the mail server there and start it here.\n" +
 			"A dry run runs the hook promote too, as \"promote before\", which only tests.\n\n" +
 			"When the command was interrupted or failed, run it again: it goes on where it was. On\n" +
@@ -127,14 +133,19 @@ func (p *program) failover(ctx context.Context, client *operator.Client, f *prom
 		if agreed == nil {
 			agreed = &plan
 		}
-		if err := plan.NoWorse(agreed); err != nil && f.yes {
+		if err := f.covers(agreed, &plan); err != nil && f.yes {
 			complain(p.err, hint.Add(fmt.Errorf("this was not done, for --yes agreed to another plan: %w", err),
 				"read it; if it is what you want, run the command again"))
-			return verdict(exitUsage)
+			return p.notDone(f, exitUsage)
 		}
 		result, raw, err := client.Failover(ctx, failover.Request{
 			Confirmed: plan.Confirm(), Force: f.force, Reason: f.reason,
-		}, p.tellStep)
+		}, func(e failover.Event) {
+			if e.Step == failover.StepFence {
+				f.stopped = plan.Primary
+			}
+			p.tellStep(e)
+		})
 		if errors.Is(err, failover.ErrStale) {
 			p.note("%v", err)
 			continue
@@ -146,7 +157,30 @@ func (p *program) failover(ctx context.Context, client *operator.Client, f *prom
 		}
 		return p.promoted(result, raw, err, f)
 	}
-	return hint.Add(errors.New("the plan changed each time before it could be carried out"), "wait until `mailtwin status` stays as it is")
+	complain(p.err, hint.Add(errors.New("the plan changed each time before it could be carried out"), "wait until `mailtwin status` stays as it is"))
+	return p.notDone(f, exitFailed)
+}
+
+// covers returns nil if who agreed to a plan with --yes agrees to what it is now, too.
+// When the primary's store fails while it is sealed for a switchover, its mail server is
+// stopped already, and would take no mail if it were started: to end there would leave
+// no node that serves.
+func (f *promotion) covers(agreed, plan *failover.Plan) error {
+	if f.stopped != "" && f.stopped == plan.Primary && plan.Kind == failover.Evacuation {
+		return nil
+	}
+	return plan.NoWorse(agreed)
+}
+
+// notDone says that a plan is not carried out, and returns the exit code of that: the
+// one that is given, which is of a command that did nothing, only if it did nothing.
+func (p *program) notDone(f *promotion, code verdict) error {
+	if f.stopped == "" {
+		p.note("nothing was done")
+		return code
+	}
+	p.note("nothing more was done: the mail server of %s stays stopped until the command is run again", f.stopped)
+	return verdict(exitFailed)
 }
 
 func (p *program) plan(ctx context.Context, client *operator.Client) (failover.Plan, error) {
@@ -159,18 +193,18 @@ func (p *program) plan(ctx context.Context, client *operator.Client) (failover.P
 // agree makes sure that a person, or --yes, wants the plan.
 func (p *program) agree(ctx context.Context, plan *failover.Plan, f *promotion) error {
 	if err := plan.Fit(); err != nil {
-		p.note("nothing was done")
-		return err
+		complain(p.err, err)
+		return p.notDone(f, exitFailed)
 	}
 	switch {
 	case len(plan.Refusals) > 0 && !f.force:
-		p.note("nothing was done")
-		return fmt.Errorf("%w: %s", failover.ErrNotReady, printable(plan.Refusals[0]))
+		complain(p.err, fmt.Errorf("%w: %s", failover.ErrNotReady, printable(plan.Refusals[0])))
+		return p.notDone(f, exitFailed)
 	case f.yes || plan.Kind == failover.Finish:
 		return nil
 	case !p.interactive:
-		complain(p.err, hint.Add(errors.New("nothing was done: nobody confirmed it"), "say --yes to go on without being asked"))
-		return verdict(exitUsage)
+		complain(p.err, hint.Add(errors.New("nobody confirmed it"), "say --yes to go on without being asked"))
+		return p.notDone(f, exitUsage)
 	}
 	fmt.Fprintf(p.err, "Type yes to go on: ")
 	answer := make(chan string, 1)
@@ -185,8 +219,7 @@ func (p *program) agree(ctx context.Context, plan *failover.Plan, f *promotion) 
 			return nil
 		}
 	}
-	p.note("nothing was done")
-	return verdict(exitUsage)
+	return p.notDone(f, exitUsage)
 }
 
 // readLine reads up to the end of a line, and not a byte further: what follows

@@ -22,6 +22,7 @@ type promoter struct {
 	asked int
 	got   []failover.Request
 	err   error
+	late  bool // a plan that changes does so when the mail server is stopped
 }
 
 func (p *promoter) plan() failover.Plan { return p.plans[min(p.asked, len(p.plans))-1] }
@@ -42,6 +43,9 @@ func (p *promoter) DryRun(_ context.Context, note func(string)) (failover.Plan, 
 func (p *promoter) Run(_ context.Context, q failover.Request, report func(failover.Event)) (failover.Result, error) {
 	p.got = append(p.got, q)
 	if now := p.plans[min(p.asked+1, len(p.plans))-1]; q.Confirmed != now.Confirm() {
+		if p.late {
+			report(failover.Event{Step: failover.StepFence, Phase: failover.Begun})
+		}
 		return failover.Result{}, failover.ErrStale
 	}
 	report(failover.Event{Step: failover.StepFence, Phase: failover.Begun})
@@ -60,6 +64,12 @@ func TestFailover(t *testing.T) {
 	refused.Refusals = []string{"the initial sync is not finished"}
 	other := planned
 	other.Primary = "mx3"
+	evacuation := failover.Plan{Kind: failover.Evacuation, Epoch: 3, Primary: "mx1", Answers: true, Loss: failover.Loss{Words: []string{"What was not journaled is lost."}}}
+	elsewhere := evacuation
+	elsewhere.Primary = "mx3"
+	refusedLate := evacuation
+	refusedLate.Refusals = []string{"mx3 has 2 changes more than this node"}
+	const stopped = "nothing more was done: the mail server of mx1 stays stopped until the command is run again"
 	unfit := unplanned
 	unfit.Unfit = "is it not mounted?"
 	for _, test := range []struct {
@@ -71,6 +81,7 @@ func TestFailover(t *testing.T) {
 		code     int
 		out, err []string
 		runs     int
+		late     bool
 	}{
 		{
 			name: "a person agrees", plans: []failover.Plan{planned}, answer: "yes\n", runs: 1,
@@ -95,6 +106,30 @@ func TestFailover(t *testing.T) {
 		{
 			name: "the plan gets better, and nobody is asked", plans: []failover.Plan{unplanned, planned}, args: []string{"--yes"}, runs: 2,
 			err: []string{"things have changed since this was confirmed", "planned: "}, out: []string{"nothing was lost"},
+		},
+		{
+			name: "the store fails before the mail server is stopped, and nobody is asked", plans: []failover.Plan{planned, evacuation}, args: []string{"--yes"}, code: 2, runs: 1,
+			err: []string{"it was to be a switchover and would be an evacuation now", "nothing was done"},
+		},
+		{
+			name: "the store fails when the mail server is stopped, and nobody is asked", plans: []failover.Plan{planned, evacuation}, args: []string{"--yes"}, runs: 2, late: true,
+			err: []string{"things have changed since this was confirmed", "unplanned: "}, out: []string{"What was not journaled is lost."},
+		},
+		{
+			name: "the store fails then, and a person is asked", plans: []failover.Plan{planned, evacuation}, answer: "yes\nno\n", code: 1, runs: 1, late: true,
+			err: []string{stopped},
+		},
+		{
+			name: "the store fails then, and force is needed", plans: []failover.Plan{planned, refusedLate}, args: []string{"--yes"}, code: 1, runs: 1, late: true,
+			err: []string{"mx3 has 2 changes more", stopped},
+		},
+		{
+			name: "that of another fails then", plans: []failover.Plan{planned, elsewhere}, args: []string{"--yes"}, code: 1, runs: 1, late: true,
+			err: []string{"this was not done, for --yes agreed to another plan", stopped},
+		},
+		{
+			name: "the primary dies when its mail server is stopped, and nobody is asked", plans: []failover.Plan{planned, unplanned}, args: []string{"--yes"}, code: 1, runs: 1, late: true,
+			err: []string{"it was to be a switchover and would be a failover now", stopped},
 		},
 		{
 			name: "another is the primary, and nobody is asked", plans: []failover.Plan{planned, other}, args: []string{"--yes"}, code: 2, runs: 1,
@@ -127,7 +162,7 @@ func TestFailover(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			daemon := &promoter{plans: test.plans, err: test.fails}
+			daemon := &promoter{plans: test.plans, err: test.fails, late: test.late}
 			s.promoter = daemon
 			s.serve(node{id, status.InSync}, state)
 			s.in = strings.NewReader(test.answer)

@@ -96,6 +96,35 @@ func TestMirrorWithBadSectors(t *testing.T) {
 	p.until(p.mirror, "whole", func(d status.Document) bool { return d.Store.Missing == 0 && len(d.Store.DamagedFiles) == 0 })
 }
 
+// TestNamesThatCannotBeLookedAt: a mirror that knows nothing of such a name but that
+// something is there learns what it ought to be, so that its digest is the primary's.
+func TestNamesThatCannotBeLookedAt(t *testing.T) {
+	p := newPair(t)
+	array, backing := p.failing(&p.mirror)
+	p.mirror.Store.RetryInterval = config.Duration(50 * time.Millisecond)
+	name := func(i int) string { return fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i) }
+	for i := range 10 {
+		p.write(name(i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
+	}
+	p.startMirror()
+	p.inSync()
+	p.stopMirror()
+	if err := os.RemoveAll(filepath.Join(p.mirror.StateDir, "catalog")); err != nil {
+		t.Fatal(err)
+	}
+	array.Fail(faultfs.Look, name(3))
+	p.startMirror()
+	p.until(p.mirror, "the same, but for what cannot be looked at", func(d status.Document) bool {
+		return d.Store.Missing == 1 && d.Primary.Connected && d.Primary.ProvenSequence > 0 && d.Primary.ProvenSequence == d.Primary.Sequence
+	})
+	if _, err := os.Stat(filepath.Join(backing, name(3))); err != nil {
+		t.Error(err)
+	}
+	array.Heal()
+	p.inSync()
+	p.equal()
+}
+
 // TestMirrorWithADirectoryThatCannotBeListed follows nobody, and says which it is and
 // what to do.
 func TestMirrorWithADirectoryThatCannotBeListed(t *testing.T) {

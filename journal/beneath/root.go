@@ -3,6 +3,7 @@ package beneath
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,8 @@ type Root struct {
 	fd      int          // -1 after Close
 	locked  bool         // see Lock
 	parents []int        // what keeps them locked for it
+
+	device atomic.Uint64 // see Device
 }
 
 // Open opens the directory dir as a root. Links in dir are followed.
@@ -56,6 +59,11 @@ func (r *Root) Reopen() error {
 		return fmt.Errorf("open store %q with openat2, which needs Linux 5.8: %w", r.path, err)
 	}
 	_ = unix.Close(probe)
+	var is unix.Stat_t
+	if err := restart(func() error { return unix.Fstat(fd, &is) }); err != nil {
+		_ = unix.Close(fd)
+		return fmt.Errorf("open store %q: %w", r.path, err)
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,8 +84,13 @@ func (r *Root) Reopen() error {
 		_ = unix.Close(r.fd)
 	}
 	r.fd = fd
+	r.device.Store(is.Dev)
 	return nil
 }
+
+// Device returns the number of the device that the root which was opened last is on.
+// It never waits: a file system that hangs is told from the one that took its place.
+func (r *Root) Device() uint64 { return r.device.Load() }
 
 // Close closes the root. Handles opened beneath it stay open; the methods of
 // the root fail with EBADF from then on.

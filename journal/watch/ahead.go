@@ -110,7 +110,7 @@ func (a *ahead) look(ctx context.Context, s *sighting) {
 	var info beneath.Info
 	err := context.Canceled
 	a.withLeave(ctx, 1, func() {
-		watched := s.opaque || a.w.hints.Add(s.path) == nil // before anything is looked at
+		watched := s.opaque || a.w.hinted(s.path) == nil // before anything is looked at
 		if d, err = a.w.cfg.Root.Dir(s.path); err == nil {
 			info, err = d.Info()
 			s.asKnown = watched && err == nil

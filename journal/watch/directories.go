@@ -2,10 +2,12 @@ package watch
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/beneath"
 	"github.com/mailtwin/mailtwin/journal/catalog"
 )
 
@@ -20,6 +22,9 @@ func (c *cycle) directory(l look, it catalog.Item, known bool) error {
 		}
 		if a := c.agenda.get(l.path); a != nil && a.why == reasonUnlisted {
 			c.dirty.dir(l.path)
+		}
+		if !c.opaque(l.path) {
+			c.after = append(c.after, func() { c.rewatch(l.path, it) })
 		}
 		return c.attributes(l, it, journal.ContentID{})
 	}
@@ -149,6 +154,17 @@ func (w *Watcher) enter(p journal.Path) {
 	w.dirty.dir(p)
 }
 
+// rewatch watches a directory again that is still there: its watch has ended if it was
+// elsewhere meanwhile, for so short a time that it was not missed. it is what the catalog
+// had of it. What was not hinted since is found when it is listed.
+func (w *Watcher) rewatch(p journal.Path, it catalog.Item) {
+	w.watch(p)
+	info, err := w.cfg.Root.Stat(p) // which may have changed before it was watched
+	if err != nil || !AsObserved(p, &it, &info) {
+		w.settler.touch(p, w.now())
+	}
+}
+
 // follow lets the watches follow a directory that was renamed. What was
 // hinted under the old names meanwhile is found by a walk.
 func (w *Watcher) follow(from, to journal.Path) {
@@ -205,11 +221,11 @@ func (w *Watcher) watch(p journal.Path) {
 		w.uncovered++
 		return
 	}
-	err := w.hints.Add(p)
+	err := w.hinted(p)
 	switch {
 	case err == nil:
 		w.watched[w.hash(p)] = struct{}{}
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, beneath.ErrEscapes):
 		w.dirty.name(p) // it vanished; that will be observed
 	case errors.Is(err, syscall.ENAMETOOLONG):
 		w.unlisted(p, err) // and so listed now and then
@@ -217,6 +233,21 @@ func (w *Watcher) watch(p journal.Path) {
 		w.uncovered++
 		w.unwatched(err)
 	}
+}
+
+// hinted asks for the hints of a directory, unless there is a link in its place, or in
+// its path. The kernel would follow that, and has one watch of a directory, whatever name
+// it was asked for by: the directory that the link leads to would be hinted by the name of
+// the link, and no more once that is given up. It may be called concurrently.
+func (w *Watcher) hinted(p journal.Path) error {
+	info, err := w.cfg.Root.Stat(p)
+	switch {
+	case errors.Is(err, beneath.ErrEscapes):
+		return err
+	case err == nil && info.Facts.Type == journal.TypeSymlink:
+		return fmt.Errorf("watch %q: %w", p, beneath.ErrEscapes)
+	}
+	return w.hints.Add(p) // which tells what else is wrong
 }
 
 func (w *Watcher) unwatch(p journal.Path) {

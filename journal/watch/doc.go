@@ -34,7 +34,7 @@
 //     that it names is journaled or known to be gone.
 //   - A name that is gone: see below.
 //   - A directory: made, then watched, then listed. A renamed one is one
-//     entry, and its watches follow it.
+//     entry, and its watches follow it. A link is never followed to a watch.
 //
 // Within one cycle: directories, then messages, keywords, uidlists, other
 // control files, and removals at last.

@@ -21,8 +21,9 @@ func TestFolderRename(t *testing.T) {
 	f.expect("mvdir u1/.A > u1/.B")
 	f.rename("u1/.B/cur/7.host:2,S", "u1/.B/cur/7.host:2,FS") // seen by the watch that followed
 	f.expect("move u1/.B/cur/7.host:2,S > u1/.B/cur/7.host:2,FS")
+	f.mailbox("../made") // in the store, what is made last may be hinted before the rest is listed
 	f.rename("u1/.B", "u2/.B")
-	f.mailbox("u1/.B")
+	f.rename("../made", "u1/.B")
 	f.expect("mvdir u1/.B > u2/.B", "mkdir u1/.B", "mkdir u1/.B/cur", "mkdir u1/.B/new", "mkdir u1/.B/tmp")
 	f.remove("u2/.B")
 	f.wait("removal", func() bool { return len(f.differences()) == 0 })

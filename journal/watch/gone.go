@@ -251,10 +251,15 @@ func (c *cycle) notRenamed(dir journal.Path, gone []goneName) ([]goneName, error
 // mailbox, has the base name: it may be what they have become. Nobody can tell
 // before that can be read, so that they are with it among what cannot be. One of
 // which the catalog has another name is not dropped: it is not lost with this one.
+// Nor is one for a message that was changed in place: that can be read, and the
+// catalog knows what it was.
 func (c *cycle) notUnreadable(gone []goneName, bases map[string]struct{}) (kept []goneName, err error) {
 	names, _ := c.broken.list(0)
 	others := make(map[string]journal.Path)
 	for _, u := range names {
+		if u.Rewritten {
+			continue
+		}
 		base := c.cfg.Rules.Base(u.Path.Name())
 		if _, ok := bases[base]; ok && !isGone(gone, u.Path) && c.cfg.Rules.Classify(u.Path, journal.TypeFile) == ClassMessage {
 			others[base] = u.Path

@@ -26,6 +26,7 @@ type HintSource interface {
 	// Add watches the names in dir, but not what is below its subdirectories.
 	// What happens after Add has returned is hinted. Adding a directory again
 	// is allowed. syscall.ENOSPC says that no more directories can be watched.
+	// A watch may end when the directory is renamed; its name is hinted then.
 	Add(dir journal.Path) error
 	// Remove ends the watch of a directory that was called dir when it was
 	// added; it is nothing if there is none.

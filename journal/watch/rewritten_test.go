@@ -86,6 +86,23 @@ func TestRewrittenIsExpunged(t *testing.T) {
 	f.expect("remove u1/cur/1.h:2,")
 }
 
+// TestCopyOfRewrittenIsExpunged: a copy of a message that is held back, with the name
+// that it has there, can be removed.
+func TestCopyOfRewrittenIsExpunged(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1.h:2,", "a message")
+	f.deliver("u1/.A/cur/1.h:2,", "a message")
+	f.settled()
+	f.rest()
+	f.rewrite("u1/cur/1.h:2,", "changed")
+	f.heldBack("u1/cur/1.h:2,")
+	f.remove("u1/.A/cur/1.h:2,")
+	if got := show(f.next()); got != "remove u1/.A/cur/1.h:2," {
+		t.Errorf("got %s", got)
+	}
+	f.heldBack("u1/cur/1.h:2,")
+}
+
 // TestGrowingMessage: one that was not delivered through another directory may not
 // have been complete when it was seen.
 func TestGrowingMessage(t *testing.T) {

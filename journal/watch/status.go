@@ -98,8 +98,9 @@ type Status struct {
 	Cycles            uint64
 }
 
-// Pending is how many names were noticed and are still to be looked at.
-func (s *Status) Pending() int { return s.Dirty + s.Waiting }
+// Pending is how many names were noticed and are still to be looked at, but those
+// that nobody knows when they can be: what cannot be read, or waits to be completed.
+func (s *Status) Pending() int { return s.Dirty + s.undecided }
 
 // Polling says why changes since the last scan are not known; "" if events tell
 // of them.

@@ -210,6 +210,17 @@ func TestJournalFails(t *testing.T) {
 	}
 }
 
+// TestWhatWaitsForeverIsNotPending: an empty uidlist waits for the server that fills it,
+// which may be for ever, and holds up nothing.
+func TestWhatWaitsForeverIsNotPending(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.settled()
+	f.write("u1/dovecot-uidlist", "")
+	f.wait("waiting", func() bool { return f.watcher.Status().Waiting > 0 })
+	f.wait("nothing pending", func() bool { s := f.watcher.Status(); return s.Waiting > 0 && s.Pending() == 0 })
+}
+
 // jumpingClock is the real time and an offset.
 type jumpingClock struct {
 	systemClock

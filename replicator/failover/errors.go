@@ -17,7 +17,7 @@ var (
 	// ErrStale says that what was confirmed is no longer what would be done.
 	ErrStale = errors.New("things have changed since this was confirmed")
 	// ErrNotReady says that the promotion would lose something that it need
-	// not lose.
+	// not lose, or that this cannot be known now.
 	ErrNotReady = errors.New("not ready to be promoted")
 	// ErrStore says that no mail could be served of the node's own store.
 	ErrStore = errors.New("the store of this node is not fit to serve mail")

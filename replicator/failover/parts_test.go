@@ -79,6 +79,9 @@ func (o own) SetUnfinished(e journal.Epoch, proven bool) error {
 type follower struct{ n *testNode }
 
 func (f follower) Following() Following {
+	if f.n.unknown != "" {
+		return Following{Unknown: f.n.unknown}
+	}
 	d := &f.n.disk
 	return Following{
 		Primary: d.state.Leader, Connected: f.n.leader() != nil, LastHeard: f.n.heard,

@@ -35,6 +35,14 @@ const (
 // Planned reports whether nothing can be lost.
 func (k Kind) Planned() bool { return k == Switchover || k == Finish }
 
+// one is the kind with its article.
+func (k Kind) one() string {
+	if k == Evacuation {
+		return "an " + string(k)
+	}
+	return "a " + string(k)
+}
+
 // Plan is what a promotion would do now.
 type Plan struct {
 	Kind  Kind          `json:"kind"`
@@ -75,6 +83,9 @@ func placeOf(p journal.Position) Place {
 	return Place{Epoch: p.Epoch, Sequence: p.Sequence, Digest: p.Digest.String()}
 }
 
+// beyond reports whether it is a later place in the journal of the same epoch.
+func (p Place) beyond(q Place) bool { return p.Epoch == q.Epoch && p.Sequence > q.Sequence }
+
 // PeerState is what a peer answered.
 type PeerState struct {
 	Name    string `json:"name"`
@@ -106,37 +117,55 @@ func (p *Plan) Confirm() Confirmed {
 
 // holds reports whether a plan is still what was confirmed. Where a primary
 // answers, positions move on between the question and the answer, and what is
-// lost can only become less; where none does, they stand still, or what was
-// read before confirming was something else.
+// lost can only become less. Where none does, what had come to this node may still
+// become durable; else they stand still, or what was read before was something else.
 func (c Confirmed) holds(p *Plan) error {
 	switch {
 	case c.Kind != p.Kind:
-		return fmt.Errorf("%w: it was to be a %s and would be a %s now", ErrStale, c.Kind, p.Kind)
+		return anotherKind(c.Kind, p.Kind)
 	case c.Primary != p.Primary:
 		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, c.Primary, p.Primary)
-	case p.Kind == Failover && c.Position != p.Position:
+	case p.Kind == Failover && c.Position != p.Position && !p.Position.beyond(c.Position):
 		return fmt.Errorf("%w: this node was at %d and is at %d now", ErrStale, c.Position.Sequence, p.Position.Sequence)
 	}
 	return nil
 }
 
+func anotherKind(was, is Kind) error {
+	return fmt.Errorf("%w: it was to be %s and would be %s now", ErrStale, was.one(), is.one())
+}
+
 // NoWorse returns nil if whoever agreed to an earlier plan without being asked again
-// agrees to this one too: it replaces the same primary, it is of the same kind or of one
-// that loses less, and no more is known to be lost. Else it is ErrStale, with why.
+// agrees to this one too: it replaces the same primary, and it is of the same kind and
+// no more is known to be lost, or of a kind that loses less, and what is here is no
+// less. Else it is ErrStale, with why.
 func (p *Plan) NoWorse(than *Plan) error {
 	better := []Kind{Switchover, Evacuation, Failover} // the first is the best
 	was, is := slices.Index(better, than.Kind), slices.Index(better, p.Kind)
 	l, before := &p.Loss, &than.Loss
 	switch {
 	case p.Kind != than.Kind && (is < 0 || is > was):
-		return fmt.Errorf("%w: it was to be a %s and would be a %s now", ErrStale, than.Kind, p.Kind)
+		return anotherKind(than.Kind, p.Kind)
 	case p.Primary != than.Primary:
 		return fmt.Errorf("%w: the primary was %q and is %q now", ErrStale, than.Primary, p.Primary)
-	case l.Missing > before.Missing || l.Assumed > before.Assumed || before.Whole && !l.Whole || l.Unknown != before.Unknown,
-		p.Kind == Failover && (p.Position.Sequence < than.Position.Sequence || more(l.Entries, before.Entries)):
+	case l.Assumed > before.Assumed || before.Whole && !l.Whole || l.Unknown != before.Unknown,
+		p.Kind == Failover && p.Position != than.Position && !p.Position.beyond(than.Position),
+		// One that answers sends what is missing, and tells of more: that was lost before.
+		p.Kind == than.Kind && p.Kind != Switchover && l.more(before):
 		return fmt.Errorf("%w: more may be lost", ErrStale)
 	}
 	return nil
+}
+
+// more reports whether more is known to be lost than before. A change that comes to
+// be here without its content lacked before, too.
+func (l *Loss) more(before *Loss) bool {
+	lacks, lacked := l.Missing, before.Missing
+	if l.Entries != nil && before.Entries != nil {
+		lacks, lacked = lacks+*l.Entries, lacked+*before.Entries
+	}
+	return lacks > lacked || before.Entries != nil && l.Entries == nil ||
+		l.Unreadable > before.Unreadable || l.Pending > before.Pending || more(l.InDoubt, before.InDoubt)
 }
 
 // more reports whether a number is larger than it was, or is no longer known.
@@ -225,6 +254,10 @@ func (p *Plan) ofPrimary(own State, unfinished journal.Epoch, leader *PeerState)
 // ofMirror plans for a node that follows, or followed, a primary.
 func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 	f := p.cfg.Follower.Following()
+	if f.Unknown != "" && plan.Unfit == "" {
+		// Its store is in order: it is about to follow, or was until a moment ago.
+		return hint.Add(fmt.Errorf("%w: what this node has is not known now: %s", ErrNotReady, f.Unknown), "run the command again in a moment")
+	}
 	if plan.Primary == "" || own.Leader == "" {
 		plan.Primary = f.Primary
 	}
@@ -243,9 +276,6 @@ func (p *Promoter) ofMirror(plan *Plan, own State, leader *PeerState) error {
 		doubts = leader.answer.Doubts
 	}
 	plan.Loss = lossOf(&f, doubts, p.cfg.Clock.Now())
-	if plan.Unfit == "" {
-		plan.Unfit = f.Unknown
-	}
 	plan.judge(&f, own)
 	return nil
 }

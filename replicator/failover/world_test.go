@@ -59,6 +59,7 @@ type testNode struct {
 	heard     time.Time
 	head      journal.Sequence
 	apart     string // why its mail would get new UIDs
+	unknown   string // why it does not know what it has
 	suspended string // why the store cannot be observed
 	unfit     string // why no mail can be served of it
 	doubts    *mailboxes.Doubts

@@ -106,8 +106,11 @@ type Status struct {
 	Aside      []journal.Path
 	OwnersLost bool // owners cannot be set for want of privilege
 	Beat       wire.Heartbeat
-	Received   uint64 // bytes of batches in this connection
-	Totals     catalog.Totals
+	// Pending is how many names the primary had still to look at, by its last word
+	// and the one before: a primary that works always has some for a moment.
+	Pending  uint64
+	Received uint64 // bytes of batches in this connection
+	Totals   catalog.Totals
 }
 
 // Progress is what a comparison has still to do.

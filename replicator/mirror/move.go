@@ -44,13 +44,6 @@ func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotDirectory) || errors.Is(err, beneath.ErrEscapes)
 }
 
-// broken reports whether a name of the store cannot even be looked at. Then nothing can
-// be put in its place, nor can it be removed: a content for it is not asked for.
-func (m *Mirror) broken(p journal.Path) bool {
-	_, err := m.cfg.Root.Stat(p)
-	return err != nil && !absent(err)
-}
-
 // done looks whether a change was made before a crash: then the very thing that
 // was to be moved or linked is at its place. Otherwise it is missing.
 func (a *applier) done(c *change, d *beneath.Dir) error {

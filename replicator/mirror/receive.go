@@ -172,7 +172,10 @@ func (r *receiver) takeHeartbeat(ctx context.Context, m *pb.Heartbeat) error {
 	}
 	mark := beat.Mark
 	beat.Mark = nil
-	r.c.m.update(func(s *Status) { s.Beat, s.Said = beat, r.c.began.Add(beat.Heard) })
+	r.c.m.update(func(s *Status) {
+		s.Pending = min(s.Beat.Pending, beat.Pending)
+		s.Beat, s.Said = beat, r.c.began.Add(beat.Heard)
+	})
 	if mark == nil {
 		return nil
 	}

@@ -1,8 +1,10 @@
 package mirror
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/wire"
@@ -32,16 +34,21 @@ func Reigns(t *catalog.Tx) (reigns []wire.Reign, err error) {
 	return reigns, nil
 }
 
-// noteReigns notes what the primary has told of them, durably. One that tells of none
-// does not know any: then nobody does here.
+// noteReigns notes what the primary has told of them, durably, in place of whatever is
+// there. One that tells of none does not know any: then nobody does here.
 func (m *Mirror) noteReigns(told []wire.Reign) error {
-	var known []wire.Reign
+	var now, known []byte
 	err := m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
-		known, err = Reigns(t)
+		if known, err = t.Meta(metaReigns); errors.Is(err, catalog.ErrNotFound) {
+			err = nil
+		}
 		return err
 	})
-	if err == nil && !slices.Equal(known, told) {
-		err = m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMetaJSON(metaReigns, told) })
+	if err == nil && len(told) > 0 {
+		now, err = json.Marshal(told)
+	}
+	if err == nil && !bytes.Equal(known, now) {
+		err = m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaReigns, now) })
 	}
 	return inCatalog(err)
 }

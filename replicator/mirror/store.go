@@ -29,7 +29,8 @@ func inStore(err error, doing string, p journal.Path) error {
 // would be written into the directory that an unmounted file system leaves
 // behind would be acknowledged, and hidden when it is mounted again.
 var errOtherStore = errors.New("another directory or file system than the store is at its place; is it not mounted? " +
-	"If it was replaced on purpose, stop the mirror and remove its catalog: the directory is read anew then")
+	"If it was replaced on purpose, and the mail is there, stop this daemon, move the directory catalog out of its state directory, " +
+	"and start it: the store is read anew then, and counts as not copied until it is compared")
 
 const (
 	metaStore = "mirror.store"

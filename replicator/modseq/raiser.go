@@ -60,6 +60,9 @@ type Config struct {
 	// Highest returns the highest number that a promotion of any node has raised to, as
 	// far as that is known; 0: none is.
 	Highest func() uint64
+	// Raising is told to what number mailboxes are raised, before any is, so that others
+	// can be told; it may write that down. nil: nobody is told.
+	Raising func(modseq uint64)
 	Catalog *catalog.Catalog
 	Clock   Clock
 	Log     hclog.Logger
@@ -197,6 +200,9 @@ func (r *Raiser) raise(ctx context.Context, epoch journal.Epoch, proven bool) {
 	r.mu.Lock()
 	r.epoch, r.modseq, r.gap, r.listed, r.queue = epoch, rec.modseq, rec.gap, false, newQueue(rec.done)
 	r.mu.Unlock()
+	if r.cfg.Raising != nil {
+		r.cfg.Raising(rec.modseq)
+	}
 	if !rec.complete {
 		r.cfg.Log.Info("raising HIGHESTMODSEQ", "epoch", uint64(epoch), "modseq", rec.modseq, "UIDs left out", rec.gap, "done before", len(rec.done))
 		r.move(Raising)

@@ -48,6 +48,7 @@ type server struct {
 	t       *testing.T
 	dir     string
 	highest uint64 // as another node has raised to
+	told    uint64 // to what it raises, by the last Raiser
 }
 
 const fakeDoveadm = `#!/bin/sh
@@ -132,6 +133,7 @@ func (s *server) raiser(state string, cat *catalog.Catalog, users string) (*Rais
 	r, err := New(Config{
 		Doveadm: filepath.Join(s.dir, "doveadm") + " -c conf", Users: users, StateDir: state, Store: "/store",
 		Catalog: cat, Clock: c, Log: hclog.NewNullLogger(), Changed: func() {}, Highest: func() uint64 { return s.highest },
+		Raising: func(modseq uint64) { s.told = modseq },
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -199,6 +201,9 @@ func TestAnotherNodesNumberCounts(t *testing.T) {
 	want := s.highest + apartModseqs
 	if st := r.Status(); st.Modseq != want {
 		t.Errorf("%+v, want %d", st, want)
+	}
+	if s.told != want {
+		t.Errorf("told that it raises to %d, want %d", s.told, want)
 	}
 	s.highest = want // as it hears from the others
 	again, _ := s.raiser(state, newCatalog(t), "")

@@ -14,6 +14,9 @@ import (
 // betweenWords say why it is not known what became of a message.
 const betweenWords = "another node was primary in between"
 
+// unreadableWords say why a message is kept though there is one of its name.
+const unreadableWords = "what is there under its name cannot be read; this one is kept in the history"
+
 // flush asks for the batch, hands over what the new primary needs of it, and
 // tells what became of it.
 func (s *salvager) flush() error {
@@ -57,6 +60,9 @@ func (s *salvager) decide(c *candidate, a *wire.Answer) error {
 		c.line.Outcome, c.keep = OutcomeDoubt, true
 	case wire.VerdictTaken:
 		c.line.Outcome, c.keep, c.line.Detail = OutcomeKept, true, "another message has its name there"
+		if a.Unreadable {
+			c.line.Detail = unreadableWords
+		}
 	case wire.VerdictDelivered:
 		c.line.Outcome = OutcomeThere
 	case wire.VerdictElsewhere:
@@ -126,7 +132,7 @@ func (s *salvager) decideHave(c *candidate, a *wire.Answer) {
 	why := ""
 	switch {
 	case a.Unreadable:
-		why = "what is there under its name cannot be read; this one is kept in the history"
+		why = unreadableWords
 	case a.OtherContent && o.Origin == wire.OriginUnknown:
 		why = "its content is another one there; this one is kept in the history"
 	}

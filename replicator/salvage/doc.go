@@ -57,7 +57,7 @@
 //     if it is one that the new primary need not have had, and has with another
 //     content, that is said too. What nobody has read there is read for the answer,
 //     with leave of the governor; if it cannot be read, it is not known to be the
-//     same, and the offered one is kept;
+//     same, and the offered one is kept, by an older node too;
 //   - expunged or elsewhere: the journal since the promotion says that it was
 //     removed (the tombstones) or moved;
 //   - perhaps there under another name: the same mailbox has messages of the same

@@ -250,8 +250,8 @@ func (x *index) have(ctx context.Context, o *wire.Offer, p place, life life) (wi
 	if err != nil {
 		return wire.Answer{}, err
 	}
-	if other && o.Origin == wire.OriginNew {
-		return wire.Answer{Verdict: wire.VerdictTaken}, nil
+	if (other || unreadable) && o.Origin == wire.OriginNew {
+		return wire.Answer{Verdict: wire.VerdictTaken, Unreadable: unreadable}, nil
 	}
 	flags, err := x.flags(p.path)
 	// Where it is known how the message was, looking at it is no change; but

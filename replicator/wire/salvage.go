@@ -275,17 +275,18 @@ type Answer struct {
 	OtherMailbox journal.Path // VerdictElsewhere; VerdictHave, if it is not in the offered one
 	OtherBases   []string     // VerdictSameContent
 	OtherContent bool         // VerdictHave: what it has there is not what was offered
-	Unreadable   bool         // VerdictHave: what it has there cannot be read
+	Unreadable   bool         // VerdictHave, VerdictTaken: what it has there cannot be read
 }
 
-// AnswersMessage converts answers for the wire.
+// AnswersMessage converts answers for the wire. An older node does not know that what is
+// there may be unreadable: it is told of another content, and keeps its own.
 func AnswersMessage(answers []Answer) *pb.SalvageAnswers {
 	out := &pb.SalvageAnswers{}
 	for i := range answers {
 		a := &answers[i]
 		m := &pb.SalvageAnswer{
 			Verdict: pb.SalvageVerdict(a.Verdict), Touched: a.Touched, ContentHere: a.ContentHere,
-			OtherMailbox: []byte(a.OtherMailbox), OtherContent: a.OtherContent, Unreadable: a.Unreadable,
+			OtherMailbox: []byte(a.OtherMailbox), OtherContent: a.OtherContent || a.Verdict == VerdictHave && a.Unreadable, Unreadable: a.Unreadable,
 		}
 		for _, b := range a.OtherBases {
 			m.OtherBases = append(m.OtherBases, []byte(b))
@@ -309,7 +310,8 @@ func ParseAnswers(in *pb.SalvageAnswers, offers int) ([]Answer, error) {
 		var err error
 		switch a.Verdict {
 		case VerdictHave:
-			a.OtherContent, a.Unreadable = m.GetOtherContent(), m.GetUnreadable()
+			a.Unreadable = m.GetUnreadable()
+			a.OtherContent = m.GetOtherContent() && !a.Unreadable
 			a.Flags, err = parseFlags(m.GetFlags())
 			if err == nil && len(m.GetOtherMailbox()) > 0 {
 				a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())
@@ -318,7 +320,9 @@ func ParseAnswers(in *pb.SalvageAnswers, offers int) ([]Answer, error) {
 			a.OtherMailbox, err = ParsePath(m.GetOtherMailbox())
 		case VerdictSameContent:
 			a.OtherBases, err = parseBases(m.GetOtherBases())
-		case VerdictWanted, VerdictExpunged, VerdictDoubt, VerdictDelivered, VerdictTaken:
+		case VerdictTaken:
+			a.Unreadable = m.GetUnreadable()
+		case VerdictWanted, VerdictExpunged, VerdictDoubt, VerdictDelivered:
 		default:
 			err = fmt.Errorf("%w: verdict %d", ErrProtocol, a.Verdict)
 		}

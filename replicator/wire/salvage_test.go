@@ -29,6 +29,7 @@ func sampleAnswers() []Answer {
 		{Verdict: VerdictHave, Flags: mailstore.Flags{Letters: "T"}, Touched: true},
 		{Verdict: VerdictHave, OtherMailbox: "u/.C", OtherContent: true},
 		{Verdict: VerdictHave, Unreadable: true},
+		{Verdict: VerdictTaken, Unreadable: true},
 		{Verdict: VerdictElsewhere, OtherMailbox: "u/.B"},
 		{Verdict: VerdictSameContent, OtherBases: []string{"7", "8"}},
 	}
@@ -48,6 +49,21 @@ func TestSalvageComesBack(t *testing.T) {
 	results := []DeliveryResult{{Outcome: DeliveryDone, Mailbox: "u", Dropped: []string{"x"}}, {Outcome: DeliverySend}}
 	if got, err := ParseResults(ResultsMessage(results), 2); err != nil || !reflect.DeepEqual(got, results) {
 		t.Errorf("%v\n%+v", err, got)
+	}
+}
+
+// TestUnreadableForAnOlderNode: one that does not know that a message may be unreadable
+// keeps its own all the same.
+func TestUnreadableForAnOlderNode(t *testing.T) {
+	for verdict, older := range map[Verdict]Answer{
+		VerdictHave:  {Verdict: VerdictHave, OtherContent: true},
+		VerdictTaken: {Verdict: VerdictTaken},
+	} {
+		m := AnswersMessage([]Answer{{Verdict: verdict, Unreadable: true}})
+		m.GetAnswers()[0].Unreadable = false // it passes over what it does not know
+		if got, err := ParseAnswers(m, 1); err != nil || !reflect.DeepEqual(got, []Answer{older}) {
+			t.Errorf("it takes %+v, %v; want %+v", got, err, older)
+		}
 	}
 }
 

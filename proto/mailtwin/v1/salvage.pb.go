@@ -964,8 +964,8 @@ type SalvageAnswer struct {
 	// HAVE: its content there is not the one that was offered, and which of them is
 	// the right one cannot be said.
 	OtherContent bool `protobuf:"varint,7,opt,name=other_content,json=otherContent,proto3" json:"other_content,omitempty"`
-	// HAVE: what is there cannot be read, so that nobody knows whether it is what was
-	// offered.
+	// HAVE, TAKEN: what is there cannot be read, so that nobody knows whether it is what
+	// was offered. Then HAVE sets other_content too, for who does not know this field.
 	Unreadable    bool `protobuf:"varint,8,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
