@@ -136,7 +136,7 @@ func (n *node) salvageOf(ctx context.Context, p *fencedPart, st identity.State, 
 		n.opt.Log.Warn("the journal cannot tell what was replicated", "error", err)
 		log = nil
 	} else {
-		reign = log.Head().Epoch
+		reign = max(reign, log.Head().Epoch) // it may have journaled nothing, or taken back its role
 	}
 	return salvage.Config{
 		Name: n.id.Name(), Root: root, Catalog: n.catalog, Journal: log, Rules: mailstore.Maildir{},

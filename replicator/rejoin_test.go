@@ -308,3 +308,35 @@ func TestRejoinByForce(t *testing.T) {
 	mx2.inSync()
 	mx2.equal(mx1)
 }
+
+// TestRejoinOfOneThatJournaledNothing: what this node was primary of is not what its journal
+// ends with.
+func TestRejoinOfOneThatJournaledNothing(t *testing.T) {
+	mx1, mx2 := fencedAfterPromotion(t, func(*testNode) {})
+	c := mx1.c
+	_, err := mx1.n.Rejoin(t.Context(), operator.RejoinOptions{}, &teller{})
+	c.must(err)
+	mx2.inSync()
+	mx2.equal(mx1)
+	mx2.stop()
+	mx1.until("without its primary", func(d status.Document) bool { return d.Primary != nil && !d.Primary.Connected })
+	mx1.promote()
+	const only = "u/Maildir/new/only.M1P1.host"
+	mx2.write(only, "Subject: only here\n\nbody\n")
+	mx2.start()
+	mx2.until("fenced", func(d status.Document) bool { return d.Role == string(identity.Fenced) })
+	told := &teller{}
+	result, err := mx2.n.Rejoin(t.Context(), operator.RejoinOptions{List: true}, told)
+	c.must(err)
+	if result.Outcomes[salvage.OutcomeWanted] != 1 {
+		t.Errorf("%+v\n%+v", result, told.lines)
+	}
+	p, ok := mx2.n.current().(*fencedPart)
+	if !ok {
+		t.Fatal("it is not fenced")
+	}
+	cfg := mx2.n.salvageOf(t.Context(), p, mx2.n.state(), nil, operator.RejoinOptions{List: true}, told)
+	if cfg.Reign != 2 || cfg.Journal.Head().Epoch != 1 {
+		t.Errorf("it was primary of epoch %d, and its journal is at %v", cfg.Reign, cfg.Journal.Head())
+	}
+}
