@@ -35,6 +35,12 @@
 // called missing in the catalog, so that it holds up nothing but the
 // acknowledgements (see debts).
 //
+// A name of which the disk does not even tell what it is holds up nothing either. Its
+// file counts as missing; one that the primary removes or renames is left, noted and
+// told, and removed when it can be looked at (see broken.go). A node that is promoted
+// before that forgets the note: what comes back then is told as unreadable until it does,
+// and is mail again after that.
+//
 // A comparison goes through the same steps: what a listing shows to be
 // different becomes changes without a sequence number, and fetches for the
 // contents that are lacking.
