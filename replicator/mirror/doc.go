@@ -112,6 +112,10 @@
 // newer version, is passed over with a warning: what is there is older for a moment then,
 // and right in the end. The catalog's own checksums find what a disk has done to it.
 //
+// Of removals there is no note. What one group has put and removed, or put, linked and
+// removed, is put again when the group is done again: should the mirror be killed once
+// more before it comes to the removal, and be promoted, that message is there.
+//
 // What the package rests on: fsync of a file, rename, fsync of its directory;
 // or, for many, syncfs before the renames and after them. The store has no
 // other writer: what another one does to it is not found by comparing catalogs.
