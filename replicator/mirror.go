@@ -318,11 +318,11 @@ func (p *mirrorPart) describe(d *status.Document) {
 	}
 	out.State, out.Detail = judgePrimary(s, w, age)
 	if out.State == status.InSync || out.State == status.Behind {
-		if kept := slices.IndexFunc(s.Aside, p.n.keeps); kept >= 0 {
-			out.State, out.Detail = status.Attention, asideWords(out.Name, s.Aside[kept])
-		}
 		if len(s.Left) > 0 {
 			out.State, out.Detail = status.Attention, leftWords(out.Name, s.Left)
+		}
+		if kept := slices.IndexFunc(s.Aside, p.n.keeps); kept >= 0 {
+			out.State, out.Detail = status.Attention, asideWords(out.Name, s.Aside[kept])
 		}
 	}
 	if p.paused() {
