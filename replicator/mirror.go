@@ -318,6 +318,9 @@ func (p *mirrorPart) describe(d *status.Document) {
 	}
 	out.State, out.Detail = judgePrimary(s, w, age)
 	if out.State == status.InSync || out.State == status.Behind {
+		if len(s.Left) > 0 {
+			out.State, out.Detail = status.Attention, leftWords(out.Name, s.Left)
+		}
 		if kept := slices.IndexFunc(s.Aside, p.n.keeps); kept >= 0 {
 			out.State, out.Detail = status.Attention, asideWords(out.Name, s.Aside[kept])
 		}
@@ -344,6 +347,12 @@ func (p *mirrorPart) describe(d *status.Document) {
 		loss.Bytes += s.Beat.Bytes - min(s.Beat.Bytes, d.Store.Bytes)
 	}
 	d.Loss = status.Lost(loss)
+}
+
+// leftWords says that a disk does not let go of what was removed.
+func leftWords(primary string, left []journal.Path) string {
+	return fmt.Sprintf("%s does not have %q any more, which cannot be removed here (%d such names): not even what it is can be read; "+
+		"it is removed as soon as that can be: check the disk and its file system", primary, string(left[0]), len(left))
 }
 
 // asideWords says what a person has to see to after a mirror was promoted that

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -123,6 +124,50 @@ func TestNamesThatCannotBeLookedAt(t *testing.T) {
 	array.Heal()
 	p.inSync()
 	p.equal()
+}
+
+// TestChangesOfNamesThatCannotBeLookedAt: what the owner does to mail of which the
+// mirror's disk does not even tell what it is holds up nothing, and is done when it can be.
+func TestChangesOfNamesThatCannotBeLookedAt(t *testing.T) {
+	p := newPair(t)
+	array, backing := p.failing(&p.mirror)
+	p.mirror.Store.RetryInterval = config.Duration(50 * time.Millisecond)
+	name := func(i int) string { return fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i) }
+	for i := range 10 {
+		p.write(name(i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
+	}
+	p.startMirror()
+	p.inSync()
+	const flagged, expunged, changed = 3, 4, 5
+	at := func(i int) string { return filepath.Join(p.primary.Store.Path, name(i)) }
+	for _, i := range []int{flagged, expunged, changed} {
+		array.Fail(faultfs.Look, name(i))
+	}
+	err := errors.Join(os.Rename(at(flagged), at(flagged)+"S"), os.Remove(at(expunged)), os.Chmod(at(changed), 0o640))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write("d/u/Maildir/new/live.M1P1.host", "Subject: live\n\nlive\n")
+	told := func(d status.Document) bool {
+		return d.State == status.Attention && strings.Contains(d.Primary.Detail, name(flagged)) && strings.Contains(d.Primary.Detail, "(2 such names)") &&
+			d.Store.Missing == 1
+	}
+	p.until(p.mirror, "following", func(d status.Document) bool {
+		_, err := os.Stat(filepath.Join(backing, "d/u/Maildir/new/live.M1P1.host"))
+		got, rerr := os.ReadFile(filepath.Join(backing, name(flagged)+"S"))
+		return err == nil && rerr == nil && string(got) == "Subject: 3\n\nbody\n" && told(d)
+	})
+	p.stopMirror()
+	p.startMirror()
+	p.until(p.mirror, "told after a restart", told)
+	array.Heal()
+	p.inSync()
+	p.equal()
+	for _, i := range []int{flagged, expunged} {
+		if _, err := os.Stat(filepath.Join(backing, name(i))); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is there: %v", name(i), err)
+		}
+	}
 }
 
 // TestMirrorWithADirectoryThatCannotBeListed follows nobody, and says which it is and

@@ -23,6 +23,8 @@ type applier struct {
 	inPlace    bool                      // attributes were set in place, which no directory makes durable
 	ownersLost bool
 	split      split
+	left       []journal.Path // names that could not be removed
+	noted      int            // how many of them the catalog has
 }
 
 func newApplier(m *Mirror, stage *stage) *applier {
@@ -296,6 +298,9 @@ func (a *applier) remove(p journal.Path, tree bool) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if err != nil && !tree {
+		return a.leave(p, err)
+	}
 	return err
 }
 
@@ -315,6 +320,10 @@ func (a *applier) setAttributes(c *change) error {
 		err = a.tolerate(d.SetAttributes(c.Path.Name(), c.Facts.Type, c.Facts.Attr))
 	}
 	if absent(err) || errors.Is(err, beneath.ErrNotRegular) || errors.Is(err, beneath.ErrNotSymlink) {
+		return nil
+	}
+	if c.Kind == journal.KindSetAttributes && c.Facts.Type == journal.TypeFile && damaged(err) && a.m.broken(c.Path) {
+		c.missing = true // it is lost until it can be looked at
 		return nil
 	}
 	if err != nil {

@@ -107,12 +107,13 @@ func newCommitter(c *connection, w wire.WelcomeMessage) (*committer, error) {
 		if p, err = readProgress(t); err == nil {
 			k.applier.split, err = readSplit(t)
 		}
-		return err
+		return errors.Join(err, k.applier.readLeft(t))
 	})
 	if err != nil {
 		return nil, inCatalog(err)
 	}
 	k.m.tellSplit(k.applier.split)
+	k.m.tellLeft(k.applier)
 	if err := k.m.open(); err != nil {
 		return nil, err
 	}
@@ -149,6 +150,9 @@ func (k *committer) run(ctx context.Context) error {
 		case <-retry.C:
 			k.resync.retryMissing()
 			k.resync.proofs.resting = false
+			if err := k.sweep(); err != nil {
+				return err
+			}
 		case <-again.C:
 			k.resync.askAgain()
 		case s := <-k.c.live:

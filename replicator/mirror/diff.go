@@ -316,11 +316,7 @@ func (d *differ) both(it *wire.Item, ours catalog.Item) error {
 		}
 		return nil
 	case journal.TypeFile:
-		if d.equal(p, it, ours) {
-			return nil
-		}
-		if ours.Missing && d.k.m.broken(p) {
-			d.cannotHave(p, it, ours)
+		if d.equal(p, it, ours) || ours.Missing && d.cannotHave(p, it, ours) {
 			return nil
 		}
 		if theirs := it.Facts.Content; ours.Missing || !theirs.Known() || theirs != ours.Facts.Content {

@@ -35,6 +35,12 @@
 // called missing in the catalog, so that it holds up nothing but the
 // acknowledgements (see debts).
 //
+// A name of which the disk does not even tell what it is holds up nothing either. Its
+// file counts as missing; one that the primary removes or renames is left, noted and
+// told, and removed when it can be looked at (see broken.go). A node that is promoted
+// before that forgets the note: what comes back then is told as unreadable until it does,
+// and is mail again after that.
+//
 // A comparison goes through the same steps: what a listing shows to be
 // different becomes changes without a sequence number, and fetches for the
 // contents that are lacking.
@@ -105,6 +111,10 @@
 // store is looked at as a whole then, and the note ends. One that is damaged, or of a
 // newer version, is passed over with a warning: what is there is older for a moment then,
 // and right in the end. The catalog's own checksums find what a disk has done to it.
+//
+// Of removals there is no note. What one group has put and removed, or put, linked and
+// removed, is put again when the group is done again: should the mirror be killed once
+// more before it comes to the removal, and be promoted, that message is there.
 //
 // What the package rests on: fsync of a file, rename, fsync of its directory;
 // or, for many, syncfs before the renames and after them. The store has no

@@ -103,7 +103,9 @@ type Status struct {
 	ProvenAt  journal.Sequence
 	// Aside is where in the store that was put which this mirror had and its
 	// primary did not, when it began to follow a new one.
-	Aside      []journal.Path
+	Aside []journal.Path
+	// Left are the names that the primary has no longer and that cannot be removed here.
+	Left       []journal.Path
 	OwnersLost bool // owners cannot be set for want of privilege
 	Beat       wire.Heartbeat
 	// Pending is how many names the primary had still to look at, by its last word

@@ -25,14 +25,14 @@ func (a *applier) replace(from *beneath.Dir, name string, d *beneath.Dir, p jour
 
 // source looks at what an older thing is to be moved or linked from. It
 // reports false if there is no such thing, or a directory where a file is
-// meant, or the other way round.
+// meant, or the other way round, or a file that cannot even be looked at.
 func (a *applier) source(p journal.Path, isDir bool) (*beneath.Dir, beneath.Info, bool, error) {
 	d, err := a.dir(p.Dir())
 	var info beneath.Info
 	if err == nil {
 		info, err = d.Stat(p.Name())
 	}
-	if absent(err) {
+	if absent(err) || !isDir && err != nil && d != nil && damaged(err) {
 		return nil, info, false, nil
 	}
 	right := info.Facts.Type != 0 && isDir == (info.Facts.Type == journal.TypeDirectory)
@@ -79,6 +79,12 @@ func (a *applier) move(c *change) error {
 		return err
 	}
 	if !found {
+		if a.m.broken(c.From) {
+			err = a.remove(c.From, false)
+		}
+		if err != nil {
+			return err
+		}
 		return a.done(c, d)
 	}
 	c.stamp = info.Stamp

@@ -53,6 +53,11 @@ func (k *committer) record(g *group, behind func() error) error {
 		if left, err = k.forget(t, g, applied); err != nil {
 			return err
 		}
+		if len(k.applier.left) > k.applier.noted {
+			if err := k.applier.writeLeft(t); err != nil {
+				return err
+			}
+		}
 		failure = behind()
 		return failure
 	})
@@ -64,6 +69,9 @@ func (k *committer) record(g *group, behind func() error) error {
 	}
 	k.position, k.applied, k.noted = position, applied, left
 	k.m.update(func(s *Status) { s.Applied, s.Totals, s.Attention = applied, totals, "" })
+	if len(k.applier.left) > k.applier.noted {
+		k.m.tellLeft(k.applier)
+	}
 	for i := range r.wants {
 		k.resync.want(r.wants[i])
 	}
@@ -310,7 +318,13 @@ func (r *recorder) setAttributes(c *change) error {
 	if item.Missing && r.k.debts.has(c.Path) {
 		r.wants = append(r.wants, want{path: c.Path})
 	}
-	return r.apply(c)
+	if err := r.apply(c); err != nil || !c.missing {
+		return err
+	}
+	if item, err = r.tx.Lookup(c.Path); err != nil {
+		return err
+	}
+	return r.lack(c.Path, item.Facts)
 }
 
 // ofAnother handles new attributes of a file that has another content here: a

@@ -94,7 +94,7 @@ func Leave(t *catalog.Tx) (store beneath.Identity, was bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(v, &store)
 	}
-	for _, key := range []string{metaStore, metaWhole, metaAdopted, metaProgress, metaSplit, metaMoves, metaVersions} {
+	for _, key := range []string{metaStore, metaWhole, metaAdopted, metaProgress, metaSplit, metaMoves, metaVersions, metaLeft} {
 		if err == nil {
 			err = t.SetMeta(key, nil)
 		}

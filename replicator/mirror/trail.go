@@ -40,8 +40,9 @@ const (
 // if its names were touched, and so does who touches the names of such a thing
 // afterwards. What is said of a name goes for those beneath it as well.
 //
-// Nor may a group that is repeated show anything that is older than what it had come to
-// (see reached). One name may get a content after the other, for of those it is known
+// Nor may a group that is repeated show a content that is older than what it had come to
+// (see reached); what the group has made and removed may be there again until it has come
+// to the removal once more. One name may get a content after the other, for of those it is known
 // which is there. But all else that would be made twice under one name, one of them
 // after the other, begins a new group: whatever comes to where something was removed,
 // a directory in place of a file or the other way round, and what replaces a file that
