@@ -344,6 +344,7 @@ func (c *cycle) name(l look) error {
 	if l.gone {
 		// What never came is not gone: it is as the catalog says.
 		if !known || c.stillComes(&it) {
+			c.doubts.drop(l.path) // it has another name, by now
 			c.resolved(l.path)
 			return nil
 		}

@@ -98,8 +98,9 @@
 // with another device number, or if at least half of the names that the catalog knows
 // there are of the very files that they were of. Names alone prove nothing: a mail
 // server makes anew the homes that it misses, and beneath a mount may lie an old
-// copy of what is on it. Neither is a directory taken for removed at which something
-// was mounted, or another file system began: some mount points go with the mount.
+// copy of what is on it. Neither is a directory taken for removed at or below which
+// something was mounted, or another file system began: some mount points go with the
+// mount, and what they were in too.
 //
 // All that looks like a mount that came or went, so that nothing below the directory
 // is journaled until it is as before, or Watcher.Accept was called. It is not

@@ -110,8 +110,8 @@ func (w *Watcher) lookAgain() {
 }
 
 // mayBeGone reports whether a name that is not there any more may be taken for
-// one that somebody has removed. A directory at which something was mounted may
-// not: the mount point may have gone with the mount.
+// one that somebody has removed. A directory at or below which something was mounted
+// may not: the mount point may have gone with the mount, and what it was in too.
 func (c *cycle) mayBeGone(l look, it catalog.Item) (bool, error) {
 	if it.Facts.Type != journal.TypeDirectory || l.path == journal.Root {
 		return true, nil
@@ -119,21 +119,80 @@ func (c *cycle) mayBeGone(l look, it catalog.Item) (bool, error) {
 	if a := c.agenda.get(l.path); a != nil && a.why == reasonGone {
 		return true, nil // that was decided, and is only to be confirmed
 	}
-	h, adopted := c.doubts.heir(l.path)
-	if h.accepted {
+	if h, _ := c.doubts.heir(l.path); h.accepted {
 		return true, nil
 	}
-	if known, err := c.namesIn(l.path); err != nil || len(known) == 0 {
-		return err == nil, err
+	if c.doubts.dirs[l.path] == doubtVanished {
+		return false, nil // nothing that the catalog has below it has changed since
 	}
-	own, err := isMount(c.tx, l.path)
-	if err == nil && !own && !(adopted && h.was == it.Stamp.Device) {
-		own, err = c.ownFileSystem(l.path, it)
-	}
-	if own {
+	mounted, err := c.mountWithin(l.path, it)
+	if mounted {
 		c.doubt(l.path, doubtVanished)
 	}
-	return !own, err
+	return !mounted, err
+}
+
+// mountWithin reports whether the catalog knows of anything in a mount at or below a
+// directory.
+func (c *cycle) mountWithin(top journal.Path, it catalog.Item) (bool, error) {
+	type directory struct {
+		path   journal.Path
+		device uint64 // 0: nobody has seen it
+	}
+	around, err := c.deviceAround(top)
+	if err != nil {
+		return false, err
+	}
+	if own, err := c.wasMount(top, it.Stamp, around); own || err != nil {
+		return own, err
+	}
+	for stack := []directory{{top, it.Stamp.Device}}; len(stack) > 0; {
+		d := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if below, err := c.tx.Below(d.path); err != nil || below.Directories == 0 {
+			if err != nil {
+				return false, err
+			}
+			continue // among thousands of messages there is none
+		}
+		own := false
+		err := c.tx.List(d.path, "", func(name string, it catalog.Item) (err error) {
+			if it.Facts.Type != journal.TypeDirectory {
+				return c.ctx.Err()
+			}
+			p := d.path.Join(name)
+			if own, err = c.wasMount(p, it.Stamp, d.device); err == nil && own {
+				return errEnough
+			}
+			stack = append(stack, directory{p, it.Stamp.Device})
+			return err
+		})
+		if own {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// wasMount reports whether the catalog knows of anything in a directory, and the
+// directory as one at which something was mounted, or another file system began than
+// that of the device around it.
+func (c *cycle) wasMount(p journal.Path, s journal.Stamp, around uint64) (bool, error) {
+	own, err := isMount(c.tx, p)
+	if err != nil {
+		return false, err
+	}
+	if h, adopted := c.doubts.heir(p); !own && !(adopted && h.was == s.Device) {
+		own = s.Inode != 0 && around != 0 && !c.sameDevice(s, journal.Stamp{Device: around})
+	}
+	if !own {
+		return false, nil
+	}
+	known, err := c.namesIn(p)
+	return len(known) > 0, err
 }
 
 // believed applies the rule of the package comment on directories that were

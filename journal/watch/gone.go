@@ -329,7 +329,7 @@ func (c *cycle) remove(g goneName) error {
 	kind := journal.KindRemove
 	if g.item.Facts.Type == journal.TypeDirectory {
 		kind = journal.KindRemoveDir
-		if err := errors.Join(c.leaveIn(g.path), c.notMounted(g.path)); err != nil {
+		if err := c.leaveIn(g.path); err != nil {
 			return err
 		}
 		c.doubts.forget(g.path)
@@ -340,8 +340,8 @@ func (c *cycle) remove(g goneName) error {
 	return c.emit(journal.Entry{Kind: kind, Path: g.path})
 }
 
-// leaveIn ends the watches of a directory that is being removed. The catalog
-// knows them only until then.
+// leaveIn ends the watches of a directory that is being removed, and what is known of
+// mounts in it. The catalog knows them only until then.
 func (c *cycle) leaveIn(p journal.Path) error {
 	stack := []journal.Path{p}
 	for len(stack) > 0 {
@@ -352,6 +352,9 @@ func (c *cycle) leaveIn(p journal.Path) error {
 		c.snapshots.forget(p)
 		delete(c.large, p)
 		c.doubts.drop(p)
+		if err := c.notMounted(p); err != nil {
+			return err
+		}
 		if c.opaque(p) {
 			continue
 		}

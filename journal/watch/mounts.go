@@ -124,16 +124,13 @@ func (c *cycle) notMounted(p journal.Path) error {
 	return c.tx.SetMeta(metaMount+string(p), nil)
 }
 
-// ownFileSystem reports whether the catalog knows a directory as one at which
-// another file system began.
-func (c *cycle) ownFileSystem(p journal.Path, it catalog.Item) (bool, error) {
-	around := journal.Stamp{Device: c.store.Identity.Device} // the root has no stamp
-	if dir := p.Dir(); dir != journal.Root {
-		parent, err := c.tx.Lookup(dir)
-		if err != nil {
-			return false, err
-		}
-		around = parent.Stamp
+// deviceAround returns the device of the directory that the catalog knows around a
+// path; 0 if nobody has seen that.
+func (c *cycle) deviceAround(p journal.Path) (uint64, error) {
+	dir := p.Dir()
+	if dir == journal.Root {
+		return c.store.Identity.Device, nil // the root has no stamp
 	}
-	return it.Stamp.Inode != 0 && around.Device != 0 && !c.sameDevice(it.Stamp, around), nil
+	around, err := c.tx.Lookup(dir)
+	return around.Stamp.Device, err
 }

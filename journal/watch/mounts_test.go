@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/mailtwin/mailtwin/journal"
 	"github.com/mailtwin/mailtwin/journal/catalog"
+	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
 // domain is a directory below the store that has a disk of its own.
@@ -183,6 +185,82 @@ func TestMountPointGone(t *testing.T) {
 		d.must(os.Mkdir(d.path("domain"), 0o700))
 		d.back()
 	})
+}
+
+// TestMountPointGoneWithItsParent unmounts a disk one level down, and the directory
+// that its mount point is in goes too: nothing of the disk is removed, whether that is
+// seen or found at the next start.
+func TestMountPointGoneWithItsParent(t *testing.T) {
+	for _, kind := range []string{"tmpfs", "bind"} {
+		t.Run(kind, func(t *testing.T) {
+			f := newFixture(t)
+			disk := filepath.Join(t.TempDir(), "disk")
+			f.must(os.Mkdir(disk, 0o700))
+			if kind == "tmpfs" {
+				mount(t, "tmpfs", disk, "tmpfs", 0)
+			}
+			f.must(os.MkdirAll(f.path("region/domain"), 0o700))
+			mount(t, disk, f.path("region/domain"), "", unix.MS_BIND)
+			f.mailbox("region/domain/ann")
+			f.write("region/domain/ann/cur/1.h:2,S", "an old message")
+			f.start()
+			f.settled()
+			gone := func() {
+				f.must(unix.Unmount(f.path("region/domain"), unix.MNT_DETACH))
+				f.remove("region")
+			}
+			doubtful := func() {
+				t.Helper()
+				f.wait("doubt", func() bool {
+					return f.scannedOnce() && slices.ContainsFunc(f.watcher.Status().Doubtful, func(d watch.Doubt) bool {
+						return d.Path == "region" && strings.Contains(d.Reason, "gone")
+					})
+				})
+				f.deliver("u1/new/1.h", "the rest goes on")
+				if got := show(f.next()); got != "put u1/new/1.h" {
+					t.Errorf("got %s", got)
+				}
+				f.remove("u1/new/1.h")
+				if got := show(f.next()); got != "remove u1/new/1.h" {
+					t.Errorf("got %s", got)
+				}
+				f.noMore()
+			}
+			gone()
+			doubtful()
+			f.restart()
+			doubtful()
+			f.must(f.watcher.Accept())
+			f.settled()
+			if got := show(f.rest()[0]); got != "rmdir region" {
+				t.Errorf("accepted: got %s", got)
+			}
+			f.mailbox("region/domain/ann")
+			f.settled()
+			f.rest()
+			f.remove("region") // it is no mount any more
+			f.settled()
+		})
+	}
+}
+
+// TestParentOfMountRenamed gives the directory in which something is mounted another
+// name: that is no doubt.
+func TestParentOfMountRenamed(t *testing.T) {
+	f := newFixture(t)
+	f.must(os.MkdirAll(f.path("region/domain"), 0o700))
+	mount(t, "tmpfs", f.path("region/domain"), "tmpfs", 0)
+	t.Cleanup(func() { _ = unix.Unmount(f.path("other/domain"), unix.MNT_DETACH) })
+	f.mailbox("region/domain/ann")
+	f.write("region/domain/ann/cur/1.h:2,S", "an old message")
+	f.start()
+	f.settled()
+	f.rename("region", "other")
+	f.settled()
+	if got := show(f.rest()[0]); got != "mvdir region > other" {
+		t.Errorf("got %s", got)
+	}
+	f.wait("no doubt", func() bool { return len(f.watcher.Status().Doubtful) == 0 })
 }
 
 // TestMountIsAccepted: a person says that what is in the place of a mount is right.
