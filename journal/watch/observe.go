@@ -144,7 +144,14 @@ func (c *cycle) message(l look, it catalog.Item, known bool) error {
 	if known && it.Facts.Content == id {
 		return c.attributes(l, it, id)
 	}
-	if held, err := c.rewritten(l, id); held || err != nil {
+	held, err := c.rewritten(l, id)
+	switch {
+	case errors.Is(err, errChanged):
+		c.busy(l.path)
+		return nil
+	case errors.Is(err, errRead):
+		return c.failed(l, err)
+	case held || err != nil:
 		return err
 	}
 	facts := info.Facts

@@ -2,6 +2,8 @@ package watch
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"time"
@@ -38,8 +40,11 @@ func (c *cycle) rewritten(l look, id journal.ContentID) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if it.Facts.Type != journal.TypeFile || it.Missing || !it.Facts.Content.Known() || it.Facts.Content == id || grown(l, it) {
+		if it.Facts.Type != journal.TypeFile || it.Missing || !it.Facts.Content.Known() || it.Facts.Content == id {
 			continue
+		}
+		if grown, err := c.grown(l, it); grown || err != nil {
+			return false, err
 		}
 		if c.agreed(&it) {
 			return false, nil
@@ -59,13 +64,35 @@ func (c *cycle) rewritten(l look, id journal.ContentID) (bool, error) {
 }
 
 // grown reports whether more was appended to a message that may not have been
-// complete when it was seen.
-func grown(l look, it catalog.Item) bool {
+// complete when it was seen: what it was is what it begins with.
+func (c *cycle) grown(l look, it catalog.Item) (bool, error) {
 	made := l.info.Stamp.Birth
 	if made == 0 {
 		made = it.Facts.Attr.MTime
 	}
-	return l.info.Facts.Size > it.Facts.Size && l.info.Stamp.Change-made <= int64(grownWithin)
+	if l.info.Facts.Size <= it.Facts.Size || l.info.Stamp.Change-made > int64(grownWithin) {
+		return false, nil
+	}
+	f, err := c.open(l)
+	if errors.Is(err, errChanged) {
+		return false, err
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errRead, err)
+	}
+	defer f.Close()
+	c.read += it.Facts.Size
+	id, err := c.hasher.file(c.ctx, f, it.Facts.Size)
+	if c.ctx.Err() != nil {
+		return false, c.ctx.Err()
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, errChanged
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errRead, err)
+	}
+	return id == it.Facts.Content, nil
 }
 
 // renamedToo journals that a message which was changed in place has another name
@@ -100,10 +127,14 @@ func (c *cycle) holdBack(l look) error {
 		}
 	}
 	it, err := c.tx.Lookup(l.path)
-	if err != nil || heldBack(&it) {
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil // no journal can say that it has this name
+	}
+	now := max(1, c.cfg.Clock.Now().UnixNano())
+	if err != nil || heldBack(&it) && -it.Stamp.Change <= now { // else the clock was set back
 		return err
 	}
-	it.Stamp.Change = -c.cfg.Clock.Now().UnixNano()
+	it.Stamp.Change = -now
 	c.changed = true
 	c.after = append(c.after, func() { c.unsynced++ })
 	return errors.Join(c.tx.Put(l.path, it), c.tx.Observed(l.path.Dir(), 0))

@@ -184,4 +184,6 @@ func TestGrowingMessage(t *testing.T) {
 	f.expect("put u1/new/1.h")
 	f.appendTo("u1/new/1.h", " message")
 	f.expect("put u1/new/1.h")
+	f.rewrite("u1/new/1.h", "something else, and longer")
+	f.heldBack("u1/new/1.h")
 }
