@@ -135,7 +135,7 @@ type Stamp struct {
 	Device uint64
 	Inode  uint64
 	Birth  int64 // nanoseconds since 1970; 0 where the file system has none
-	Change int64 // ctime, nanoseconds since 1970
+	Change int64 // ctime, nanoseconds since 1970; in a catalog negative if journal/watch holds the file back
 }
 
 // SameFile reports whether both stamps are of one file.

@@ -32,7 +32,9 @@ func (b *broken) add(u Unreadable) bool {
 	was, known := b.names[u.Path]
 	switch {
 	case known:
-		u.Since = was.Since
+		if u.Since = was.Since; u == was {
+			return false
+		}
 	case len(b.names) >= maxUnreadable:
 		b.more = true
 		return false

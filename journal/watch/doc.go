@@ -43,7 +43,10 @@
 // mail servers put another file in its place. So what corrupts a store, or
 // encrypts it, does not change the copies elsewhere. It is told among what cannot be
 // read; its flags and its removal are journaled. It may be appended to in the minute
-// in which it was made. One that was changed while nobody looked, in a directory that
+// in which it was made, if what it was is what it begins with. In the catalog it is marked: the ctime of its stamp is the
+// time at which it was held back first, negated, and its directory counts as not
+// observed. So a restart finds it again. Whoever accepts the store accepts those that
+// were held back before, as the scan that follows finds them, however many there are. One that was changed while nobody looked, in a directory that
 // has not changed, is not found; it is not journaled either.
 //
 // # Removals

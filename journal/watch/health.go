@@ -256,7 +256,7 @@ func (w *Watcher) recover() error {
 		w.emptied = false
 		w.lookAgain()
 		w.doubts.accept()
-		w.acceptRewrites()
+		w.rewrites = w.cfg.Clock.Now().UnixNano() // they are found by the scan
 		err = w.remember(id)
 	}
 	if err == nil && id.Same(w.store.Identity) {

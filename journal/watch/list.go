@@ -42,7 +42,7 @@ func (w *Watcher) list(p journal.Path) error {
 // compare is list, of the directory that l is of, and reports whether that could
 // be listed.
 func (w *Watcher) compare(l *listing) (listed bool, err error) {
-	p := l.path
+	p, holds := l.path, w.holds
 	if w.opaque(p) {
 		return false, nil
 	}
@@ -95,19 +95,20 @@ func (w *Watcher) compare(l *listing) (listed bool, err error) {
 	w.readable(p)
 	complete := before.DirMTime == after.DirMTime && !l.unsure && !w.racy(after.DirMTime)
 	if l.postponed {
-		return true, w.listedWith(listedDir{p, before, complete}, l.round)
+		return true, w.listedWith(listedDir{p, before, complete, w.holds != holds}, l.round)
 	}
-	return true, w.concluded(p, before, complete)
+	return true, w.concluded(listedDir{p, before, complete, w.holds != holds})
 }
 
 // concluded says that a directory was listed, and all in it that differed was
-// observed; if that was complete, it is recorded.
-func (w *Watcher) concluded(p journal.Path, info beneath.Info, complete bool) error {
-	w.settler.listed(p, w.now(), complete)
-	if !complete {
+// observed; if that was complete, it is recorded. One in which a message may be held
+// back is listed again at the next start, and not before.
+func (w *Watcher) concluded(d listedDir) error {
+	w.settler.listed(d.path, w.now(), d.complete)
+	if !d.complete || d.holds {
 		return nil
 	}
-	return w.observed(p, info)
+	return w.observed(d.path, d.info)
 }
 
 // observed records a complete observation.
@@ -191,7 +192,7 @@ func (l *listing) piece(names []beneath.Name) error {
 				found = append(found, n)
 			case err != nil:
 				return err
-			case l.heir, it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || changesInPlace(class, n.Type):
+			case l.heir, it.Facts.Type != n.Type || it.Stamp.Inode != n.Inode || changesInPlace(class, n.Type), heldBack(&it):
 				different = append(different, n)
 			}
 		}
@@ -254,7 +255,7 @@ func (l *listing) batches(names []journal.Path) error {
 		}
 		l.unsure = l.unsure || l.deferred != deferred
 		for _, p := range batch {
-			l.unsure = l.unsure || l.agenda.get(p) != nil
+			l.unsure = l.unsure || l.agenda.unsure(p)
 		}
 	}
 	return nil
@@ -353,7 +354,7 @@ func (l *listing) putAll(names []beneath.Name) error {
 		}
 		l.unsure = l.unsure || l.deferred != deferred
 		for _, p := range batch {
-			l.unsure = l.unsure || l.agenda.get(p) != nil
+			l.unsure = l.unsure || l.agenda.unsure(p)
 		}
 	}
 	return nil

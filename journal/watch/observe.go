@@ -14,7 +14,7 @@ import (
 // file observes a regular file.
 func (c *cycle) file(l look, it catalog.Item, known bool) error {
 	known = known && it.Facts.Type == journal.TypeFile && !it.Missing // else its content has come
-	if known && c.same(it.Stamp, l.info.Stamp) && sameSize(it.Facts, l.info.Facts) {
+	if known && c.same(it.Stamp, l.info.Stamp) && sameSize(it.Facts, l.info.Facts) && !heldBack(&it) {
 		if it.Stamp.Change != l.info.Stamp.Change || !sameOwner(it.Facts.Attr, l.info.Facts.Attr) {
 			return c.attributes(l, it, it.Facts.Content)
 		}
@@ -130,6 +130,9 @@ func (c *cycle) mayBeAnother(l look, it catalog.Item) bool {
 
 // message observes a message that is new or has another content.
 func (c *cycle) message(l look, it catalog.Item, known bool) error {
+	if known && c.stillHeldBack(l, &it) {
+		return c.holdBack(l)
+	}
 	id, info, ok, err := c.content(l)
 	if err != nil {
 		return c.failed(l, err)
@@ -141,7 +144,14 @@ func (c *cycle) message(l look, it catalog.Item, known bool) error {
 	if known && it.Facts.Content == id {
 		return c.attributes(l, it, id)
 	}
-	if held, err := c.rewritten(l, id); held || err != nil {
+	held, err := c.rewritten(l, id)
+	switch {
+	case errors.Is(err, errChanged):
+		c.busy(l.path)
+		return nil
+	case errors.Is(err, errRead):
+		return c.failed(l, err)
+	case held || err != nil:
 		return err
 	}
 	facts := info.Facts

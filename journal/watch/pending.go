@@ -34,7 +34,8 @@ type waiting struct {
 	heir  journal.Stamp // of the directory that was believed to have taken the place of a gone one
 	// accepted says that a person has said that it is gone.
 	accepted bool
-	seen     int64 // ctime of a file whose writers cannot be asked for
+	seen     int64 // ctime of a file whose writers cannot be asked for, or that is held back
+	held     bool  // a message that was changed in place; that is marked in the catalog
 }
 
 // agenda is what has to be looked at again, and when, by the observer's own
@@ -113,6 +114,12 @@ func (a *agenda) left() (names, dirs []journal.Path) {
 		}
 	}
 	return names, dirs
+}
+
+// unsure reports whether p is to be looked at again, and nothing else says so.
+func (a *agenda) unsure(p journal.Path) bool {
+	w := a.names[p]
+	return w != nil && !w.held
 }
 
 // get returns what is known of p, or nil.

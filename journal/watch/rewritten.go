@@ -2,7 +2,10 @@ package watch
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -25,21 +28,26 @@ const grownWithin = time.Minute
 // among what cannot be read until another file is in its place, the content is as it
 // was, or a person has accepted it.
 func (c *cycle) rewritten(l look, id journal.ContentID) (bool, error) {
-	if _, ok := c.rewrites[l.path]; ok {
-		delete(c.rewrites, l.path)
-		return false, nil
-	}
 	paths, err := c.findStamp(l.info.Stamp)
 	if err != nil {
 		return false, err
+	}
+	if it, err := c.tx.Lookup(l.path); err == nil && heldBack(&it) && it.Stamp.SameInode(l.info.Stamp) && !slices.Contains(paths, l.path) {
+		paths = append(paths, l.path) // its file system has another number
 	}
 	for _, p := range paths {
 		it, err := c.tx.Lookup(p)
 		if err != nil {
 			return false, err
 		}
-		if it.Facts.Type != journal.TypeFile || it.Missing || !it.Facts.Content.Known() || it.Facts.Content == id || grown(l, it) {
+		if it.Facts.Type != journal.TypeFile || it.Missing || !it.Facts.Content.Known() || it.Facts.Content == id {
 			continue
+		}
+		if grown, err := c.grown(l, it); grown || err != nil {
+			return false, err
+		}
+		if c.agreed(&it) {
+			return false, nil
 		}
 		if p != l.path {
 			moved, err := c.renamedToo(l, p, it)
@@ -50,20 +58,41 @@ func (c *cycle) rewritten(l look, id journal.ContentID) (bool, error) {
 				continue
 			}
 		}
-		c.unreadable(l.path, errRewritten)
-		return true, nil
+		return true, c.holdBack(l)
 	}
 	return false, nil
 }
 
 // grown reports whether more was appended to a message that may not have been
-// complete when it was seen.
-func grown(l look, it catalog.Item) bool {
+// complete when it was seen: what it was is what it begins with.
+func (c *cycle) grown(l look, it catalog.Item) (bool, error) {
 	made := l.info.Stamp.Birth
 	if made == 0 {
 		made = it.Facts.Attr.MTime
 	}
-	return l.info.Facts.Size > it.Facts.Size && l.info.Stamp.Change-made <= int64(grownWithin)
+	if l.info.Facts.Size <= it.Facts.Size || l.info.Stamp.Change-made > int64(grownWithin) {
+		return false, nil
+	}
+	f, err := c.open(l)
+	if errors.Is(err, errChanged) {
+		return false, err
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errRead, err)
+	}
+	defer f.Close()
+	c.read += it.Facts.Size
+	id, err := c.hasher.file(c.ctx, f, it.Facts.Size)
+	if c.ctx.Err() != nil {
+		return false, c.ctx.Err()
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, errChanged
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errRead, err)
+	}
+	return id == it.Facts.Content, nil
 }
 
 // renamedToo journals that a message which was changed in place has another name
@@ -83,14 +112,45 @@ func (c *cycle) renamedToo(l look, from journal.Path, it catalog.Item) (bool, er
 	return true, c.emit(e)
 }
 
-// acceptRewrites has the messages journaled as they are that were changed in place.
-func (w *Watcher) acceptRewrites() {
-	clear(w.rewrites)
-	broken, _ := w.broken.list(0)
-	for _, u := range broken {
-		if u.Rewritten {
-			w.rewrites[u.Path] = struct{}{}
-			w.dirty.name(u.Path)
+// holdBack keeps what the catalog has of a message that was changed in place, and
+// marks it: the time of its last change there is that at which it was held back first,
+// negated, which no file has. Its directory counts as not observed. So it is found
+// again after a restart, and by the scan after a person has accepted it, however many
+// there are. The mark is durable within Timing.Sync: no journal has it.
+func (c *cycle) holdBack(l look) error {
+	c.unreadable(l.path, errRewritten)
+	c.holds++
+	if a := c.agenda.get(l.path); a != nil {
+		a.held, a.seen = true, l.info.Stamp.Change
+		if c.racy(a.seen) {
+			a.seen = 0
 		}
 	}
+	it, err := c.tx.Lookup(l.path)
+	if errors.Is(err, catalog.ErrNotFound) {
+		return nil // no journal can say that it has this name
+	}
+	now := max(1, c.cfg.Clock.Now().UnixNano())
+	if err != nil || heldBack(&it) && -it.Stamp.Change <= now { // else the clock was set back
+		return err
+	}
+	it.Stamp.Change = -now
+	c.changed = true
+	c.after = append(c.after, func() { c.unsynced++ })
+	return errors.Join(c.tx.Put(l.path, it), c.tx.Observed(l.path.Dir(), 0))
+}
+
+// heldBack reports whether what the catalog has of a message is marked by holdBack.
+func heldBack(it *catalog.Item) bool { return it.Stamp.Change < 0 && it.Facts.Content.Known() }
+
+// stillHeldBack reports whether a message that is held back has not changed since its
+// content was compared, so that it need not be read again.
+func (c *cycle) stillHeldBack(l look, it *catalog.Item) bool {
+	a := c.agenda.get(l.path)
+	return a != nil && a.held && a.seen == l.info.Stamp.Change && heldBack(it) && !c.agreed(it)
+}
+
+// agreed reports whether a person has accepted messages since this one was held back.
+func (w *Watcher) agreed(it *catalog.Item) bool {
+	return heldBack(it) && -it.Stamp.Change <= w.rewrites
 }

@@ -1,11 +1,13 @@
 package watch_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/mailtwin/mailtwin/journal"
+	"github.com/mailtwin/mailtwin/journal/watch"
 )
 
 // rewrite changes the content of a message in place.
@@ -103,6 +105,77 @@ func TestCopyOfRewrittenIsExpunged(t *testing.T) {
 	f.heldBack("u1/cur/1.h:2,")
 }
 
+// TestRewrittenIsHeldBackOverARestart: what is held back is known after a restart too,
+// also where the change shows in nothing but the content, and can be accepted then.
+func TestRewrittenIsHeldBackOverARestart(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1.h:2,", "a message")
+	f.expect("put u1/cur/1.h:2,")
+	was, err := os.Stat(f.path("u1/cur/1.h:2,"))
+	f.must(err)
+	f.rewrite("u1/cur/1.h:2,", "encrypted")
+	f.heldBack("u1/cur/1.h:2,")
+	f.must(os.Chtimes(f.path("u1/cur/1.h:2,"), was.ModTime(), was.ModTime()))
+	for range 2 {
+		f.restart()
+		f.heldBack("u1/cur/1.h:2,")
+	}
+	f.must(f.watcher.Accept())
+	f.expect("put u1/cur/1.h:2,")
+	f.restart()
+	f.settled()
+	f.noMore()
+	if n := f.watcher.Status().UnreadableCount; n > 0 {
+		t.Errorf("%d are still held back", n)
+	}
+}
+
+// TestRewrittenIsReadOnce: what is held back is not read again while it does not change.
+func TestRewrittenIsReadOnce(t *testing.T) {
+	f := started(t)
+	f.deliver("u1/cur/1.h:2,", "a message")
+	f.expect("put u1/cur/1.h:2,")
+	f.rewrite("u1/cur/1.h:2,", "encrypted")
+	f.heldBack("u1/cur/1.h:2,")
+	looked := func(times uint64) uint64 {
+		first := f.watcher.Status().Cycles
+		f.wait("looked at", func() bool { return f.watcher.Status().Cycles >= first+times })
+		return f.watcher.Status().FilesOpened
+	}
+	once := looked(2) // at first it may change again within one tick of the clock
+	if n := looked(2); n != once {
+		t.Errorf("%d files were opened, then %d", once, n)
+	}
+	f.heldBack("u1/cur/1.h:2,")
+}
+
+// TestManyRewritten: more of them than are known by name are accepted at once.
+func TestManyRewritten(t *testing.T) {
+	f := started(t)
+	name := func(i int) string { return fmt.Sprintf("u1/cur/%d.h:2,S", i) }
+	const many = 1030
+	for i := range many {
+		f.deliver(name(i), "a message")
+	}
+	f.wait("delivered", func() bool { return f.idle() && f.watcher.Status().Entries >= many })
+	f.rest()
+	for i := range many {
+		f.rewrite(name(i), "crypted")
+	}
+	f.wait("held back", func() bool { s := f.watcher.Status(); return s.UnreadableCount == many && s.Dirty == 0 })
+	f.restart()
+	f.wait("held back", func() bool {
+		s := f.watcher.Status()
+		return s.UnreadableCount == many && s.Phase == watch.PhaseWatching
+	})
+	f.noMore()
+	f.must(f.watcher.Accept())
+	f.settled()
+	if n := len(f.rest()); n != many {
+		t.Errorf("%d of %d were accepted", n, many)
+	}
+}
+
 // TestGrowingMessage: one that was not delivered through another directory may not
 // have been complete when it was seen.
 func TestGrowingMessage(t *testing.T) {
@@ -111,4 +184,6 @@ func TestGrowingMessage(t *testing.T) {
 	f.expect("put u1/new/1.h")
 	f.appendTo("u1/new/1.h", " message")
 	f.expect("put u1/new/1.h")
+	f.rewrite("u1/new/1.h", "something else, and longer")
+	f.heldBack("u1/new/1.h")
 }

@@ -22,6 +22,7 @@ type listedDir struct {
 	path     journal.Path
 	info     beneath.Info // before that
 	complete bool         // as far as the listing goes
+	holds    bool         // a message was held back meanwhile, perhaps in it
 }
 
 // togetherAtMost is how long what a walk has found waits for more.
@@ -52,7 +53,8 @@ func (l *listing) collect(names []journal.Path) bool {
 // have done that: then it is not known what came of them.
 func (w *Watcher) listedWith(d listedDir, round uint64) error {
 	if round != w.together.round {
-		return w.concluded(d.path, d.info, false)
+		d.complete = false
+		return w.concluded(d)
 	}
 	w.together.dirs = append(w.together.dirs, d)
 	return nil
@@ -65,19 +67,21 @@ func (w *Watcher) observeTogether() error {
 	if len(t.names) == 0 {
 		return nil
 	}
-	deferred := w.deferred
+	deferred, holds := w.deferred, w.holds
 	l := &listing{Watcher: w, scan: true}
 	if err := l.batches(t.names); err != nil {
 		return err
 	}
 	unsure := make(map[journal.Path]bool)
 	for _, p := range t.names {
-		if w.agenda.get(p) != nil {
+		if w.agenda.unsure(p) {
 			unsure[p.Dir()] = true
 		}
 	}
 	for _, d := range t.dirs {
-		if err := w.concluded(d.path, d.info, d.complete && w.deferred == deferred && !unsure[d.path]); err != nil {
+		d.complete = d.complete && w.deferred == deferred && !unsure[d.path]
+		d.holds = d.holds || w.holds != holds
+		if err := w.concluded(d); err != nil {
 			return err
 		}
 	}

@@ -72,7 +72,8 @@ type Watcher struct {
 	healthDue  time.Duration
 
 	broken   broken
-	rewrites map[journal.Path]struct{} // messages that were changed in place, and accepted by a person
+	rewrites int64  // until when messages were held back that a person has accepted; nanoseconds since 1970
+	holds    uint64 // how often a message was held back
 
 	pollDue, syncDue time.Duration
 	unsynced         int
@@ -106,8 +107,7 @@ func New(cfg Config) (*Watcher, error) {
 		doubts:  newDoubts(),
 		broken:  newBroken(),
 
-		rewrites: make(map[journal.Path]struct{}),
-		large:    make(map[journal.Path]struct{}),
+		large: make(map[journal.Path]struct{}),
 	}
 	w.background = newBackground(w.dirty)
 	w.settler = newSettler(cfg.Timing.Settle, cfg.Timing.SettleAtLatest, cfg.Limits.Unsettled)

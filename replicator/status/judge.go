@@ -34,7 +34,7 @@ func Judge(d *Document) {
 		worse(Attention, d.Store.DoubtWords+": see `mailtwin accept store`")
 	}
 	if d.Store.Unreadable > 0 && d.Role == "primary" { // a mirror says so of its primary
-		worse(Attention, fmt.Sprintf("%d files cannot be read", d.Store.Unreadable))
+		worse(Attention, fmt.Sprintf("%d files cannot be read, or were changed in place: for those see `mailtwin accept store`", d.Store.Unreadable))
 	}
 	if d.Journal != nil && d.Journal.Error != "" {
 		worse(Attention, "no change is replicated, for the journal cannot be written: "+d.Journal.Error)

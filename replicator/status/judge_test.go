@@ -61,3 +61,13 @@ func TestJudgeJournal(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldBackIsHinted: what is held back counts among what cannot be read, and is told
+// with what settles it.
+func TestHeldBackIsHinted(t *testing.T) {
+	d := Document{Role: "primary"}
+	d.Store.Unreadable = 2
+	if Judge(&d); d.State != Attention || !strings.Contains(d.Detail, "2 files") || !strings.Contains(d.Detail, "accept store") {
+		t.Errorf("%s: %s", d.State, d.Detail)
+	}
+}
