@@ -237,6 +237,17 @@ func (d *dirty) left() (names, dirs []journal.Path) {
 	return slices.Concat(d.names.order, d.held), slices.Concat(d.dirs.order, d.walks.order)
 }
 
+// onlyNames returns the dirty names. It returns false if anything else is dirty, or is
+// being looked at.
+func (d *dirty) onlyNames() ([]journal.Path, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all || d.dirs.len()+d.walks.len()+len(d.held) > 0 {
+		return nil, false
+	}
+	return slices.Clone(d.names.order), true
+}
+
 func (d *dirty) signal() {
 	select {
 	case d.wake <- struct{}{}:

@@ -55,15 +55,17 @@ func (d *doubts) drop(p journal.Path) bool {
 
 // accept says on behalf of the operator that all is as it should be.
 func (d *doubts) accept() {
+	clear(d.heirs)
 	d.adopt(journal.Root, heir{accepted: true})
-	for p := range d.dirs {
-		d.adopt(p, heir{accepted: true})
-	}
 	clear(d.dirs)
 }
 
-// adopt says that a directory has taken the place of another, until forget.
+// adopt says that a directory has taken the place of another, until all that follows
+// from it is observed. That holds of what is in it too, so that a tree needs one heir.
 func (d *doubts) adopt(p journal.Path, h heir) {
+	if above, ok := d.heir(p); ok && (above.accepted || above == h) {
+		return
+	}
 	if len(d.heirs) < maxDoubts {
 		d.heirs[p] = h
 	}
@@ -85,8 +87,38 @@ func (d *doubts) heir(p journal.Path) (nearest heir, ok bool) {
 	}
 }
 
-// forget ends what adopt began.
-func (d *doubts) forget(p journal.Path) { delete(d.heirs, p) }
+// endHeirs forgets which directories were adopted when all in them is observed: one
+// that is replaced later is doubted as any other. Messages that come and go all the
+// time do not put that off.
+func (w *Watcher) endHeirs() error {
+	if len(w.doubts.heirs) == 0 || w.agenda.replaced() {
+		return nil
+	}
+	names, ok := w.dirty.onlyNames()
+	if !ok {
+		return nil
+	}
+	directory := false
+	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
+		for _, p := range names {
+			if w.cfg.Rules.Classify(p, journal.TypeFile) == ClassMessage {
+				continue
+			}
+			it, err := tx.Lookup(p)
+			if err != nil && !errors.Is(err, catalog.ErrNotFound) {
+				return err
+			}
+			if directory = err == nil && it.Facts.Type == journal.TypeDirectory; directory {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err == nil && !directory {
+		clear(w.doubts.heirs)
+	}
+	return err
+}
 
 // doubt says that nothing beneath a directory is journaled for now.
 func (w *Watcher) doubt(p journal.Path, why string) {

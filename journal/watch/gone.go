@@ -332,7 +332,6 @@ func (c *cycle) remove(g goneName) error {
 		if err := c.leaveIn(g.path); err != nil {
 			return err
 		}
-		c.doubts.forget(g.path)
 	}
 	if g.another {
 		c.dirty.name(g.path)

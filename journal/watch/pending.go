@@ -125,6 +125,20 @@ func (a *agenda) unsure(p journal.Path) bool {
 // get returns what is known of p, or nil.
 func (a *agenda) get(p journal.Path) *waiting { return a.names[p] }
 
+// replaced reports whether a directory that has taken the place of another one is
+// still to be confirmed.
+func (a *agenda) replaced() bool {
+	if a.count[reasonGone] == 0 {
+		return false
+	}
+	for _, w := range a.names {
+		if w.why == reasonGone && w.heir != (journal.Stamp{}) {
+			return true
+		}
+	}
+	return false
+}
+
 // lose notes of names that are gone that they were lost, see lostIn. That holds
 // until they are seen, whatever keeps them from being decided.
 func (a *agenda) lose(names []journal.Path) {

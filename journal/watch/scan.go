@@ -60,7 +60,6 @@ func (w *Watcher) walk(top journal.Path) error {
 	if err := w.observeTogether(); err != nil {
 		return err
 	}
-	w.doubts.forget(top)
 	if !within {
 		w.agenda.release(w.now(), top == journal.Root)
 	}

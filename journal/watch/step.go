@@ -11,7 +11,7 @@ func (w *Watcher) step() error {
 	if err := w.serve(); err != nil {
 		return err
 	}
-	if err := errors.Join(w.endInherited(), w.sync()); err != nil {
+	if err := errors.Join(w.endHeirs(), w.endInherited(), w.sync()); err != nil {
 		return err
 	}
 	now := w.now()
