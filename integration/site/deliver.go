@@ -112,6 +112,12 @@ func (s *Site) Look(ctx context.Context, address, user string) ([]ledger.Box, er
 
 // look opens a mailbox and reads what is in it.
 func look(i *client.IMAP, user, name string) (ledger.Box, error) {
+	// A delivery notes in Dovecot's index how cur is without looking into it, and what a
+	// salvage has put there just before is seen after the next change there: such as that of
+	// the first client who opens the mailbox, and so has it leave new.
+	if _, err := i.Select(name); err != nil {
+		return ledger.Box{}, err
+	}
 	validity, lines, err := i.List(name, ledger.Header)
 	box := ledger.Box{User: user, Name: name, Validity: validity}
 	for _, l := range lines {
