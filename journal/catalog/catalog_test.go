@@ -96,7 +96,9 @@ func TestPutLookupListAndReopen(t *testing.T) {
 		}
 		check(t, tx.Put("u", directory(0o700)))
 		tx.SetPosition(pos)
-		check(t, tx.SetMeta("store", []byte("x")))
+		for _, key := range []string{"store", "stops", "at:b", "at:", "at:a", "at;"} {
+			check(t, tx.SetMeta(key, []byte("x")))
+		}
 		check(t, tx.SetMetaJSON("progress", map[string]int{"applied": 7}))
 		digest = tx.Digest()
 	})
@@ -141,6 +143,9 @@ func TestPutLookupListAndReopen(t *testing.T) {
 		if _, err := tx.Meta("other"); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
+		got = nil
+		check(t, tx.EachMeta("at:", func(rest string) error { got = append(got, rest); return nil }))
+		equal(t, "keys", got, []string{"", "a", "b"})
 		root, err := tx.Lookup(journal.Root)
 		check(t, err)
 		equal(t, "root", root.Digest, digest)

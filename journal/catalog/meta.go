@@ -136,6 +136,13 @@ func (t *Tx) Meta(key string) (value []byte, err error) {
 	return value, err
 }
 
+// EachMeta calls f with what follows prefix in the keys that begin with it, in the order
+// of their bytes, until f returns an error, which EachMeta returns.
+func (t *Tx) EachMeta(prefix string, f func(rest string) error) error {
+	head := []byte(keyUser + prefix)
+	return scan(t.r, head, after(head), func(key, _ []byte) error { return f(string(key[len(head):])) })
+}
+
 // MetaJSON reads a value that SetMetaJSON has kept into v, which stays as it is if
 // there is none.
 func (t *Tx) MetaJSON(key string, v any) error {

@@ -18,9 +18,9 @@ func (c *cycle) directory(l look, it catalog.Item, known bool) error {
 	if known && c.same(it.Stamp, l.info.Stamp) {
 		if c.doubts.drop(l.path) {
 			c.after = append(c.after, func() { c.dirty.walk(l.path) })
-			if err := c.notMounted(l.path); err != nil {
-				return err
-			}
+		}
+		if err := c.notMounted(l.path); err != nil {
+			return err
 		}
 		if a := c.agenda.get(l.path); a != nil && a.why == reasonUnlisted {
 			c.dirty.dir(l.path)

@@ -75,9 +75,10 @@ func unescaped(s string) string {
 }
 
 // noteMounts has the catalog remember where something is mounted now, before what
-// is there is looked at.
+// is there is looked at. Where nothing is any more, it is looked whether what the
+// catalog knows there is the mount; if it knows nothing there, that is forgotten.
 func (w *Watcher) noteMounts() error {
-	var fresh []mountAt
+	var fresh, stale []journal.Path
 	err := w.cfg.Catalog.View(func(tx *catalog.Tx) error {
 		for _, m := range w.mounts {
 			known, err := isMount(tx, m.at)
@@ -85,22 +86,44 @@ func (w *Watcher) noteMounts() error {
 				return err
 			}
 			if !known && m.at != journal.Root {
-				fresh = append(fresh, m)
+				fresh = append(fresh, m.at)
 			}
 		}
-		return nil
+		return tx.EachMeta(metaMount, func(at string) error {
+			p := journal.Path(at)
+			if mounted(w.mounts, p) {
+				return nil
+			}
+			_, err := tx.Lookup(p)
+			if errors.Is(err, catalog.ErrNotFound) {
+				stale = append(stale, p)
+				return nil
+			}
+			w.dirty.name(p)
+			return err
+		})
 	})
-	if err != nil || len(fresh) == 0 {
+	if err != nil || len(fresh)+len(stale) == 0 {
 		return err
 	}
 	return w.cfg.Catalog.UpdateDurably(func(tx *catalog.Tx) error {
-		for _, m := range fresh {
-			if err := tx.SetMeta(metaMount+string(m.at), []byte{1}); err != nil {
+		for _, p := range fresh {
+			if err := tx.SetMeta(metaMount+string(p), []byte{1}); err != nil {
 				return fmt.Errorf("note a mount: %w", err)
+			}
+		}
+		for _, p := range stale {
+			if err := tx.SetMeta(metaMount+string(p), nil); err != nil {
+				return fmt.Errorf("forget a mount: %w", err)
 			}
 		}
 		return nil
 	})
+}
+
+// mounted reports whether something is mounted at a path.
+func mounted(all []mountAt, p journal.Path) bool {
+	return slices.ContainsFunc(all, func(m mountAt) bool { return m.at == p })
 }
 
 // isMount reports whether something is mounted at a path, or was when the catalog
@@ -117,7 +140,7 @@ func isMount(tx *catalog.Tx, p journal.Path) (bool, error) {
 // nothing is: what the catalog knows of the path is no mount.
 func (c *cycle) notMounted(p journal.Path) error {
 	known, err := isMount(c.tx, p)
-	if err != nil || !known || slices.ContainsFunc(c.mounts, func(m mountAt) bool { return m.at == p }) {
+	if err != nil || !known || mounted(c.mounts, p) {
 		return err
 	}
 	c.changed = true

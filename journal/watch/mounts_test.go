@@ -263,6 +263,43 @@ func TestParentOfMountRenamed(t *testing.T) {
 	f.wait("no doubt", func() bool { return len(f.watcher.Status().Doubtful) == 0 })
 }
 
+// TestMountEnds ends mounts that have hidden nothing: of a directory on itself, and of
+// something that the catalog does not know. They are forgotten, so that the directory
+// can be removed as any other.
+func TestMountEnds(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		f := newFixture(t)
+		f.mailbox("domain/ann")
+		f.write("domain/ann/cur/1.h:2,S", "an old message")
+		f.must(os.Mkdir(f.path("u1/tmp/snapshot"), 0o700))
+		mount(t, f.path("domain"), f.path("domain"), "", unix.MS_BIND)
+		mount(t, "tmpfs", f.path("u1/tmp/snapshot"), "tmpfs", 0)
+		f.start()
+		f.settled()
+		scanned := f.watcher.Status().LastScanEnded
+		if !running {
+			f.close()
+		}
+		f.must(unix.Unmount(f.path("domain"), unix.MNT_DETACH))
+		f.must(unix.Unmount(f.path("u1/tmp/snapshot"), unix.MNT_DETACH))
+		if !running {
+			f.start()
+		}
+		f.wait("mounts forgotten", func() bool {
+			left := 0
+			f.must(f.catalog.View(func(tx *catalog.Tx) error {
+				return tx.EachMeta("watch.mount:", func(string) error { left++; return nil })
+			}))
+			return left == 0 && f.watcher.Status().LastScanEnded.After(scanned)
+		})
+		f.remove("domain")
+		f.settled()
+		if all := f.rest(); len(all) == 0 {
+			t.Error("the removal was not journaled")
+		}
+	}
+}
+
 // TestMountIsAccepted: a person says that what is in the place of a mount is right.
 func TestMountIsAccepted(t *testing.T) {
 	kinds(t, func(_ *testing.T, d domain) {
