@@ -139,10 +139,9 @@
 //
 // # Limits
 //
-// A message that was in cur is delivered to cur. If Dovecot delivers one to the same
-// mailbox just then, it takes cur for seen, and shows the first one only after the next
-// change there, such as a client's who opens a mailbox with new mail in it.
-//
+//   - A message that was in cur is delivered to cur. If Dovecot delivers one to the
+//     same mailbox just then, it takes cur for seen, and shows the first one only after
+//     the next change there, such as a client's who opens a mailbox with new mail in it.
 //   - The mail server must not run on the fenced node's store: a message that
 //     comes meanwhile ends the rejoin, and of control files the last state is lost.
 //   - Of files with one content, the catalog names 8: among more, a message that
