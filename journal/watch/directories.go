@@ -191,7 +191,9 @@ func (w *Watcher) follow(from, to journal.Path) {
 
 // renameHints has what was noticed beneath a directory, and not looked at before it
 // was renamed, looked at beneath its new name: a change of attributes, or of a file in
-// place, leaves no trace in the directory by which the walk would find it.
+// place, leaves no trace in the directory by which the walk would find it. A name that
+// the directory had for so short that it was never observed is passed over: a change in
+// that moment is found by the next full scan.
 func (w *Watcher) renameHints(from, to journal.Path) {
 	names, dirs := w.dirty.left()
 	names = slices.AppendSeq(names, maps.Keys(w.agenda.names))
