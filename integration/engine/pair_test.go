@@ -247,6 +247,7 @@ func TestPairFirstSyncAndLive(t *testing.T) {
 	p.equal()
 	mark(199)
 	p.write("d/u/Maildir/new/new.M1P1.host", "Subject: live\n\nlive\n")
+	p.until(p.mirror, "following", func(status.Document) bool { return p.mirrorHas("d/u/Maildir/new/new.M1P1.host") })
 	for i := range 50 {
 		name := filepath.Join(store, fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host,S=10:2,S", i))
 		if err := os.Rename(name, name+"T"); err != nil {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 	"syscall"
 
 	"github.com/mailtwin/mailtwin/journal"
@@ -186,26 +184,6 @@ func (w *Watcher) follow(from, to journal.Path) {
 		return
 	}
 	w.dirty.walk(to)
-	w.renameHints(from, to)
-}
-
-// renameHints has what was noticed beneath a directory, and not looked at before it
-// was renamed, looked at beneath its new name: a change of attributes, or of a file in
-// place, leaves no trace in the directory by which the walk would find it. A name that
-// the directory had for so short that it was never observed is passed over: a change in
-// that moment is found by the next full scan.
-func (w *Watcher) renameHints(from, to journal.Path) {
-	names, dirs := w.dirty.left()
-	names = slices.AppendSeq(names, maps.Keys(w.agenda.names))
-	renamed := func(paths []journal.Path, again func(journal.Path)) {
-		for _, p := range paths {
-			if p != from && p.Within(from) {
-				again(to.Join(string(p[len(from)+1:])))
-			}
-		}
-	}
-	renamed(names, w.dirty.name)
-	renamed(dirs, w.dirty.dir)
 }
 
 // eachDirectory calls f with a directory of the catalog and those beneath it,

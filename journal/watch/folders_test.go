@@ -35,24 +35,6 @@ func TestFolderRename(t *testing.T) {
 	}
 }
 
-// TestFolderRenameAfterChanges renames a folder right after changes in it that leave no
-// trace in its directories.
-func TestFolderRenameAfterChanges(t *testing.T) {
-	f := newFixture(t)
-	f.mailbox("u1/.0")
-	f.write("u1/.0/cur/1.h:2,S", "one")
-	f.write("u1/.0/dovecot-uidlist", "3 V1 N1\n")
-	f.start()
-	f.settled()
-	for i := range 12 {
-		from, to := fmt.Sprintf("u1/.%d", i), fmt.Sprintf("u1/.%d", i+1)
-		f.must(os.Chmod(f.path(from+"/cur/1.h:2,S"), os.FileMode(0o600+i%8)))
-		f.appendTo(from+"/dovecot-uidlist", fmt.Sprintf("%d :%d\n", i+1, i))
-		f.rename(from, to)
-		f.settled() // what is hinted under a name that was never observed is not found
-	}
-}
-
 // TestTreeMovedIn brings a directory with content into the store, at once and
 // by a program that makes it piece by piece.
 func TestTreeMovedIn(t *testing.T) {

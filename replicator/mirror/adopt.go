@@ -58,10 +58,8 @@ func (m *Mirror) adopt(ctx context.Context) error {
 		return err
 	}
 	a := &adoption{m: m}
-	if err := a.directory(ctx, journal.Root); err != nil {
-		return err
-	}
-	if err := a.flush(); err != nil {
+	// What was read is kept when it is broken off, too.
+	if err := errors.Join(a.directory(ctx, journal.Root), a.flush()); err != nil {
 		return err
 	}
 	if a.files > 0 {
