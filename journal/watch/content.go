@@ -143,9 +143,9 @@ func (c *cycle) content(l look) (id journal.ContentID, info beneath.Info, ok boo
 	return id, l.info, err == nil, err
 }
 
-// hashNow hashes a file without asking who has it open. It returns errChanged
-// or errRead.
-func (c *cycle) hashNow(l look) (journal.ContentID, error) {
+// hashNow hashes the first size bytes of a file without asking who has it open. It
+// returns errChanged or errRead, or why the observer ends.
+func (c *cycle) hashNow(l look, size int64) (journal.ContentID, error) {
 	f, err := c.open(l)
 	if errors.Is(err, errChanged) {
 		return journal.ContentID{}, err
@@ -154,9 +154,11 @@ func (c *cycle) hashNow(l look) (journal.ContentID, error) {
 		return journal.ContentID{}, fmt.Errorf("%w: %w", errRead, err)
 	}
 	defer f.Close()
-	c.read += l.info.Facts.Size
-	id, err := c.hasher.file(c.ctx, f, l.info.Facts.Size)
+	c.read += size
+	id, err := c.hasher.file(c.ctx, f, size)
 	switch {
+	case c.ctx.Err() != nil:
+		err = c.ctx.Err()
 	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && !unchanged(f, l.info):
 		err = errChanged
 	case err != nil:

@@ -210,9 +210,8 @@ var ErrNothingThere = errors.New("there is nothing in the store")
 // Accept says on behalf of the operator that what is at the store's path now
 // is the store, though it is another directory or file system than before, and
 // that directories which are in doubt, and messages which were changed in place, are
-// right as they are. Everything is
-// scanned and compared by content then; what is missing is journaled as
-// removed. It takes effect when the watcher looks at the store next.
+// right as they are. Everything is scanned and compared by content then; what is
+// missing is journaled as removed. It takes effect when the watcher looks at the store next.
 //
 // ErrNothingThere: what is there is empty, as the place where a file system is not
 // mounted, or cannot be listed. Nobody can say that this is the store.

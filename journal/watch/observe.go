@@ -96,7 +96,7 @@ func (c *cycle) otherName(l look) (from journal.Path, was catalog.Item, moved bo
 		}
 		if c.mayBeAnother(l, it) {
 			if !hashed.Known() {
-				if hashed, err = c.hashNow(l); err != nil {
+				if hashed, err = c.hashNow(l, l.info.Facts.Size); err != nil {
 					return "", was, false, err
 				}
 			}

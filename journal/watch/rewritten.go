@@ -2,8 +2,6 @@ package watch
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"time"
@@ -73,26 +71,8 @@ func (c *cycle) grown(l look, it catalog.Item) (bool, error) {
 	if l.info.Facts.Size <= it.Facts.Size || l.info.Stamp.Change-made > int64(grownWithin) {
 		return false, nil
 	}
-	f, err := c.open(l)
-	if errors.Is(err, errChanged) {
-		return false, err
-	}
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", errRead, err)
-	}
-	defer f.Close()
-	c.read += it.Facts.Size
-	id, err := c.hasher.file(c.ctx, f, it.Facts.Size)
-	if c.ctx.Err() != nil {
-		return false, c.ctx.Err()
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return false, errChanged
-	}
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", errRead, err)
-	}
-	return id == it.Facts.Content, nil
+	id, err := c.hashNow(l, it.Facts.Size)
+	return err == nil && id == it.Facts.Content, err
 }
 
 // renamedToo journals that a message which was changed in place has another name
