@@ -37,6 +37,19 @@ func (p *testPair) failing(cfg *config.Config) (f *faultfs.FS, backing string) {
 	return f, backing
 }
 
+// synced delivers messages to a mailbox, and returns their names when the mirror has
+// them.
+func (p *testPair) synced(messages int) (name func(i int) string) {
+	p.t.Helper()
+	name = func(i int) string { return fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i) }
+	for i := range messages {
+		p.write(name(i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
+	}
+	p.startMirror()
+	p.inSync()
+	return name
+}
+
 // TestMirrorWithBadSectors: a mirror whose store has to be looked at as a whole, and of
 // which two names cannot be read, follows its primary all the same. A message whose
 // bytes are lost comes again; of one that cannot even be looked at nothing is done, but
@@ -103,12 +116,7 @@ func TestNamesThatCannotBeLookedAt(t *testing.T) {
 	p := newPair(t)
 	array, backing := p.failing(&p.mirror)
 	p.mirror.Store.RetryInterval = config.Duration(50 * time.Millisecond)
-	name := func(i int) string { return fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i) }
-	for i := range 10 {
-		p.write(name(i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
-	}
-	p.startMirror()
-	p.inSync()
+	name := p.synced(10)
 	p.stopMirror()
 	if err := os.RemoveAll(filepath.Join(p.mirror.StateDir, "catalog")); err != nil {
 		t.Fatal(err)
@@ -132,12 +140,7 @@ func TestChangesOfNamesThatCannotBeLookedAt(t *testing.T) {
 	p := newPair(t)
 	array, backing := p.failing(&p.mirror)
 	p.mirror.Store.RetryInterval = config.Duration(50 * time.Millisecond)
-	name := func(i int) string { return fmt.Sprintf("d/u/Maildir/cur/%d.M1P1.host:2,", i) }
-	for i := range 10 {
-		p.write(name(i), fmt.Sprintf("Subject: %d\n\nbody\n", i))
-	}
-	p.startMirror()
-	p.inSync()
+	name := p.synced(10)
 	const flagged, expunged, changed = 3, 4, 5
 	at := func(i int) string { return filepath.Join(p.primary.Store.Path, name(i)) }
 	for _, i := range []int{flagged, expunged, changed} {
