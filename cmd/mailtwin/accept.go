@@ -75,27 +75,28 @@ func (p *program) accept(ctx context.Context, what string, yes, asJSON bool) err
 }
 
 func (p *program) acceptedStore(found operator.Acceptable, yes bool) error {
-	switch {
-	case found.Store == "":
-		fmt.Fprintln(p.out, "the store is as it was, and all in it: there is nothing to accept")
-	case yes:
-		fmt.Fprintln(p.out, "accepted; everything is compared now, see `mailtwin status`")
-	default:
-		fmt.Fprintln(p.out, visible(found.Store))
-		return hint.Add(errors.New("nothing was accepted"), "if what is there now is right, say `mailtwin accept store --yes`")
-	}
-	return nil
+	return p.accepted(found.Store, yes, "the store is as it was, and all in it: there is nothing to accept",
+		"accepted; everything is compared now, see `mailtwin status`",
+		"if what is there now is right, say `mailtwin accept store --yes`")
 }
 
 func (p *program) acceptedKept(found operator.Acceptable, yes bool) error {
+	return p.accepted(found.Kept, yes, "no rejoin has kept anything that nobody has seen to: there is nothing to accept",
+		"accepted; the messages stay where they are",
+		"when you have seen to it, say `mailtwin accept kept --yes`")
+}
+
+// accepted says what became of something that was found, in words: none is said where
+// nothing was, done where it was accepted, and how to accept it where it was not.
+func (p *program) accepted(found string, yes bool, none, done, how string) error {
 	switch {
-	case found.Kept == "":
-		fmt.Fprintln(p.out, "no rejoin has kept anything that nobody has seen to: there is nothing to accept")
+	case found == "":
+		fmt.Fprintln(p.out, none)
 	case yes:
-		fmt.Fprintln(p.out, "accepted; the messages stay where they are")
+		fmt.Fprintln(p.out, done)
 	default:
-		fmt.Fprintln(p.out, visible(found.Kept))
-		return hint.Add(errors.New("nothing was accepted"), "when you have seen to it, say `mailtwin accept kept --yes`")
+		fmt.Fprintln(p.out, visible(found))
+		return hint.Add(errors.New("nothing was accepted"), "%s", how)
 	}
 	return nil
 }

@@ -171,7 +171,7 @@ func (a *adoption) unreadable(p journal.Path, item *catalog.Item, err error) {
 		a.m.cfg.Log.Warn("what was in the store before cannot be read, and is asked for", "path", string(p), "error", err)
 	}
 	item.Facts.Content, item.Missing = journal.ContentID{}, true
-	item.Derived = a.m.cfg.Rules.Classify(p, journal.TypeFile) == watch.ClassDerived
+	item.Derived = a.m.isDerived(p)
 }
 
 // hashFile returns the content id of a file.

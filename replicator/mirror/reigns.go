@@ -1,10 +1,8 @@
 package mirror
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mailtwin/mailtwin/journal/catalog"
 	"github.com/mailtwin/mailtwin/replicator/wire"
@@ -37,18 +35,14 @@ func Reigns(t *catalog.Tx) (reigns []wire.Reign, err error) {
 // noteReigns notes what the primary has told of them, durably, in place of whatever is
 // there. One that tells of none does not know any: then nobody does here.
 func (m *Mirror) noteReigns(told []wire.Reign) error {
-	var now, known []byte
+	var known []wire.Reign
 	err := m.cfg.Catalog.View(func(t *catalog.Tx) (err error) {
-		if known, err = t.Meta(metaReigns); errors.Is(err, catalog.ErrNotFound) {
-			err = nil
-		}
+		known, err = Reigns(t)
 		return err
 	})
-	if err == nil && len(told) > 0 {
-		now, err = json.Marshal(told)
+	if err == nil && slices.Equal(known, told) {
+		return nil
 	}
-	if err == nil && !bytes.Equal(known, now) {
-		err = m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return t.SetMeta(metaReigns, now) })
-	}
-	return inCatalog(err)
+	// What cannot be read there is replaced.
+	return inCatalog(m.cfg.Catalog.UpdateDurably(func(t *catalog.Tx) error { return writeReigns(t, told) }))
 }

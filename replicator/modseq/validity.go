@@ -60,9 +60,9 @@ func raiseValidity(d *beneath.Dir, least uint64) error {
 	if err != nil || last == 0 {
 		return err
 	}
-	next := max(last+validityGap, least)
-	if next > math.MaxUint32 {
-		next = last + validityGap
+	next := last + validityGap
+	if least <= math.MaxUint32 {
+		next = max(next, least)
 	}
 	if next > math.MaxUint32 {
 		return nil // it cannot be told apart any more

@@ -291,12 +291,7 @@ func (x *index) differs(ctx context.Context, o *wire.Offer, p *place) (other, un
 
 // read reads a message, a piece with each leave.
 func (x *index) read(ctx context.Context, p journal.Path) (id journal.ContentID, err error) {
-	dir, err := x.cfg.Root.Dir(p.Dir())
-	if err != nil {
-		return id, err
-	}
-	defer func() { _ = dir.Close() }()
-	file, err := dir.Open(p.Name())
+	file, err := openPath(x.cfg.Root, p)
 	if err != nil {
 		return id, err
 	}
